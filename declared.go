@@ -1,0 +1,144 @@
+package ruche
+
+import "time"
+
+// Vocabulary names the language in which a route was declared.
+type Vocabulary string
+
+// The vocabularies, from the one that wins to the one that yields where two of them claim the
+// same host and path.
+const (
+	VocabularyFile       Vocabulary = "file"        // a route file (--routes-dir)
+	VocabularyRuche      Vocabulary = "ruche"       // ruche.* labels
+	VocabularyTraefik    Vocabulary = "traefik"     // traefik.* labels
+	VocabularyNginxProxy Vocabulary = "nginx-proxy" // VIRTUAL_* environment variables
+)
+
+// Rank orders the vocabularies: the lower rank wins. An unknown vocabulary ranks last.
+func (v Vocabulary) Rank() int {
+	switch v {
+	case VocabularyFile:
+		return 0
+	case VocabularyRuche:
+		return 1
+	case VocabularyTraefik:
+		return 2
+	case VocabularyNginxProxy:
+		return 3
+	}
+	return 4
+}
+
+// WorkloadKind says what sort of thing declares routes.
+type WorkloadKind string
+
+// The kinds of workload.
+const (
+	KindContainer WorkloadKind = "container"
+	KindFile      WorkloadKind = "file"
+)
+
+// Workload is what declares routes: a container or a route file.
+type Workload struct {
+	// ID is unique in the cluster: "container/<64 hex digits>" or "file/<base name>".
+	ID   string       `json:"id"`
+	Kind WorkloadKind `json:"kind"`
+	// Name is what people call it: the container's name without its slash, the file's base name.
+	Name string `json:"name"`
+	// Group is what stays the same when a container is re-created: "project/service/number" from the labels
+	// of Compose, else the container's name.
+	Group string `json:"group,omitempty"`
+	Node  string `json:"node,omitempty"`
+	Image string `json:"image,omitempty"`
+	// Created orders workloads that disagree: the oldest wins, then the smallest ID.
+	Created time.Time `json:"created,omitzero"`
+}
+
+// Older reports whether w wins over o where the two disagree.
+func (w Workload) Older(o Workload) bool {
+	if !w.Created.Equal(o.Created) {
+		return w.Created.Before(o.Created)
+	}
+	return w.ID < o.ID
+}
+
+// Declaration is all that one workload declares, and all that is wrong with it. It outlives the
+// workload's endpoints, and for a while the workload itself (GoneSince).
+type Declaration struct {
+	Workload    Workload     `json:"workload"`
+	Routes      []Route      `json:"routes,omitempty"`
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
+	// GoneSince is when the workload disappeared; zero while it exists.
+	GoneSince time.Time `json:"gone_since,omitzero"`
+}
+
+// Route is one declared way from a request to the endpoints of a workload.
+type Route struct {
+	// Name is the Traefik router's name, or host and path as they were written.
+	Name       string     `json:"name"`
+	Vocabulary Vocabulary `json:"vocabulary"`
+	// Source is the place of the declaration for people: "env VIRTUAL_HOST",
+	// "label traefik.http.routers.web.rule", "site.yaml:12".
+	Source string `json:"source"`
+	Match  Match  `json:"match"`
+
+	// Scheme is how endpoints are spoken to: "http", or "https" without verification.
+	Scheme string `json:"scheme"`
+	// Port is the endpoints' port; 0 when Endpoints is set.
+	Port uint16 `json:"port,omitempty"`
+	// PortReason says why that port: "VIRTUAL_PORT", "the only exposed port", ...
+	PortReason string `json:"port_reason,omitempty"`
+	// Endpoints are fixed base URLs ("http://127.0.0.1:9100"), in route files only. When it is empty the
+	// live Endpoint of the declaring workload is used with Port.
+	Endpoints []string `json:"endpoints,omitempty"`
+
+	// Dest replaces the matched prefix of the path (VIRTUAL_DEST); empty: the path is left alone.
+	Dest string `json:"dest,omitempty"`
+	// CleanPath asks for the path to be cleaned of dot segments and double slashes before matching and forwarding, as
+	// Traefik does; otherwise it is forwarded byte for byte.
+	CleanPath bool `json:"clean_path,omitempty"`
+
+	TLS TLSMode `json:"tls,omitempty"`
+	// CertName is the base name of the certificate files to use (CERT_NAME); empty: by host.
+	CertName string `json:"cert_name,omitempty"`
+	// HTTPSMethod says what each port does; empty means HTTPSRedirect.
+	HTTPSMethod HTTPSMethod `json:"https_method,omitempty"`
+
+	// Blocked is why the route must answer 503 although it could be forwarded: it asks for an access restriction
+	// that is not supported, and serving it without would open what its owner closed.
+	Blocked string `json:"blocked,omitempty"`
+}
+
+// Match says which requests a route takes. Either Host and Path are set (nginx-proxy and route
+// files), or Rule (Traefik).
+type Match struct {
+	// Host is a pattern in the forms of VIRTUAL_HOST: "a.example", "*.a.example", "a.*", "~^regex".
+	Host string `json:"host,omitempty"`
+	// Path is a pattern in the forms of VIRTUAL_PATH: "/prefix", "= /exact", "^~ /prefix", "~ regex", "~* regex".
+	Path string `json:"path,omitempty"`
+	// Rule is a Traefik router rule.
+	Rule string `json:"rule,omitempty"`
+	// Priority orders rules, higher first; 0 means the length of the rule.
+	Priority int `json:"priority,omitempty"`
+}
+
+// TLSMode says where a route's certificate comes from.
+type TLSMode string
+
+// The TLS modes of this release. TLSAuto is the zero value's meaning.
+const (
+	TLSAuto TLSMode = "auto" // a file, else self-signed
+	TLSFile TLSMode = "file" // a file, else no HTTPS
+	TLSOff  TLSMode = "off"  // no HTTPS
+)
+
+// HTTPSMethod says what the two ports do for a host (HTTPS_METHOD).
+type HTTPSMethod string
+
+// The HTTPS methods. A host without a trusted certificate is never redirected.
+const (
+	HTTPSRedirect   HTTPSMethod = "redirect"   // port 80 redirects to 443
+	HTTPSNoRedirect HTTPSMethod = "noredirect" // both ports serve
+	HTTPSNoHTTP     HTTPSMethod = "nohttp"     // only 443 serves
+	HTTPSNoHTTPS    HTTPSMethod = "nohttps"    // only 80 serves
+)

@@ -1,0 +1,143 @@
+package ruche
+
+import "time"
+
+// CertificateKind says what sort of certificate a name is served with.
+type CertificateKind string
+
+// The kinds of certificate.
+const (
+	CertificateFile       CertificateKind = "file"
+	CertificateSelfSigned CertificateKind = "self-signed"
+	CertificateNone       CertificateKind = "none"
+)
+
+// CertificateStatus says which certificate a name is served with and why.
+type CertificateStatus struct {
+	Kind CertificateKind `json:"kind"`
+	// File is the path of the .crt file; empty unless Kind is CertificateFile.
+	File     string    `json:"file,omitempty"`
+	Issuer   string    `json:"issuer,omitempty"`
+	Names    []string  `json:"names,omitempty"`
+	NotAfter time.Time `json:"not_after,omitzero"`
+	// Reason says how it was chosen, or why there is none: "shop.example.crt is the host's own", ...
+	Reason string `json:"reason"`
+}
+
+// Trusted reports whether port 80 may redirect to HTTPS: somebody provided the certificate.
+func (c CertificateStatus) Trusted() bool { return c.Kind == CertificateFile }
+
+// EndpointStatus is an endpoint as the edge sees it now.
+type EndpointStatus struct {
+	// URL is scheme, address and port: "http://172.17.0.2:8080"; empty when it has no address.
+	URL           string        `json:"url,omitempty"`
+	Workload      string        `json:"workload"` // name, not ID
+	Node          string        `json:"node,omitempty"`
+	Network       string        `json:"network,omitempty"`
+	NetworkReason string        `json:"network_reason,omitempty"`
+	PortReason    string        `json:"port_reason,omitempty"`
+	State         EndpointState `json:"state"`
+	StateReason   string        `json:"state_reason,omitempty"`
+	Since         time.Time     `json:"since,omitzero"`
+	// InFlight counts requests being forwarded to it now.
+	InFlight int64 `json:"in_flight"`
+	// LastError is the newest failure to reach it, LastErrorAt when; zero when there was none.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// CoolingDown tells that a recent failure makes it the last choice for the moment.
+	CoolingDown bool `json:"cooling_down,omitempty"`
+}
+
+// RouteSource is one declaration that feeds a route.
+type RouteSource struct {
+	Workload     string       `json:"workload"` // name, not ID
+	WorkloadKind WorkloadKind `json:"workload_kind"`
+	Source       string       `json:"source"`
+	GoneSince    time.Time    `json:"gone_since,omitzero"`
+}
+
+// RouteStatus is one route as the edge serves it: all declarations of the same match joined.
+type RouteStatus struct {
+	// ID is stable across compilations and restarts: "<vocabulary>:<host><path>" or "traefik:<router>".
+	ID         string     `json:"id"`
+	Vocabulary Vocabulary `json:"vocabulary"`
+	Match      Match      `json:"match"`
+	// Hosts are the exact names or host patterns of the match, for display and for certificates.
+	Hosts     []string         `json:"hosts,omitempty"`
+	Sources   []RouteSource    `json:"sources"`
+	Endpoints []EndpointStatus `json:"endpoints"`
+	// Certificates has one entry for each of Hosts that is an exact name or a wildcard.
+	Certificates map[string]CertificateStatus `json:"certificates,omitempty"`
+	HTTPSMethod  HTTPSMethod                  `json:"https_method"`
+	// Blocked is why the route answers 503 on purpose; see Route.Blocked.
+	Blocked string `json:"blocked,omitempty"`
+	// ShadowedBy is the ID of the route that takes all its requests, if there is one.
+	ShadowedBy  string       `json:"shadowed_by,omitempty"`
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
+	// Requests counts the requests answered since start, by status class 1 to 5 at index 0 to 4.
+	Requests [5]uint64 `json:"requests"`
+}
+
+// ReadyEndpoints counts the endpoints that take requests.
+func (r RouteStatus) ReadyEndpoints() int {
+	n := 0
+	for _, e := range r.Endpoints {
+		if e.State == EndpointReady {
+			n++
+		}
+	}
+	return n
+}
+
+// RouteList answers "what is published?".
+type RouteList struct {
+	Routes []RouteStatus `json:"routes"`
+	// Diagnostics are all that were found, those that belong to no route included.
+	Diagnostics []Diagnostic `json:"diagnostics"`
+	Warnings    []Warning    `json:"warnings"`
+}
+
+// Explanation answers "what happens to a request for this URL, and why?".
+type Explanation struct {
+	URL string `json:"url"`
+	// Answer is what a request gets now, in one sentence: "forwarded to 2 endpoints", "503: no endpoint is ready", ...
+	Answer string `json:"answer"`
+	// Status is the status code Ruche itself would give; 0 when the request is forwarded.
+	Status int `json:"status,omitempty"`
+	// Location is where a redirect points.
+	Location string `json:"location,omitempty"`
+	// Reasons tell step by step how the route was chosen.
+	Reasons []string     `json:"reasons"`
+	Route   *RouteStatus `json:"route,omitempty"`
+	// Certificate is the one that the URL's host is served with.
+	Certificate CertificateStatus `json:"certificate"`
+	// Candidates are the nearest routes when no route matches.
+	Candidates []Candidate `json:"candidates,omitempty"`
+	// Diagnostics are those that concern the host, or may have kept it out.
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
+	Warnings    []Warning    `json:"warnings,omitempty"`
+}
+
+// Candidate is a route that nearly matches.
+type Candidate struct {
+	RouteID string `json:"route_id"`
+	Host    string `json:"host"`
+	Path    string `json:"path,omitempty"`
+	// Why says what keeps it from matching.
+	Why string `json:"why"`
+}
+
+// RouteCount is what the edge has counted for one route since start.
+type RouteCount struct {
+	RouteID string
+	// ByClass counts answers by status class 1 to 5 at index 0 to 4.
+	ByClass [5]uint64
+	// Buckets counts answers by latency: Buckets[i] took at most LatencyBounds[i]; the last one, without bound, the rest.
+	// They are not cumulative.
+	Buckets [len(LatencyBounds) + 1]uint64
+	// Seconds is the sum of all latencies.
+	Seconds float64
+}
+
+// LatencyBounds are the upper bounds of the latency histogram, in seconds.
+var LatencyBounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
