@@ -1,0 +1,130 @@
+// Package metrics shows what Ruche counts in the Prometheus exposition format.
+//
+// Nothing is counted here: the edge counts with plain atomics on its request path, and this package
+// reads the sums when it is scraped.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Edge is what the metrics are read from.
+type Edge interface {
+	Counts() []ruche.RouteCount
+	Routes() ruche.RouteList
+}
+
+// Handler serves the metrics of edge, of the process and of the Go runtime.
+func Handler(edge Edge, version string) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newCollector(edge, version),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+type collector struct {
+	edge    Edge
+	version string
+
+	requests    *prometheus.Desc
+	duration    *prometheus.Desc
+	endpoints   *prometheus.Desc
+	inFlight    *prometheus.Desc
+	diagnostics *prometheus.Desc
+	warnings    *prometheus.Desc
+	build       *prometheus.Desc
+}
+
+func newCollector(edge Edge, version string) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("ruche_"+name, help, labels, nil)
+	}
+	return &collector{
+		edge:        edge,
+		version:     version,
+		requests:    desc("http_requests_total", "Requests answered, by route and status class (1xx to 5xx). Requests that no route took count under route \"(none)\".", "route", "class"),
+		duration:    desc("http_request_duration_seconds", "Time from the request's head to the last byte of its answer, by route.", "route"),
+		endpoints:   desc("endpoints", "Endpoints known to the edge, by route and state. Only those in state \"ready\" take requests.", "route", "state"),
+		inFlight:    desc("http_requests_in_flight", "Requests being forwarded now, by route.", "route"),
+		diagnostics: desc("diagnostics", "Things found wrong in what is declared, by code (see docs/errors.md) and severity.", "code", "severity"),
+		warnings:    desc("health_warnings", "Standing health warnings, by code (see docs/errors.md) and severity.", "code", "severity"),
+		build:       desc("build_info", "Always 1; its labels tell the version.", "version", "go_version"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.requests, c.duration, c.endpoints, c.inFlight, c.diagnostics, c.warnings, c.build} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	for _, count := range c.edge.Counts() {
+		c.collectCount(ch, count)
+	}
+	list := c.edge.Routes()
+	for _, route := range list.Routes {
+		c.collectEndpoints(ch, route)
+	}
+
+	type kind struct{ code, severity string }
+	diagnostics, warnings := map[kind]int{}, map[kind]int{}
+	for _, d := range list.Diagnostics {
+		diagnostics[kind{string(d.Code), string(d.Severity)}]++
+	}
+	for _, w := range list.Warnings {
+		warnings[kind{string(w.Code), string(w.Severity)}]++
+	}
+	for k, n := range diagnostics {
+		ch <- prometheus.MustNewConstMetric(c.diagnostics, prometheus.GaugeValue, float64(n), k.code, k.severity)
+	}
+	for k, n := range warnings {
+		ch <- prometheus.MustNewConstMetric(c.warnings, prometheus.GaugeValue, float64(n), k.code, k.severity)
+	}
+	ch <- prometheus.MustNewConstMetric(c.build, prometheus.GaugeValue, 1, c.version, runtime.Version())
+}
+
+func (c *collector) collectCount(ch chan<- prometheus.Metric, count ruche.RouteCount) {
+	for i, n := range count.ByClass {
+		if n > 0 {
+			class := strconv.Itoa(i+1) + "xx"
+			ch <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(n), count.RouteID, class)
+		}
+	}
+	var sum uint64
+	buckets := make(map[float64]uint64, len(ruche.LatencyBounds))
+	for i, bound := range ruche.LatencyBounds {
+		sum += count.Buckets[i]
+		buckets[bound] = sum // Prometheus buckets are cumulative
+	}
+	sum += count.Buckets[len(ruche.LatencyBounds)]
+	if sum > 0 {
+		ch <- prometheus.MustNewConstHistogram(c.duration, sum, count.Seconds, buckets, count.RouteID)
+	}
+}
+
+func (c *collector) collectEndpoints(ch chan<- prometheus.Metric, route ruche.RouteStatus) {
+	states := map[ruche.EndpointState]int{ruche.EndpointReady: 0} // 0 ready is what alerts ask for
+	var inFlight int64
+	for _, e := range route.Endpoints {
+		states[e.State]++
+		inFlight += e.InFlight
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(c.endpoints, prometheus.GaugeValue, float64(n), route.ID, string(state))
+	}
+	ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(inFlight), route.ID)
+}
