@@ -1,0 +1,113 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
+)
+
+type edge struct{}
+
+func (edge) Routes() ruche.RouteList {
+	return ruche.RouteList{Routes: []ruche.RouteStatus{{ID: "nginx-proxy:shop.example/"}}}
+}
+
+func (edge) Explain(rawURL string) (ruche.Explanation, error) {
+	if strings.Contains(rawURL, " ") {
+		return ruche.Explanation{}, errors.New("the host holds a blank")
+	}
+	return ruche.Explanation{URL: rawURL, Answer: "forwarded"}, nil
+}
+
+// start runs a server until the test ends and returns its address.
+func start(t *testing.T, notReady func() []string) string {
+	t.Helper()
+	s, err := api.New(api.Config{
+		Addr: "127.0.0.1:0", Edge: edge{}, NotReady: notReady,
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ruche_build_info 1\n") }),
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run returned %v, want nil after its context ended", err)
+		}
+	})
+	return s.Addr().String()
+}
+
+func TestClientReadsWhatTheServerKnows(t *testing.T) {
+	client := api.NewClient(start(t, func() []string { return nil }))
+
+	list, err := client.Routes(t.Context())
+	if err != nil || len(list.Routes) != 1 || list.Routes[0].ID != "nginx-proxy:shop.example/" {
+		t.Errorf("Routes() = %+v, %v", list, err)
+	}
+	const u = "https://shop.example/a?b=c&d=%20e"
+	if e, err := client.Explain(t.Context(), u); err != nil || e.URL != u {
+		t.Errorf("Explain(%q) = %+v, %v", u, e, err)
+	}
+	if _, err := client.Explain(t.Context(), "http://a b/"); !errors.Is(err, api.ErrRejected) || !strings.Contains(err.Error(), "blank") {
+		t.Errorf("Explain of a bad URL: %v, want ErrRejected with the reason", err)
+	}
+	if _, err := client.Explain(t.Context(), ""); !errors.Is(err, api.ErrRejected) {
+		t.Errorf("Explain of nothing: %v, want ErrRejected", err)
+	}
+}
+
+func TestClientSaysWhenNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	if _, err := api.NewClient(addr).Routes(t.Context()); !errors.Is(err, api.ErrNotRunning) {
+		t.Errorf("Routes() = %v, want ErrNotRunning", err)
+	}
+}
+
+func TestReadyzNamesWhatIsMissing(t *testing.T) {
+	missing := []string{"proxy"}
+	addr := start(t, func() []string { return missing })
+	check := func(path string, wantStatus int, wantBody string) {
+		t.Helper()
+		resp, err := http.Get("http://" + addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != wantStatus || !strings.Contains(string(body), wantBody) {
+			t.Errorf("GET %s = %d %q, want %d with %q", path, resp.StatusCode, body, wantStatus, wantBody)
+		}
+	}
+	check("/readyz", 503, "not ready: proxy")
+	missing = nil
+	check("/readyz", 200, "ready")
+	check("/healthz", 200, "ok")
+	check("/metrics", 200, "ruche_build_info")
+	check("/", 200, "/api/v1/routes")
+	check("/nothing", 404, "")
+}
+
+func TestNewRefusesAnAddressInUse(t *testing.T) {
+	addr := start(t, func() []string { return nil })
+	if _, err := api.New(api.Config{Addr: addr}); err == nil || !strings.Contains(err.Error(), "--admin-addr") {
+		t.Errorf("New on a taken address: %v, want an error that names --admin-addr", err)
+	}
+}

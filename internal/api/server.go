@@ -1,0 +1,140 @@
+// Package api is the admin address: what Ruche knows about itself, read-only, over HTTP.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Edge answers the questions about routes.
+type Edge interface {
+	Routes() ruche.RouteList
+	Explain(rawURL string) (ruche.Explanation, error)
+}
+
+// Config is what a Server needs.
+type Config struct {
+	// Addr is the TCP address to listen on, "127.0.0.1:8900".
+	Addr string
+	Edge Edge
+	// Metrics serves /metrics.
+	Metrics http.Handler
+	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
+	NotReady func() []string
+	Logger   *slog.Logger
+}
+
+// Server serves the admin address.
+type Server struct {
+	cfg      Config
+	listener net.Listener
+}
+
+// New opens the admin address, so that a mistake in it is known before anything else starts.
+func New(cfg Config) (*Server, error) {
+	listener, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the admin address %q: %w (choose another with --admin-addr)", cfg.Addr, err)
+	}
+	return &Server{cfg: cfg, listener: listener}, nil
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close closes the listener of a server that was never run.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// Run serves until ctx ends, and then lets running requests end for at most a second.
+func (s *Server) Run(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("cannot serve the admin address: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil {
+		_ = server.Close() // what did not end by itself is a scrape at most
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve the admin address: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.cfg.Metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /api/v1/routes", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, s.cfg.Edge.Routes())
+	})
+	mux.HandleFunc("GET /api/v1/explain", s.explain)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes and /api/v1/explain?url=URL\n")
+	})
+	return mux
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if missing := s.cfg.NotReady(); len(missing) > 0 {
+		http.Error(w, "not ready: "+strings.Join(missing, ", "), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ready")
+}
+
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
+	rawURL := r.URL.Query().Get("url")
+	if rawURL == "" {
+		writeJSON(w, http.StatusBadRequest, problem{"the parameter url is missing", "ask for /api/v1/explain?url=https://shop.example/cart"})
+		return
+	}
+	explanation, err := s.cfg.Edge.Explain(rawURL)
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, problem{err.Error(), "give a URL such as https://shop.example/cart"})
+		return
+	}
+	writeJSON(w, http.StatusOK, explanation)
+}
+
+// problem is the body of an answer that is not 200.
+type problem struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
