@@ -1,0 +1,123 @@
+package report_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/report"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files from what is written now") //nolint:gochecknoglobals // a test flag
+
+func now() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
+
+func shop() ruche.RouteStatus {
+	return ruche.RouteStatus{
+		ID: "nginx-proxy:shop.example/", Vocabulary: ruche.VocabularyNginxProxy,
+		Match: ruche.Match{Host: "shop.example", Path: "/"}, Hosts: []string{"shop.example"},
+		Sources: []ruche.RouteSource{
+			{Workload: "shop-web-1", WorkloadKind: ruche.KindContainer, Source: "env VIRTUAL_HOST"},
+			{Workload: "shop-web-2", WorkloadKind: ruche.KindContainer, Source: "env VIRTUAL_HOST", GoneSince: now().Add(-5 * time.Minute)},
+		},
+		Endpoints: []ruche.EndpointStatus{
+			{
+				URL: "http://172.18.0.3:8080", Workload: "shop-web-1", Network: "shop_default", NetworkReason: "the first by name that Ruche shares",
+				PortReason: "VIRTUAL_PORT", State: ruche.EndpointReady, Since: now().Add(-3 * time.Hour), InFlight: 2,
+				LastError: "connection refused", LastErrorAt: now().Add(-4 * time.Second), CoolingDown: true,
+			},
+			{Workload: "shop-web-2", NetworkReason: "no network is shared", State: ruche.EndpointUnreachable, StateReason: "running"},
+		},
+		Certificates: map[string]ruche.CertificateStatus{"shop.example": {Kind: ruche.CertificateFile, NotAfter: now().Add(62 * 24 * time.Hour)}},
+		Requests:     [5]uint64{0, 100, 0, 3, 2},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	list := ruche.RouteList{
+		Routes: []ruche.RouteStatus{
+			shop(),
+			{
+				Match:     ruche.Match{Rule: "Host(`blog.example`) && PathPrefix(`/de`)"},
+				Sources:   []ruche.RouteSource{{Workload: "blog", WorkloadKind: ruche.KindContainer, Source: "label traefik.http.routers.blog.rule"}},
+				Endpoints: []ruche.EndpointStatus{{State: ruche.EndpointReady}}, Certificates: map[string]ruche.CertificateStatus{"blog.example": {Kind: ruche.CertificateSelfSigned}},
+			},
+			{
+				Match: ruche.Match{Host: "files.example", Path: "= /x"}, Blocked: "NETWORK_ACCESS=internal is not supported",
+				Sources:      []ruche.RouteSource{{Workload: "site.yaml", WorkloadKind: ruche.KindFile, Source: "site.yaml:3"}},
+				Certificates: map[string]ruche.CertificateStatus{"files.example": {Kind: ruche.CertificateFile, NotAfter: now().Add(-50 * time.Hour)}},
+			},
+		},
+		Diagnostics: []ruche.Diagnostic{{
+			Code: ruche.CodePortInvalid, Severity: ruche.SeverityError, Workload: "bad", Source: "env VIRTUAL_PORT",
+			Message: `"eighty" is not a port`, Hint: "give a number from 1 to 65535",
+		}},
+		Warnings: []ruche.Warning{{
+			Code: ruche.CodeDockerUnreachable, Severity: ruche.SeverityError, Subject: "unix:///var/run/docker.sock",
+			Message: "the Engine does not answer", Hint: "start the Engine; what is known is served meanwhile",
+		}},
+	}
+	shopStatus := shop()
+	cases := map[string]func(*bytes.Buffer) error{
+		"routes":        func(b *bytes.Buffer) error { return report.Routes(b, list, now()) },
+		"routes-empty":  func(b *bytes.Buffer) error { return report.Routes(b, ruche.RouteList{}, now()) },
+		"explain-route": func(b *bytes.Buffer) error { return report.Explanation(b, explainRoute(&shopStatus), now()) },
+		"explain-none":  func(b *bytes.Buffer) error { return report.Explanation(b, explainNone(list), now()) },
+	}
+	for name, write := range cases {
+		t.Run(name, func(t *testing.T) {
+			var got bytes.Buffer
+			if err := write(&got); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != string(want) {
+				t.Errorf("%s differs (go test ./internal/report -update rewrites it); got:\n%s", golden, got.String())
+			}
+		})
+	}
+}
+
+func TestControlCharactersDoNotReachTheTerminal(t *testing.T) {
+	var got bytes.Buffer
+	list := ruche.RouteList{
+		Routes:      []ruche.RouteStatus{{Match: ruche.Match{Host: "a\x1b[2J.example\t", Path: "/"}}},
+		Diagnostics: []ruche.Diagnostic{{Message: "bad\x1b]0;title\x07\n"}},
+	}
+	if err := report.Routes(&got, list, now()); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.ContainsAny(got.Bytes(), "\x1b\x07\t") {
+		t.Errorf("control characters were written: %q", got.String())
+	}
+}
+
+func explainRoute(shop *ruche.RouteStatus) ruche.Explanation {
+	return ruche.Explanation{
+		URL: "https://shop.example/cart", Answer: "forwarded to 1 of 2 endpoints",
+		Reasons: []string{`host "shop.example" is declared`, `path "/" is the longest prefix that matches`}, Route: shop,
+		Certificate: ruche.CertificateStatus{Kind: ruche.CertificateFile, NotAfter: now().Add(62 * 24 * time.Hour), Reason: "/etc/nginx/certs/shop.example.crt is the host's own"},
+	}
+}
+
+func explainNone(list ruche.RouteList) ruche.Explanation {
+	return ruche.Explanation{
+		URL: "http://shpo.example/", Answer: "503: no route has this host", Status: 503,
+		Candidates:  []ruche.Candidate{{RouteID: "nginx-proxy:shop.example/", Host: "shop.example", Path: "/", Why: "its name is 2 letters away"}},
+		Certificate: ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "no route has this host and there is no default.crt"},
+		Diagnostics: list.Diagnostics, Warnings: list.Warnings,
+	}
+}
