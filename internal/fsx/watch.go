@@ -93,7 +93,7 @@ func (w *dirWatch) run(ctx context.Context, changed func()) {
 			stir()
 		case <-recheck.C:
 			w.attach()
-			if fingerprint(w.dir) != w.seen {
+			if first.IsZero() && fingerprint(w.dir) != w.seen {
 				stir()
 			}
 		case <-settled.C:
