@@ -77,7 +77,11 @@ func literalPath(whole string, kind PathKind, sign, value string) (Path, error) 
 	case strings.ContainsAny(value, "?#"):
 		return Path{}, fail("paths are matched without the query", "path %s contains a query or fragment", quote(whole))
 	}
-	return Path{kind: kind, text: sign + value, value: value, literal: len(value)}, nil
+	literal := len(value)
+	if kind == PathExact {
+		literal++
+	}
+	return Path{kind: kind, text: sign + value, value: value, literal: literal}, nil
 }
 
 func regexpPath(whole, sign, flags, expr string) (Path, error) {
@@ -119,8 +123,8 @@ func (p Path) String() string { return p.text }
 // Value returns the pattern without its sign: the prefix, the path or the regular expression.
 func (p Path) Value() string { return p.value }
 
-// Len returns how many bytes of a path the pattern fixes: the length of the prefix or exact path; of an
-// anchored regular expression, that of the text it begins with.
+// Len returns how much of a path the pattern fixes, in bytes: the length of the prefix, one more for an exact path; of
+// an anchored regular expression, the length of the text it begins with.
 func (p Path) Len() int { return p.literal }
 
 // Match reports whether path, which begins with a slash and has no query, is one the pattern takes.

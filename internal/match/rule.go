@@ -15,8 +15,8 @@ type Request struct {
 // Specificity says how closely a rule describes a request that it takes.
 type Specificity struct {
 	Host    HostKind // HostAny when nothing was said about the host
-	HostLen int      // length of the matcher's host, in bytes
-	PathLen int      // how many bytes of the path were fixed
+	HostLen int      // length of the matcher's host without "*.", in bytes
+	PathLen int      // how many bytes of the path were fixed; one more when its end was, too
 }
 
 // Rule is a Traefik router rule: matchers for host and path, joined by &&, ||, ! and parentheses.
@@ -91,7 +91,7 @@ func (n *node) match(req Request) (bool, Specificity) {
 	case opHostWildcard:
 		label, ok := strings.CutSuffix(req.Host, n.text)
 		ok = ok && label != "" && !strings.Contains(label, ".")
-		return ok, Specificity{Host: HostLeading, HostLen: len(n.text)}
+		return ok, Specificity{Host: HostLeading, HostLen: len(n.text) - 1}
 	case opHostAny:
 		return true, none
 	case opHostRegexp:

@@ -83,7 +83,8 @@ func TestRuleSpecificity(t *testing.T) {
 		{"Host(`a.b`) && PathPrefix(`/x`)", "a.b/xy", match.Specificity{Host: match.HostExact, HostLen: 3, PathLen: 2}},
 		{"PathPrefix(`/x`) || Host(`a`)", "a/xy", match.Specificity{Host: match.HostExact, HostLen: 1}},
 		{"PathPrefix(`/x`) || PathPrefix(`/xy`)", "a/xy", match.Specificity{Host: match.HostAny, PathLen: 3}},
-		{"Host(`*.b`) && !Path(`/long`)", "a.b/", match.Specificity{Host: match.HostLeading, HostLen: 2}},
+		{"Host(`*.b`) && !Path(`/long`)", "a.b/", match.Specificity{Host: match.HostLeading, HostLen: 1}},
+		{"Host(`a`) && Path(`/x`)", "a/x", match.Specificity{Host: match.HostExact, HostLen: 1, PathLen: 3}},
 		{"HostRegexp(`a`) && PathRegexp(`^/ab[0-9]`)", "a/ab1", match.Specificity{Host: match.HostRegexp, PathLen: 3}},
 	}
 	for _, tt := range tests {
@@ -93,6 +94,57 @@ func TestRuleSpecificity(t *testing.T) {
 		}
 		if got, ok := r.Specificity(request(tt.request)); !ok || got != tt.want {
 			t.Errorf("%s of %s: got %+v, %v, want %+v", tt.rule, tt.request, got, ok, tt.want)
+		}
+	}
+}
+
+func TestRuleMayMatchHost(t *testing.T) {
+	tests := []struct {
+		rule, yes, no string
+	}{
+		{"Host(`a`) && PathPrefix(`/x`)", "a", "b"},
+		{"Host(`a`) || PathPrefix(`/x`)", "a b", ""},
+		{"!Host(`a`)", "b", "a"},
+		{"!(Host(`a`) && PathPrefix(`/x`))", "a b", ""},
+		{"!(Host(`a`) || PathPrefix(`/x`))", "b", "a"},
+		{"HostRegexp(`^a+$`) && !Host(`aa`)", "a aaa", "aa b"},
+	}
+	for _, tt := range tests {
+		r, err := match.ParseRule(tt.rule)
+		if err != nil {
+			t.Fatalf("ParseRule(%s): %v", tt.rule, err)
+		}
+		for _, h := range strings.Fields(tt.yes) {
+			if !r.MayMatchHost(h) {
+				t.Errorf("%s: no path for host %s", tt.rule, h)
+			}
+		}
+		for _, h := range strings.Fields(tt.no) {
+			if r.MayMatchHost(h) {
+				t.Errorf("%s: a path for host %s", tt.rule, h)
+			}
+		}
+	}
+}
+
+func TestRulePrefixes(t *testing.T) {
+	tests := []struct {
+		rule, want string
+		plain      bool
+	}{
+		{"Host(`a`)", "", true},
+		{"Host(`a`) && (PathPrefix(`/x`) || PathPrefix(`/y`))", "/x /y", true},
+		{"Host(`a`) && Path(`/x`)", "/x", false},
+		{"Host(`a`) && !PathPrefix(`/x`)", "", false},
+		{"HostRegexp(`a`) && PathPrefix(`/x`)", "/x", false},
+	}
+	for _, tt := range tests {
+		r, err := match.ParseRule(tt.rule)
+		if err != nil {
+			t.Fatalf("ParseRule(%s): %v", tt.rule, err)
+		}
+		if got, plain := r.Paths(); !slices.Equal(got, strings.Fields(tt.want)) || plain != tt.plain {
+			t.Errorf("%s: Paths() = %v, %v, want [%s], %v", tt.rule, got, plain, tt.want, tt.plain)
 		}
 	}
 }
@@ -192,6 +244,9 @@ func FuzzParseRule(f *testing.F) {
 		hosts, exact := r.Hosts()
 		if r.Match(match.Request{Host: host, Path: path}) && exact && !slices.Contains(hosts, host) {
 			t.Fatalf("rule %q matches host %q, which is not among %v", text, host, hosts)
+		}
+		if r.Match(match.Request{Host: host, Path: path}) && !r.MayMatchHost(host) {
+			t.Fatalf("rule %q matches host %q, but may not", text, host)
 		}
 	})
 }

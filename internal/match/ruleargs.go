@@ -37,7 +37,11 @@ func argument(name, value string) (*node, *Error) {
 		re, err := compile("", expr+end)
 		return &node{op: opPathRegexp, re: re, literal: literalLen(expr)}, err
 	}
-	return &node{op: op, text: value, literal: len(value)}, nil
+	literal := len(value)
+	if op == opPath {
+		literal++
+	}
+	return &node{op: op, text: value, literal: literal}, nil
 }
 
 func hostArgument(value string) (*node, *Error) {
