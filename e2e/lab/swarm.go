@@ -1,0 +1,68 @@
+package lab
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// JoinSwarm makes the nodes one Swarm in which each is a manager, and waits until all see one another.
+func (l *Lab) JoinSwarm() {
+	l.t.Helper()
+	first := l.Nodes[0]
+	first.Docker("swarm", "init", "--advertise-addr", first.Address)
+	token := first.Docker("swarm", "join-token", "--quiet", "manager")
+	for _, n := range l.Nodes[1:] {
+		n.Docker("swarm", "join", "--advertise-addr", n.Address, "--token", token, first.Address+":2377")
+	}
+	for _, n := range l.Nodes {
+		Eventually(l.t, 30*time.Second, func() error { return n.seesManagers(len(l.Nodes)) })
+	}
+}
+
+// seesManagers returns an error until the node knows that many reachable managers, of which one leads.
+func (n *Node) seesManagers(want int) error {
+	out, err := n.TryDocker("node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}")
+	if err != nil {
+		return err
+	}
+	reachable, leaders := 0, 0
+	for line := range strings.Lines(out) {
+		switch {
+		case !strings.Contains(line, "Ready"):
+		case strings.Contains(line, "Leader"):
+			leaders++
+			reachable++
+		case strings.Contains(line, "Reachable"):
+			reachable++
+		}
+	}
+	if leaders != 1 || reachable != want {
+		return fmt.Errorf("%s sees %d reachable managers with %d leader, want %d with 1:\n%s", n.Name, reachable, leaders, want, out)
+	}
+	return nil
+}
+
+// WaitManagers waits until the node knows exactly that many reachable managers, of which one leads.
+func (n *Node) WaitManagers(want int) {
+	n.lab.t.Helper()
+	Eventually(n.lab.t, 60*time.Second, func() error { return n.seesManagers(want) })
+}
+
+// WaitTask waits until a task of the service runs on the node and returns its container's ID.
+func (n *Node) WaitTask(service string) string {
+	n.lab.t.Helper()
+	var id string
+	Eventually(n.lab.t, 60*time.Second, func() error {
+		out, err := n.TryDocker("ps", "--quiet", "--no-trunc", "--filter", "label=com.docker.swarm.service.name="+service)
+		if err != nil {
+			return err
+		}
+		if out == "" || strings.Contains(out, "\n") {
+			return fmt.Errorf("%s runs %q of service %s, want one task", n.Name, out, service)
+		}
+		id = out
+		return nil
+	})
+	return id
+}
