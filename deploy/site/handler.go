@@ -58,7 +58,7 @@ func (s *site) describe(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
-	//nolint:errcheck // the client has gone: there is nobody to tell
+	// the client has gone: there is nobody to tell
 	_ = out.Encode(description{
 		Site: s.name, Hostname: s.hostname,
 		Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
@@ -133,10 +133,10 @@ func (s *site) stream(w http.ResponseWriter, r *http.Request) {
 // echo sends the request's body back while it arrives.
 func (s *site) echo(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
-	//nolint:errcheck // HTTP/2 is full duplex anyway and says "not supported"
+	// HTTP/2 is full duplex anyway and says "not supported"
 	_ = control.EnableFullDuplex()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	//nolint:errcheck // the client has gone: there is nobody to tell
+	// the client has gone: there is nobody to tell
 	_, _ = io.Copy(w, r.Body)
 }
 
@@ -156,6 +156,6 @@ func (s *site) upgrade(w http.ResponseWriter, r *http.Request) {
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", protocol); err != nil {
 		return
 	}
-	//nolint:errcheck // ends when either side hangs up
+	// ends when either side hangs up
 	_, _ = io.Copy(conn, buffered)
 }

@@ -26,7 +26,7 @@ func call(cfg config, method, path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot reach the site: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written and nothing more is read
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("cannot call it healthy: %s answers %s", path, resp.Status)
 	}

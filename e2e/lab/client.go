@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Client asks one node for any host name: whatever name the URL has, the node's address is dialled.
+// Client asks one node for any host name: whatever name the URL has, the node's address is dialed.
 // It follows no redirect and takes any certificate. Safe for concurrent use.
 type Client struct {
 	http *http.Client
@@ -37,7 +37,7 @@ type Site struct {
 	Headers  http.Header `json:"headers"`
 }
 
-// Client makes a client of the node, dialling from the lab's network. Connections are kept alive.
+// Client makes a client of the node, dialing from the lab's network. Connections are kept alive.
 func (n *Node) Client() *Client { return n.client(n.lab.net, n.Address) }
 
 // LocalClient makes a client that dials from the node itself: its loopback, its containers.
@@ -80,7 +80,7 @@ func (c *Client) Do(req *http.Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end, or failed already
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return Answer{}, fmt.Errorf("cannot read the answer of %s: %w", req.URL, err)

@@ -76,7 +76,7 @@ func (l *Lab) startNodes() {
 // runName is unique among the labs of this machine.
 func runName() string {
 	var b [4]byte
-	_, _ = rand.Read(b[:]) //nolint:errcheck // never fails, see crypto/rand.Read
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand.Read
 	return "rl" + hex.EncodeToString(b[:])
 }
 

@@ -132,7 +132,7 @@ func (n *Node) engineAnswers() error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only its status is looked at
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("the engine's ping answers %s", resp.Status)
 	}
@@ -179,7 +179,7 @@ func (n *Node) killContainerd() error {
 // StartEngine starts the Engine again and waits until it answers.
 func (n *Node) StartEngine() {
 	n.lab.t.Helper()
-	//nolint:errcheck // a pid file of a killed engine keeps the next one from starting if the number was used again
+	// a pid file of a killed engine keeps the next one from starting if the number was used again
 	_ = os.Remove(filepath.Join(n.dir, "docker.pid"))
 	n.lab.must(n.startEngine())
 }
@@ -206,7 +206,7 @@ func (n *Node) Boot() {
 func (n *Node) stopAll() {
 	for _, p := range n.others {
 		if p.running() == nil {
-			//nolint:errcheck // what does not end is killed by the clean-up that follows
+			// what does not end is killed by the clean-up that follows
 			_ = p.stop(syscall.SIGKILL, time.Second)
 		}
 	}

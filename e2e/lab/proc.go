@@ -100,7 +100,7 @@ func killIf(pid int, same func() bool) {
 	}
 	defer process.Release() //nolint:errcheck // only frees the handle
 	if same() {
-		//nolint:errcheck // it has gone by itself; the caller looks again
+		// it has gone by itself; the caller looks again
 		_ = process.Signal(syscall.SIGKILL)
 	}
 }

@@ -36,7 +36,7 @@ func (n *Node) start(name string, env []string, command ...string) (*process, er
 	}
 	go func() {
 		defer close(p.done)
-		//nolint:errcheck // how it ended is in ProcessState
+		// how it ended is in ProcessState
 		_ = p.cmd.Wait()
 	}()
 	started, err := startTime(p.cmd.Process.Pid)
@@ -68,7 +68,7 @@ func (p *process) stop(sig syscall.Signal, grace time.Duration) error {
 		return nil
 	case <-timer.C:
 	}
-	//nolint:errcheck // it has ended in the meantime
+	// it has ended in the meantime
 	_ = p.cmd.Process.Kill()
 	<-p.done
 	return fmt.Errorf("%s did not end within %v of %v", p.name, grace, sig)
