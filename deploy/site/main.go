@@ -40,8 +40,10 @@ func run(args []string, getenv func(string) string) error {
 		return askHealth(cfg)
 	case "healthy", "unhealthy":
 		return tellHealth(cfg, verb)
+	case "get":
+		return get(args[1:], os.Stdout)
 	}
-	return fmt.Errorf("cannot run %q: the verbs are serve, health, healthy and unhealthy", verb)
+	return fmt.Errorf("cannot run %q: the verbs are serve, health, healthy, unhealthy and get URL", verb)
 }
 
 // serve answers requests until it is told to stop.

@@ -65,6 +65,26 @@ func (n *Node) client(from namespace, address string) *Client {
 	}}
 }
 
+// Dial opens a bare connection to a port of the node.
+func (n *Node) Dial(ctx context.Context, port string) (net.Conn, error) {
+	return n.lab.net.dial(ctx, "tcp", net.JoinHostPort(n.Address, port))
+}
+
+// FirstServed asks every 2 ms until the URL is answered by the site of that name, and gives the time of that answer.
+func (c *Client) FirstServed(rawURL, site string, deadline time.Duration) (time.Time, error) {
+	for begin := time.Now(); ; {
+		err := c.IsServedBy(rawURL, site)
+		now := time.Now()
+		if err == nil {
+			return now, nil
+		}
+		if now.Sub(begin) > deadline {
+			return now, fmt.Errorf("not within %v: %w", deadline, err)
+		}
+		pause(2 * time.Millisecond)
+	}
+}
+
 // Get asks for a URL.
 func (c *Client) Get(rawURL string) (Answer, error) {
 	u, err := url.Parse(rawURL)

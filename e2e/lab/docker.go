@@ -64,8 +64,23 @@ func (n *Node) Compose(dir string, args ...string) string {
 // "docker run" before the image.
 func (n *Node) Run(name string, args ...string) string {
 	n.lab.t.Helper()
+	return n.RunImage(SiteImage, name, args...)
+}
+
+// RunImage is Run for another image of the site.
+func (n *Node) RunImage(image, name string, args ...string) string {
+	n.lab.t.Helper()
 	command := []string{"run", "--detach", "--name", name, "--hostname", name, "--env", "SITE_NAME=" + name}
-	return n.Docker(append(append(command, args...), SiteImage)...)
+	return n.Docker(append(append(command, args...), image)...)
+}
+
+// HasHealth returns an error until the Engine calls the container that: "starting", "healthy", "unhealthy".
+func (n *Node) HasHealth(container, want string) error {
+	got, err := n.TryDocker("inspect", "--format", "{{.State.Health.Status}}", container)
+	if err == nil && got != want {
+		err = fmt.Errorf("container %s is %s, want %s", container, got, want)
+	}
+	return err
 }
 
 // ContainerAddress gives the container's address in a network of the node.

@@ -11,13 +11,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 )
 
-// The images that a lab can load. Both hold one static binary and nothing else.
+// The images of a lab. Each holds one static binary and nothing else.
 const (
-	SiteImage  = "ruche-lab/site:latest"
-	RucheImage = "ruche-lab/ruche:latest"
+	SiteImage    = "ruche-lab/site:latest"
+	CheckedImage = "ruche-lab/checked:latest" // the site with a HEALTHCHECK
+	RucheImage   = "ruche-lab/ruche:latest"
 )
 
 // images writes the archives that "docker load" takes, each once per lab. Safe for concurrent use.
@@ -31,7 +33,11 @@ type images struct {
 type imageConfig struct {
 	Entrypoint   []string            `json:"Entrypoint"`
 	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
-	Env          []string            `json:"Env,omitempty"`
+	Healthcheck  *healthcheck        `json:"Healthcheck,omitempty"`
+}
+
+type healthcheck struct {
+	Test []string `json:"Test"`
 }
 
 // LoadRuche gives the node an image of the built ruche.
@@ -60,7 +66,7 @@ func (im *images) archive(image string) (string, error) {
 	if err := os.MkdirAll(im.dir, 0o755); err != nil {
 		return "", fmt.Errorf("cannot make the directory of image archives: %w", err)
 	}
-	path := filepath.Join(im.dir, filepath.Base(binary)+".tar")
+	path := filepath.Join(im.dir, strings.NewReplacer("/", "-", ":", "-").Replace(image)+".tar")
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -78,6 +84,11 @@ func describe(image string) (binary string, config imageConfig, err error) {
 	switch image {
 	case SiteImage:
 		return SiteBinary(), imageConfig{Entrypoint: []string{"/site"}, ExposedPorts: port("8080/tcp")}, nil
+	case CheckedImage:
+		return SiteBinary(), imageConfig{
+			Entrypoint: []string{"/site"}, ExposedPorts: port("8080/tcp"),
+			Healthcheck: &healthcheck{Test: []string{"CMD", "/site", "health"}},
+		}, nil
 	case RucheImage:
 		return RucheBinary(), imageConfig{Entrypoint: []string{"/ruche"}, ExposedPorts: port("80/tcp", "443/tcp")}, nil
 	}
@@ -158,9 +169,15 @@ func RucheBinary() string {
 // SiteBinary is the path of the built demo site.
 func SiteBinary() string { return filepath.Join(moduleDir(), "bin", "site") }
 
-// Build runs "make build", so that scenarios never run against yesterday's binary.
+// Build runs "make build", so that scenarios never run against yesterday's binary. With RUCHE_BIN only the site is built.
 func Build() error {
-	cmd := exec.Command("make", "--silent", "--directory", moduleDir(), "build")
+	target := "build"
+	if os.Getenv("RUCHE_BIN") != "" {
+		target = "site"
+	}
+	cmd := exec.Command("make", "--silent", "--directory", moduleDir(), target)
+	// Not those of a make that runs the tests: its flags are for its own targets.
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot build the binaries: %w:\n%s", err, out)
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,7 @@ type Options struct {
 	LiveRestore bool
 }
 
-// New starts a lab of n nodes, each with an Engine that answers and has the site's image, and takes it away when the test
+// New starts a lab of n nodes, each with an Engine that answers and has the site's images, and takes it away when the test
 // ends. If the test fails, what is worth reading is first copied to Artifacts.
 func New(t testing.TB, n int, options Options) *Lab {
 	t.Helper()
@@ -54,16 +55,15 @@ func New(t testing.TB, n int, options Options) *Lab {
 	return l
 }
 
-// startNodes starts all Engines at once and gives each the site's image.
+// startNodes starts all Engines at once and gives each the site's images.
 func (l *Lab) startNodes() {
 	l.t.Helper()
 	failed := make([]error, len(l.Nodes))
 	var wg sync.WaitGroup
 	for i, n := range l.Nodes {
 		wg.Go(func() {
-			failed[i] = n.boot()
-			if failed[i] == nil {
-				failed[i] = n.load(SiteImage)
+			if failed[i] = n.boot(); failed[i] == nil {
+				failed[i] = errors.Join(n.load(SiteImage), n.load(CheckedImage))
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -65,4 +66,20 @@ func (n *Node) WaitTask(service string) string {
 		return nil
 	})
 	return id
+}
+
+// TaskReaches returns an error until the service's task on this node gets an answer of the named site from the URL.
+func (n *Node) TaskReaches(service, url, site string) error {
+	out, err := n.TryDocker("exec", n.WaitTask(service), "/site", "get", url)
+	if err != nil {
+		return err
+	}
+	var answer Site
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return fmt.Errorf("%s is not answered by a site: %w: %.200s", url, err, out)
+	}
+	if answer.Site != site {
+		return fmt.Errorf("%s is answered by site %q, want %q", url, answer.Site, site)
+	}
+	return nil
 }
