@@ -1,0 +1,61 @@
+package table_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/ruche-project/ruche/internal/proxy/table"
+)
+
+// town is n workloads: nine of ten with VIRTUAL_HOST, the tenth with Traefik labels; every hundredth with a wildcard.
+func town(n int) *world {
+	w := newWorld()
+	for i := range n {
+		switch {
+		case i%100 == 1:
+			w.container(i, np(fmt.Sprintf("*.site-%d.example", i), "/"))
+		case i%10 == 0:
+			w.container(i, tr(fmt.Sprintf("site-%d", i), fmt.Sprintf("Host(`site-%d.example`) && PathPrefix(`/api`)", i)))
+		default:
+			w.container(i, np(fmt.Sprintf("site-%d.example", i), "/"))
+		}
+	}
+	return w
+}
+
+func BenchmarkCompile1000(b *testing.B) {
+	w := town(1000)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	compiled := w.compile()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportAllocs()
+	for b.Loop() {
+		w.compile()
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(compiled.Routes)), "bytes/route")
+}
+
+func BenchmarkLookup(b *testing.B) {
+	compiled := town(1000).compile()
+	for _, bb := range []struct{ name, host, path string }{
+		{"exact", "site-777.example", "/index.html"},
+		{"wildcard", "a.b.site-501.example", "/index.html"},
+		{"miss", "nobody.test", "/index.html"},
+		{"rule", "site-770.example", "/api/v1/things"},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var r table.Result
+			for b.Loop() {
+				r = compiled.Lookup(bb.host, bb.path)
+			}
+			if (r.Route == nil) != (bb.name == "miss") {
+				b.Fatalf("lookup of %s%s found %v", bb.host, bb.path, r.Route)
+			}
+		})
+	}
+}

@@ -1,0 +1,104 @@
+package table
+
+import (
+	"fmt"
+
+	"github.com/ruche-project/ruche/internal/match"
+)
+
+// Why tells step by step how Lookup comes to its result for a host and a path. The sentences are for people: lower
+// case, no period.
+func (t *Table) Why(host, path string) []string {
+	var why []string
+	named := t.names.find(host)
+	var byName *Route
+	if named == nil {
+		why = append(why, fmt.Sprintf("no host pattern takes %q", host))
+	} else {
+		why = append(why, t.whyHost(named, host))
+		var steps []string
+		byName, steps = named.why(path)
+		why = append(why, steps...)
+	}
+	byRule, closeness := t.rules.find(match.Request{Host: host, Path: path})
+	why = append(why, t.whyRule(byRule, host, path)...)
+	if byName != nil && byRule != nil {
+		why = append(why, whyBoth(byRule, closeness, byName))
+	}
+	return why
+}
+
+func (t *Table) whyHost(h *host, name string) string {
+	p := h.pattern
+	switch p.Kind() {
+	case match.HostExact:
+		return fmt.Sprintf("host matches %q exactly", name)
+	case match.HostLeading:
+		return fmt.Sprintf("host %q is not declared itself; %s is the longest leading wildcard that takes it", name, p)
+	case match.HostTrailing:
+		return fmt.Sprintf("host %q is not declared itself and no leading wildcard takes it; %s is the longest trailing wildcard that does", name, p)
+	}
+	return fmt.Sprintf("neither a name nor a wildcard takes host %q; %s is the first of %s that does", name, p, count(len(t.names.regexps), "regular expression"))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// why tells how find chooses.
+func (h *host) why(path string) (*Route, []string) {
+	r, addSlash := h.find(path)
+	prefix := h.longest(path)
+	switch {
+	case r == nil:
+		return nil, []string{fmt.Sprintf("none of the %s declared for it takes the path %q", count(len(h.routes), "path"), path)}
+	case addSlash:
+		return r, []string{fmt.Sprintf("path %q is the prefix %q without its slash, so a redirect adds it", path, r.path.Value())}
+	case r.path.Kind() == match.PathExact:
+		return r, []string{fmt.Sprintf("path %q is declared as an exact path", path)}
+	case r.path.Kind() == match.PathRegexp && prefix != nil:
+		return r, []string{
+			fmt.Sprintf("prefix %q is the longest of %d, but does not end the search", prefix.path.Value(), len(h.prefixes)),
+			fmt.Sprintf("%q is the first of %s that takes the path %q", r.path, count(len(h.regexps), "regular expression"), path),
+		}
+	case r.path.Kind() == match.PathRegexp:
+		return r, []string{fmt.Sprintf("%q is the first of %s that takes the path %q", r.path, count(len(h.regexps), "regular expression"), path)}
+	case r.path.Kind() == match.PathPrefixOnly:
+		return r, []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %s, which keeps regular expressions from being asked",
+			path, r.path.Value(), fmt.Sprintf("%d declared", len(h.prefixes)))}
+	}
+	return r, []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %d declared that it has", path, r.path.Value(), len(h.prefixes))}
+}
+
+func (t *Table) whyRule(r *Route, host, path string) []string {
+	asked := len(t.rules.byHost[host]) + len(t.rules.others)
+	switch {
+	case asked == 0:
+		return nil
+	case r == nil && t.rules.takes(host) == nil:
+		return []string{"no router rule takes the host"}
+	case r == nil:
+		return []string{fmt.Sprintf("a router rule takes the host, but none takes the path %q", path)}
+	}
+	return []string{fmt.Sprintf("router rule %s takes the request: it has the highest priority (%d) of those that do", r.rule, r.priority)}
+}
+
+func whyBoth(rule *Route, closeness match.Specificity, pattern *Route) string {
+	winner, loser := pattern, rule
+	if ruleWins(rule, closeness, pattern) {
+		winner, loser = rule, pattern
+	}
+	reason := fmt.Sprintf("%s goes before %s where both say the same", winner.Vocabulary, loser.Vocabulary)
+	switch {
+	case closeness.Host != pattern.host.Kind() || lenOfHost(closeness, pattern) != len(pattern.host.Key()):
+		reason = "it names the host more closely"
+	case pathLen(closeness.PathLen) != pathLen(pattern.path.Len()):
+		reason = "it names more of the path"
+	case compareGone(rule, pattern) != 0:
+		reason = "the other one's workload is gone"
+	}
+	return fmt.Sprintf("%s and %s both take the request; %s serves it: %s", winner.ID, loser.ID, winner.ID, reason)
+}

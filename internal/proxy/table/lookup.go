@@ -1,0 +1,108 @@
+package table
+
+import (
+	"cmp"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/match"
+)
+
+// Result is what a lookup found.
+type Result struct {
+	// Route serves the request; nil when none does.
+	Route *Route
+	// KnownHost tells that some route takes the host, with this path or another.
+	KnownHost bool
+	// AddSlash asks for a redirect to the path with a slash at its end: the route's prefix ends in one.
+	AddSlash bool
+}
+
+// Lookup finds the route for a host, as match.CanonicalHost returns it, and a decoded path. Where the
+// vocabularies both have one, the more specific host wins, then the longer path, then the vocabulary's rank. It does not
+// allocate for hosts that are declared by name.
+func (t *Table) Lookup(host, path string) Result {
+	named := t.names.find(host)
+	var byName *Route
+	addSlash := false
+	if named != nil {
+		byName, addSlash = named.find(path)
+	}
+	byRule, closeness := t.rules.find(match.Request{Host: host, Path: path})
+	if byRule != nil && (byName == nil || ruleWins(byRule, closeness, byName)) {
+		return Result{Route: byRule, KnownHost: true}
+	}
+	if byName != nil {
+		return Result{Route: byName, KnownHost: true, AddSlash: addSlash}
+	}
+	return Result{KnownHost: named != nil || t.rules.takes(host) != nil}
+}
+
+// ruleWins decides between a rule and a pattern that both take a request.
+func ruleWins(rule *Route, closeness match.Specificity, pattern *Route) bool {
+	order := cmp.Or(
+		cmp.Compare(closeness.Host, pattern.host.Kind()),
+		cmp.Compare(len(pattern.host.Key()), lenOfHost(closeness, pattern)),
+		cmp.Compare(pathLen(pattern.path.Len()), pathLen(closeness.PathLen)),
+		compareGone(rule, pattern),
+		cmp.Compare(rule.Vocabulary.Rank(), pattern.Vocabulary.Rank()),
+	)
+	return order < 0
+}
+
+func compareGone(a, b *Route) int {
+	switch {
+	case a.owner.gone == b.owner.gone:
+		return 0
+	case b.owner.gone:
+		return -1
+	}
+	return 1
+}
+
+// lenOfHost compares lengths where they mean something: between two wildcards of one kind.
+func lenOfHost(s match.Specificity, pattern *Route) int {
+	if s.Host == match.HostLeading {
+		return s.HostLen
+	}
+	return len(pattern.host.Key())
+}
+
+// pathLen makes the prefix "/" and no condition on the path the same: they take the same requests.
+func pathLen(n int) int {
+	if n == 1 {
+		return 0
+	}
+	return n
+}
+
+// Certificate says by what the certificate for a server name is chosen, and false when no route takes the name.
+func (t *Table) Certificate(name string) (ruche.CertificateQuery, bool) {
+	named := t.names.find(name)
+	byRule := t.rules.takes(name)
+	switch {
+	case named == nil && byRule == nil:
+		return ruche.CertificateQuery{ServerName: name}, false
+	case named == nil, byRule != nil && named.pattern.Kind() != match.HostExact && byRule.names(name):
+		return ruche.CertificateQuery{ServerName: name, Host: name, Mode: byRule.TLS, CertName: byRule.CertName}, true
+	}
+	q := ruche.CertificateQuery{ServerName: name, Host: named.pattern.String(), Mode: ruche.TLSOff}
+	for _, r := range named.routes {
+		if q.Mode == ruche.TLSOff {
+			q.Mode = cmp.Or(r.TLS, ruche.TLSAuto)
+		}
+		q.CertName = cmp.Or(q.CertName, r.CertName)
+	}
+	if q.Mode == ruche.TLSOff && byRule != nil {
+		return ruche.CertificateQuery{ServerName: name, Host: name, Mode: byRule.TLS, CertName: byRule.CertName}, true
+	}
+	return q, true
+}
+
+func (r *Route) names(host string) bool {
+	for _, h := range r.Hosts {
+		if h == host {
+			return true
+		}
+	}
+	return false
+}

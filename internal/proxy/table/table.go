@@ -1,0 +1,128 @@
+// Package table is the route table: what was declared and what is live, joined into routes and
+// indexed by host and path. A Table is immutable; compiling one does no I/O and starts no goroutine, and the same input
+// gives the same table whatever the order of the maps.
+package table
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/match"
+)
+
+// Table is a compiled route table. It is safe for concurrent use.
+type Table struct {
+	// Routes are sorted by ID. They must not be changed.
+	Routes []*Route
+	// Diagnostics are all that were declared by existing workloads and all that joining found.
+	Diagnostics []ruche.Diagnostic
+
+	names hostIndex
+	rules ruleIndex
+}
+
+// Route is all declarations of the same vocabulary and match, joined.
+type Route struct {
+	// Index is the route's place in Table.Routes.
+	Index int
+	// ID is stable across compilations; see ruche.RouteStatus.
+	ID         string
+	Vocabulary ruche.Vocabulary
+	Match      ruche.Match
+	// Hosts are the exact names or host patterns of the match.
+	Hosts     []string
+	Sources   []ruche.RouteSource
+	Endpoints []Endpoint
+
+	Dest        string
+	CleanPath   bool
+	TLS         ruche.TLSMode
+	CertName    string
+	HTTPSMethod ruche.HTTPSMethod
+	// Blocked is why all that is declared must answer 503; see ruche.Route.
+	Blocked     string
+	ShadowedBy  string
+	Diagnostics []ruche.Diagnostic
+
+	host     match.Host
+	path     match.Path
+	rule     *match.Rule
+	priority int
+	owner    owner
+}
+
+// owner is what orders routes that claim the same requests.
+type owner struct {
+	workload ruche.Workload
+	gone     bool
+}
+
+// before reports whether o wins over p: the living over the gone, then the older.
+func (o owner) before(p owner) bool {
+	if o.gone != p.gone {
+		return p.gone
+	}
+	return o.workload.Older(p.workload)
+}
+
+// Prefix returns the literal prefix that the route's path pattern takes and Dest replaces, and false for rules, exact
+// paths and regular expressions.
+func (r *Route) Prefix() (string, bool) {
+	if r.rule != nil || r.path.Kind() == match.PathRegexp || r.path.Kind() == match.PathExact {
+		return "", false
+	}
+	return r.path.Value(), true
+}
+
+// Endpoint is one place a route's requests can go to.
+type Endpoint struct {
+	// URL is scheme, address and port; empty when there is no address yet.
+	URL string
+	// Scheme is "http" or "https", Address is "host:port".
+	Scheme, Address string
+	WorkloadID      string
+	Workload        string // name
+	Node            string
+	Network         string
+	NetworkReason   string
+	PortReason      string
+	State           ruche.EndpointState
+	StateReason     string
+	Since           time.Time
+}
+
+// Ready reports whether the endpoint takes requests.
+func (e *Endpoint) Ready() bool { return e.State == ruche.EndpointReady && e.Address != "" }
+
+// Key tells endpoints apart across compilations.
+func (e *Endpoint) Key() string { return e.URL + " " + e.WorkloadID }
+
+// Compile joins what is declared with what is live. Neither map is kept or changed. A declaration that cannot be compiled
+// costs itself alone, and a diagnostic says so.
+func Compile(declarations map[string]ruche.Declaration, endpoints map[string]ruche.Endpoint) *Table {
+	j := newJoin(declarations, endpoints)
+	t := &Table{Routes: j.finish(), Diagnostics: j.diagnostics}
+	t.names = newHostIndex(t.Routes)
+	t.rules = newRuleIndex(t.Routes)
+	t.shadow()
+	t.attach(j.declarations)
+	return t
+}
+
+// parseEndpoint reads a fixed endpoint of a route file. It must be a base URL.
+func parseEndpoint(s string) (scheme, address string, ok bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return "", "", false
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", "", false
+	case u.Port() != "":
+		return u.Scheme, u.Host, true
+	case u.Scheme == "https":
+		return u.Scheme, u.Host + ":443", true
+	}
+	return u.Scheme, u.Host + ":80", true
+}
