@@ -1,0 +1,123 @@
+package nginxproxy
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/strictyaml"
+)
+
+const labelPrefix = "com.github.nginx-proxy.nginx-proxy."
+
+// supported are the variables that begin with VIRTUAL_ and are read.
+func supported() []string {
+	return []string{"VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PROTO", "VIRTUAL_PATH", "VIRTUAL_DEST"}
+}
+
+// effect says what leaving a known variable or label out means.
+type effect struct {
+	severity ruche.Severity
+	message  string
+	hint     string
+}
+
+func unsupportedVariables() map[string]effect {
+	both := "set VIRTUAL_HOST and VIRTUAL_PORT, or Traefik labels with one router and service for each port"
+	automatic := effect{ruche.SeverityInfo, "certificates are not requested from an ACME server; a file or a self-signed one is used", ""}
+	return map[string]effect{
+		"VIRTUAL_HOST_MULTIPORTS": {ruche.SeverityError, "several ports in one variable are not supported; as in nginx-proxy it takes the place of VIRTUAL_HOST, so nothing of this container is served", both},
+		"VIRTUAL_ROOT":            {ruche.SeverityWarning, "it belongs to fastcgi, which is not supported", ""},
+		"SERVER_TOKENS":           {ruche.SeverityInfo, "no Server header is added, whatever it says", ""},
+		"HSTS":                    {ruche.SeverityWarning, "no Strict-Transport-Security header is added", "let the application send the header"},
+		"SSL_POLICY":              {ruche.SeverityWarning, "TLS 1.2 and 1.3 are offered, whatever it says", ""},
+		"EXTERNAL_HTTP_PORT":      {ruche.SeverityWarning, "the host is served on Ruche's own ports", ""},
+		"EXTERNAL_HTTPS_PORT":     {ruche.SeverityWarning, "the host is served on Ruche's own ports", ""},
+
+		"ENABLE_HTTP_ON_MISSING_CERT":  {ruche.SeverityInfo, "a host without a certificate is always served on both ports", ""},
+		"ACME_HTTP_CHALLENGE_LOCATION": automatic,
+		"ACME_HOST":                    automatic, "ACME_EMAIL": automatic, "ACME_SINGLE_DOMAIN_CERTS": automatic, "ACME_KEYSIZE": automatic,
+		"ACME_CA_URI": automatic, "ACME_CHALLENGE": automatic, "ACMESH_DNS_API_CONFIG": automatic, "ACME_CERT_PROFILE": automatic,
+		"ACME_PREFERRED_CHAIN": automatic, "ACME_OCSP": automatic, "ACME_EAB_KID": automatic, "ACME_EAB_HMAC_KEY": automatic,
+		"ZEROSSL_API_KEY": automatic, "ACME_RESTART_CONTAINER": automatic, "ACME_PRE_HOOK": automatic, "ACME_POST_HOOK": automatic,
+		"LETSENCRYPT_HOST": automatic, "LETSENCRYPT_EMAIL": automatic, "LETSENCRYPT_TEST": automatic, "LETSENCRYPT_KEYSIZE": automatic,
+		"LETSENCRYPT_SINGLE_DOMAIN_CERTS": automatic, "LETSENCRYPT_RESTART_CONTAINER": automatic,
+	}
+}
+
+func unsupportedLabels() map[string]effect {
+	return map[string]effect{
+		"loadbalance":         {ruche.SeverityWarning, "requests are spread by round robin", ""},
+		"keepalive":           {ruche.SeverityInfo, "connections to endpoints are kept open as Ruche sees fit", ""},
+		"ssl_verify_client":   {ruche.SeverityInfo, "client certificates are not asked for", ""},
+		"trust-default-cert":  {ruche.SeverityWarning, "the certificate is chosen by Ruche's own rules", ""},
+		"non-get-redirect":    {ruche.SeverityWarning, "redirects use one status code for all methods", ""},
+		"http2.enable":        {ruche.SeverityInfo, "HTTP/2 is offered on every HTTPS port", ""},
+		"http3.enable":        {ruche.SeverityInfo, "HTTP/3 is not offered", ""},
+		"debug-endpoint":      {ruche.SeverityInfo, "there is no debug endpoint", "ask ruche explain"},
+		"hsts":                {ruche.SeverityWarning, "no Strict-Transport-Security header is added", ""},
+		"hide-upstream-names": {ruche.SeverityInfo, "there are no upstream names", ""},
+	}
+}
+
+// checkUnsupported reports the known variables and labels that are not read. Variables without VIRTUAL_ in their name may
+// belong to the application, so this is asked only of containers that want to be published.
+func (r *reader) checkUnsupported() {
+	variables := unsupportedVariables()
+	for _, key := range slices.Sorted(maps.Keys(r.c.Env)) {
+		if e, known := variables[key]; known && r.declares(key) {
+			if e.severity == ruche.SeverityError {
+				r.refuse(ruche.CodeKeyUnsupported, key, e.hint, "%s", e.message)
+				continue
+			}
+			r.add(ruche.CodeKeyUnsupported, e.severity, key, e.hint, "%s", e.message)
+		}
+	}
+	labels := unsupportedLabels()
+	for _, key := range slices.Sorted(maps.Keys(r.c.Labels)) {
+		name, ours := strings.CutPrefix(key, labelPrefix)
+		if !ours {
+			continue
+		}
+		e, known := labels[name]
+		switch {
+		case !known:
+			r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, clip(key), strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(labels))),
+				"label %s of nginx-proxy is not known; it is ignored", quote(name))
+		case !r.blockedBy(source(key)):
+			r.add(ruche.CodeKeyUnsupported, e.severity, key, e.hint, "%s", e.message)
+		}
+	}
+}
+
+func (r *reader) blockedBy(source string) bool {
+	return slices.ContainsFunc(r.diagnostics, func(d ruche.Diagnostic) bool {
+		return d.Code == ruche.CodeAccessUnsupported && d.Source == source
+	})
+}
+
+// checkUnknown reports what begins with VIRTUAL_ and means nothing: a misspelt VIRTUAL_HOST publishes nothing and says so. A container
+// that does not ask to be published may use such names for itself, unless one looks like a misspelling.
+func (r *reader) checkUnknown() {
+	published := r.declares("VIRTUAL_HOST") || r.declares("VIRTUAL_HOST_MULTIPORTS")
+	known := slices.Concat(supported(), []string{"VIRTUAL_HOST_MULTIPORTS", "VIRTUAL_ROOT"})
+	for _, key := range slices.Sorted(maps.Keys(r.c.Env)) {
+		// VIRTUAL_ENV is set by many Python images.
+		if !strings.HasPrefix(key, "VIRTUAL_") || strings.HasPrefix(key, "VIRTUAL_ENV") || slices.Contains(known, key) {
+			continue
+		}
+		if hint := strictyaml.DidYouMean(key, known); published || hint != "" {
+			r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, clip(key), hint, "variable %s is not known; it is ignored", quote(key))
+		}
+	}
+	if published {
+		return
+	}
+	for _, key := range supported()[1:] {
+		if r.declares(key) {
+			r.add(ruche.CodeRouterIncomplete, ruche.SeverityInfo, key, "set VIRTUAL_HOST to publish the container",
+				"%s has no effect without VIRTUAL_HOST", key)
+		}
+	}
+}

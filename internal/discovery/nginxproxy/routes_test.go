@@ -1,0 +1,165 @@
+package nginxproxy_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/discovery/nginxproxy"
+	"github.com/ruche-project/ruche/internal/docker"
+	"github.com/ruche-project/ruche/internal/match"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+type sample struct {
+	name   string
+	env    map[string]string
+	labels map[string]string
+	ports  []docker.Port
+}
+
+func tcp(numbers ...uint16) []docker.Port {
+	var ports []docker.Port
+	for _, n := range numbers {
+		ports = append(ports, docker.Port{Number: n, Protocol: "tcp"})
+	}
+	return ports
+}
+
+func samples() []sample {
+	return []sample{
+		{name: "one host", env: map[string]string{"VIRTUAL_HOST": "shop.example"}, ports: tcp(8080)},
+		{name: "a list with blanks, empties, repetitions and one bad host",
+			env: map[string]string{"VIRTUAL_HOST": " a.example, ,*.B.example,b.*,~^c[0-9]+\\.example$,a.example,http://x,[2001:db8::1],192.0.2.1,"}},
+		{name: "all variables", ports: tcp(80, 443), env: map[string]string{
+			"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": " 8443 ", "VIRTUAL_PROTO": "https", "VIRTUAL_PATH": "^~ /app/", "VIRTUAL_DEST": "/",
+			"HTTPS_METHOD": "noredirect", "CERT_NAME": "shared"}},
+		{name: "empty values are as if not set", ports: tcp(81), env: map[string]string{
+			"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "", "VIRTUAL_PROTO": "", "VIRTUAL_PATH": " ", "VIRTUAL_DEST": "", "HTTPS_METHOD": "", "CERT_NAME": ""}},
+		{name: "several ports without 80", env: map[string]string{"VIRTUAL_HOST": "a.example"}, ports: tcp(3000, 9000)},
+		{name: "several ports with 80", env: map[string]string{"VIRTUAL_HOST": "a.example"}, ports: tcp(80, 443)},
+		{name: "the only port is udp", env: map[string]string{"VIRTUAL_HOST": "a.example"}, ports: []docker.Port{{Number: 53, Protocol: "udp"}}},
+		{name: "blank host", env: map[string]string{"VIRTUAL_HOST": "  "}},
+		{name: "only empties", env: map[string]string{"VIRTUAL_HOST": ",,"}},
+		{name: "bad port", env: map[string]string{"VIRTUAL_HOST": "a.example,b.example", "VIRTUAL_PORT": "http"}},
+		{name: "port out of range", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "65536"}},
+		{name: "port zero", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "0"}},
+		{name: "fastcgi", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "fastcgi", "VIRTUAL_ROOT": "/srv"}},
+		{name: "unknown protocol", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "gopher"}},
+		{name: "bad path", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PATH": "~ ["}},
+		{name: "destination with a regular expression", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PATH": "~ ^/x", "VIRTUAL_DEST": "/"}},
+		{name: "destination without slash", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PATH": "/x", "VIRTUAL_DEST": "app"}},
+		{name: "method and certificate name nobody knows", env: map[string]string{"VIRTUAL_HOST": "a.example", "HTTPS_METHOD": "maybe", "CERT_NAME": "../../etc/x"}},
+		{name: "internal access is blocked", env: map[string]string{"VIRTUAL_HOST": "a.example,b.example", "NETWORK_ACCESS": "internal"}},
+		{name: "a misspelt restriction is blocked", env: map[string]string{"VIRTUAL_HOST": "a.example", "NETWORK_ACCESS": "Internal"}},
+		{name: "external access", env: map[string]string{"VIRTUAL_HOST": "a.example", "NETWORK_ACCESS": "external"}},
+		{name: "client certificates are blocked", env: map[string]string{"VIRTUAL_HOST": "a.example"},
+			labels: map[string]string{"com.github.nginx-proxy.nginx-proxy.ssl_verify_client": "on"}},
+		{name: "several ports in one variable", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_HOST_MULTIPORTS": "a.example: {}"}},
+		{name: "only several ports in one variable", env: map[string]string{"VIRTUAL_HOST_MULTIPORTS": "a.example: {}"}},
+		{name: "keys of the companion and others", env: map[string]string{"VIRTUAL_HOST": "a.example", "LETSENCRYPT_HOST": "a.example",
+			"ACME_EMAIL": "a@a.example", "HSTS": "off", "SSL_POLICY": "Mozilla-Modern", "ACME_OF_MY_OWN": "x"},
+			labels: map[string]string{"com.github.nginx-proxy.nginx-proxy.keepalive": "auto", "com.github.nginx-proxy.nginx-proxy.keepalife": "1", "other": "x"}},
+		{name: "misspelt keys", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROT": "80", "VIRTUAL_X": "1"}},
+		{name: "misspelt host", env: map[string]string{"VIRTUAL_HOSTS": "a.example"}},
+		{name: "a Python image", env: map[string]string{"VIRTUAL_ENV": "/venv", "VIRTUAL_ENV_PROMPT": "x", "VIRTUAL_MACHINE_OF_MINE": "y"}},
+		{name: "a port without host", env: map[string]string{"VIRTUAL_PORT": "80"}},
+		{name: "nothing", env: map[string]string{"PATH": "/bin"}},
+	}
+}
+
+func (s sample) container() docker.Container {
+	return docker.Container{ID: "c1", Name: "shop", Env: s.env, Labels: s.labels, ExposedPorts: s.ports}
+}
+
+func TestRoutesGolden(t *testing.T) {
+	for _, s := range samples() {
+		t.Run(s.name, func(t *testing.T) {
+			routes, diagnostics := nginxproxy.Routes(s.container())
+			got, err := json.MarshalIndent(struct {
+				Routes      []ruche.Route
+				Diagnostics []ruche.Diagnostic
+			}{routes, diagnostics}, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", strings.NewReplacer(" ", "-", ",", "").Replace(s.name)+".golden")
+			if *update {
+				if err := os.WriteFile(file, append(got, '\n'), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(want) != string(got)+"\n" {
+				t.Errorf("got %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestPortRule(t *testing.T) {
+	for _, tc := range []struct {
+		name, port string
+		exposed    []docker.Port
+		want       uint16
+		reason     string
+	}{
+		{"the variable wins", "9000", tcp(80), 9000, "VIRTUAL_PORT"},
+		{"the only exposed one", "", tcp(8080), 8080, "only exposed"},
+		{"none exposed", "", nil, 80, "no port is exposed"},
+		{"several exposed", "", tcp(22, 80), 80, "several ports are exposed (22/tcp, 80/tcp)"},
+	} {
+		env := map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": tc.port}
+		routes, _ := nginxproxy.Routes(docker.Container{Env: env, ExposedPorts: tc.exposed})
+		if len(routes) != 1 || routes[0].Port != tc.want || !strings.Contains(routes[0].PortReason, tc.reason) {
+			t.Errorf("%s: routes = %+v, want port %d because %q", tc.name, routes, tc.want, tc.reason)
+		}
+	}
+}
+
+func FuzzVirtualHost(f *testing.F) {
+	for _, s := range samples() {
+		f.Add(s.env["VIRTUAL_HOST"], s.env["VIRTUAL_PORT"], s.env["VIRTUAL_PROTO"], s.env["VIRTUAL_PATH"], s.env["VIRTUAL_DEST"],
+			s.env["HTTPS_METHOD"], s.env["CERT_NAME"], s.env["NETWORK_ACCESS"])
+	}
+	f.Fuzz(func(t *testing.T, host, port, proto, path, dest, method, cert, access string) {
+		routes, diagnostics := nginxproxy.Routes(docker.Container{Name: "c", Env: map[string]string{
+			"VIRTUAL_HOST": host, "VIRTUAL_PORT": port, "VIRTUAL_PROTO": proto, "VIRTUAL_PATH": path, "VIRTUAL_DEST": dest,
+			"HTTPS_METHOD": method, "CERT_NAME": cert, "NETWORK_ACCESS": access,
+		}})
+		for _, r := range routes {
+			if _, err := match.ParseHost(r.Match.Host); err != nil {
+				t.Errorf("route with host %q: %v", r.Match.Host, err)
+			}
+			if _, err := match.ParsePath(r.Match.Path); err != nil {
+				t.Errorf("route with path %q: %v", r.Match.Path, err)
+			}
+			if r.Port == 0 || r.PortReason == "" || r.Scheme == "" || r.Source == "" {
+				t.Errorf("incomplete route %+v", r)
+			}
+			if strings.ContainsAny(r.CertName, "/\\") {
+				t.Errorf("certificate name %q leaves its directory", r.CertName)
+			}
+			if a := strings.TrimSpace(access); a != "" && a != "external" && r.Blocked == "" {
+				t.Errorf("access %q is served openly", access)
+			}
+		}
+		asked := strings.Trim(strings.Join(strings.Fields(host), ""), ",")
+		if len(routes) == 0 && len(diagnostics) == 0 && asked != "" {
+			t.Errorf("VIRTUAL_HOST %q gave neither a route nor a diagnostic", host)
+		}
+		for _, d := range diagnostics {
+			if d.Code == "" || d.Severity == "" || d.Source == "" || d.Message == "" || d.Workload == "" {
+				t.Errorf("incomplete diagnostic %+v", d)
+			}
+		}
+	})
+}
