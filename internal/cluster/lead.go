@@ -1,0 +1,79 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"go.etcd.io/etcd/client/v3/concurrency"
+)
+
+// leaseSeconds is how long a leader that is gone without a word keeps others from leading.
+const leaseSeconds = 5
+
+// Lead runs fn while this member leads under name; of all members, one leads at a time. The token grows with every
+// change of leader: who writes elsewhere with it can tell an old leader's write. The context of fn ends when leadership is lost, or
+// when ctx ends; fn must return then, and leadership is sought again. Lead returns fn's error, or nil, when fn returns
+// although it leads, and nil when ctx ends. When the cluster is closed, the error wraps ErrClosed.
+func (c *Cluster) Lead(ctx context.Context, name string, fn func(ctx context.Context, token int64) error) error {
+	for {
+		lost, err := c.leadOnce(ctx, name, fn)
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case <-c.closed:
+			return fmt.Errorf("cannot lead %s: %w", name, ErrClosed)
+		default:
+		}
+		if !lost {
+			return err
+		}
+		c.logger.Warn("leadership is lost, seeking it again", slog.String("name", name), slog.Any("error", err))
+		if err := c.pause(ctx); errors.Is(err, ErrClosed) {
+			return fmt.Errorf("cannot lead %s: %w", name, err)
+		}
+	}
+}
+
+// leadOnce seeks leadership once and runs fn under it. It reports lost when leadership was not won or did
+// not last as long as fn.
+func (c *Cluster) leadOnce(ctx context.Context, name string, fn func(context.Context, int64) error) (lost bool, err error) {
+	lease, err := c.client.Grant(ctx, leaseSeconds)
+	if err != nil {
+		return true, err
+	}
+	// The session must outlive ctx, so that leadership can be handed back when ctx ends.
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	session, err := concurrency.NewSession(c.client, concurrency.WithLease(lease.ID), concurrency.WithContext(alive))
+	if err != nil {
+		return true, err
+	}
+	defer func() {
+		session.Orphan()
+		handBack, cancel := context.WithTimeout(alive, closeTimeout)
+		defer cancel()
+		// When this fails, the lease runs out by itself.
+		_, _ = c.client.Revoke(handBack, lease.ID)
+	}()
+
+	seeking, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-session.Done():
+			stop()
+		case <-c.closed:
+			stop()
+		case <-seeking.Done():
+		}
+	}()
+	election := concurrency.NewElection(session, "/ruche-lead/"+name)
+	if err := election.Campaign(seeking, c.name); err != nil {
+		return true, err
+	}
+	err = fn(seeking, election.Rev())
+	return seeking.Err() != nil, err
+}

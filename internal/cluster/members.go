@@ -1,0 +1,237 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
+)
+
+// Member is one member of the cluster.
+type Member struct {
+	// ID is 16 hexadecimal digits at most.
+	ID string
+	// Name is empty until an invited member has come up for the first time.
+	Name string
+	// Peer is the URL at which other members reach it.
+	Peer string
+	// Learner tells that it receives the data but does not vote yet.
+	Learner bool
+	// Leader tells that it leads, as far as this member knows.
+	Leader bool
+	// Healthy tells that it answered now. This member is healthy when it knows a leader.
+	Healthy bool
+}
+
+// Invitation lets one further member join.
+type Invitation struct {
+	// Members holds name and peer URL of each member, without the new one.
+	Members map[string]string
+}
+
+// cluster is the list of members in etcd's form.
+func (i *Invitation) cluster(name, peer string) string {
+	list := []string{name + "=" + peer}
+	for n, p := range i.Members {
+		list = append(list, n+"="+p)
+	}
+	return strings.Join(list, ",")
+}
+
+// probeTimeout is how long a member may take to answer before it counts as not healthy.
+const probeTimeout = time.Second
+
+// Members lists the members, in the order of their IDs. It needs no majority.
+func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
+	resp, err := c.client.MemberList(ctx, clientv3.WithSerializable())
+	if err != nil {
+		return nil, fmt.Errorf("cannot list members: %w", err)
+	}
+	rt, err := transport.NewTransport(transport.TLSInfo{}, probeTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list members: %w", err)
+	}
+	defer rt.CloseIdleConnections()
+	leader := uint64(c.etcd.Server.Leader())
+	list := make([]Member, len(resp.Members))
+	done := make(chan struct{})
+	for i, m := range resp.Members {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			list[i] = Member{
+				ID: strconv.FormatUint(m.ID, 16), Name: m.Name, Peer: strings.Join(m.PeerURLs, ","),
+				Learner: m.IsLearner, Leader: m.ID == leader, Healthy: c.healthy(ctx, rt, m),
+			}
+		}()
+	}
+	for range resp.Members {
+		<-done
+	}
+	return list, nil
+}
+
+func (c *Cluster) healthy(ctx context.Context, rt http.RoundTripper, m *etcdserverpb.Member) bool {
+	if m.ID == c.self {
+		return c.leaderKnown()
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	for _, peer := range m.PeerURLs {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, peer+"/version", nil)
+		if err != nil {
+			continue
+		}
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			continue
+		}
+		_ = resp.Body.Close() // only the status is of interest
+		if resp.StatusCode == http.StatusOK {
+			return true
+		}
+	}
+	return false
+}
+
+// Invite makes room for a further member that will be reached at peer. It is a learner, which receives the data but does
+// not vote, until it has caught up: Open with the invitation returns then. Every member must have a peer address.
+// While the cluster is not ready for one more, it tries again until ctx ends.
+func (c *Cluster) Invite(ctx context.Context, name, peer string) (*Invitation, error) {
+	if err := errors.Join(memberName(name), peerError(peer)); err != nil {
+		return nil, fmt.Errorf("cannot invite %s: %w", name, err)
+	}
+	members, err := c.Members(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot invite %s: %w", name, err)
+	}
+	inv := &Invitation{Members: make(map[string]string, len(members))}
+	for _, m := range members {
+		switch u := alone(m.Name); {
+		case m.Name == name || m.Peer == peer:
+			return nil, fmt.Errorf("cannot invite %s: a member of this name or address is there already", name)
+		case m.Name == "" || m.Learner:
+			return nil, fmt.Errorf("cannot invite %s: the member at %s has not come up yet; wait for it, or remove it", name, m.Peer)
+		case m.Peer == u.String():
+			return nil, fmt.Errorf("cannot invite %s: member %s has no peer address", name, m.Name)
+		}
+		inv.Members[m.Name] = m.Peer
+	}
+	err = c.persist(ctx, func() error {
+		_, err := c.client.MemberAddAsLearner(ctx, []string{peer})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot invite %s: %w", name, err)
+	}
+	return inv, nil
+}
+
+func peerError(peer string) error {
+	_, err := peerURL(peer)
+	return err
+}
+
+// Remove takes the member of this ID out of the cluster; its data stays on its disk but is of no use any more. It refuses to
+// when the healthy ones of the remaining members would be no majority, and to remove the last one.
+func (c *Cluster) Remove(ctx context.Context, id string) error {
+	n, err := strconv.ParseUint(id, 16, 64)
+	if err != nil {
+		return fmt.Errorf("cannot remove member %q: the ID is not a hexadecimal number", id)
+	}
+	members, err := c.Members(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot remove member %s: %w", id, err)
+	}
+	found, voters, healthy := false, 0, 0
+	for _, m := range members {
+		switch {
+		case m.ID == strconv.FormatUint(n, 16):
+			found = true
+		case !m.Learner:
+			voters++
+			if m.Healthy {
+				healthy++
+			}
+		}
+	}
+	switch {
+	case !found:
+		return fmt.Errorf("cannot remove member %s: there is no such member", id)
+	case voters == 0:
+		return fmt.Errorf("cannot remove member %s: it is the last one that votes", id)
+	case healthy < voters/2+1:
+		return fmt.Errorf("cannot remove member %s: of the %d members that would remain only %d are healthy, and a majority must be; bring the others up first", id, voters, healthy)
+	}
+	err = c.persist(ctx, func() error {
+		_, err := c.client.MemberRemove(ctx, n)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot remove member %s: %w", id, err)
+	}
+	return nil
+}
+
+// takePart makes what the cluster knows of this member true: its peer address, and that it votes.
+func (c *Cluster) takePart(ctx context.Context, cfg Config) error {
+	m, err := c.own(ctx)
+	if err != nil {
+		return err
+	}
+	if cfg.Peer != "" && strings.Join(m.PeerURLs, ",") != cfg.Peer {
+		if _, err := c.client.MemberUpdate(ctx, c.self, []string{cfg.Peer}); err != nil {
+			return fmt.Errorf("cannot change the peer address: %w", err)
+		}
+	}
+	if !m.IsLearner {
+		return nil
+	}
+	err = c.persist(ctx, func() error {
+		_, err := c.client.MemberPromote(ctx, c.self)
+		return err
+	})
+	// The leader promotes; word of it reaches this member a moment later.
+	for err == nil && m.IsLearner {
+		if err = c.pause(ctx); err == nil {
+			m, err = c.own(ctx)
+		}
+	}
+	return err
+}
+
+// own is what this member's copy of the state tells of itself.
+func (c *Cluster) own(ctx context.Context) (*etcdserverpb.Member, error) {
+	resp, err := c.client.MemberList(ctx, clientv3.WithSerializable())
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range resp.Members {
+		if m.ID == c.self {
+			return m, nil
+		}
+	}
+	return nil, errors.New("this member was removed from its cluster; remove its directory to let it join again")
+}
+
+// persist does what the cluster refuses as long as a member is not connected or not caught up.
+func (c *Cluster) persist(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) &&
+			!errors.Is(err, rpctypes.ErrMemberLearnerNotReady) && !errors.Is(err, etcderrors.ErrLearnerNotReady) {
+			return err
+		}
+		if e := c.pause(ctx); e != nil {
+			return fmt.Errorf("%w: %w", err, e)
+		}
+	}
+}
