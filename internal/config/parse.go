@@ -1,0 +1,167 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Short names for the table of settings.
+type (
+	slogLevel = slog.Level
+	prefixes  = []netip.Prefix
+	duration  = time.Duration
+)
+
+// Off is the value of an address or log that is not wanted.
+const Off = "off"
+
+func listenAddr(s string) (string, error) {
+	if s == Off {
+		return s, nil
+	}
+	if s == "" {
+		return "", errors.New(`the address is empty: write "off" to open none`)
+	}
+	return addr(s)
+}
+
+// addr checks host:port; the host may be missing.
+func addr(s string) (string, error) {
+	if _, err := strconv.Atoi(s); err == nil {
+		return "", fmt.Errorf("%q is not an address: write %q", s, ":"+s)
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", fmt.Errorf(`%q is not an address: expected host:port, such as ":80" or "127.0.0.1:80" or "[::1]:80"`, s)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", fmt.Errorf("%q is not an address: the port %q is not a number from 0 to 65535", s, port)
+	}
+	if strings.ContainsAny(host, " /@") {
+		return "", fmt.Errorf("%q is not an address: the host %q is neither an IP address nor a name", s, host)
+	}
+	return s, nil
+}
+
+func path(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("the path is empty")
+	case strings.ContainsRune(s, 0):
+		return "", errors.New("the path contains a zero byte")
+	}
+	return s, nil
+}
+
+func dockerHost(s string) (string, error) {
+	if strings.HasPrefix(s, "/") {
+		return "", fmt.Errorf("%q is not an Engine's address: write %q", s, "unix://"+s)
+	}
+	scheme, rest, _ := strings.Cut(s, "://")
+	if s != "" && (rest == "" || scheme != "unix" && scheme != "tcp") {
+		return "", fmt.Errorf("%q is not an Engine's address: expected unix:///path or tcp://host:port", s)
+	}
+	return s, nil
+}
+
+func boolean(s string) (bool, error) {
+	if s != "true" && s != "false" {
+		return false, fmt.Errorf("expected true or false, found %q", s)
+	}
+	return s == "true", nil
+}
+
+func nodeName(s string) (string, error) {
+	if s != "" && !regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`).MatchString(s) {
+		return "", fmt.Errorf("%q is not a node's name: use letters, digits, dots, dashes and underscores", s)
+	}
+	return s, nil
+}
+
+func logLevel(s string) (slog.Level, error) {
+	name, err := oneOf("debug", "info", "warn", "error")(s)
+	if err != nil {
+		return 0, err
+	}
+	var l slog.Level
+	err = l.UnmarshalText([]byte(name))
+	return l, err
+}
+
+func oneOf(known ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(known, s) {
+			last := len(known) - 1
+			return "", fmt.Errorf("expected %s or %s, found %q", strings.Join(known[:last], ", "), known[last], s)
+		}
+		return s, nil
+	}
+}
+
+func accessLog(s string) (string, error) {
+	if s != AccessLogStdout && s != Off && !strings.Contains(s, "/") {
+		return "", fmt.Errorf(`expected stdout, off or the path of a file, found %q: write %q for a file of that name`, s, "./"+s)
+	}
+	return path(s)
+}
+
+func errorStatus(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 400 || n > 599 {
+		return 0, fmt.Errorf("expected a status code from 400 to 599, found %q", s)
+	}
+	return n, nil
+}
+
+func networks(s string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	for item := range strings.SplitSeq(s, ",") {
+		item = strings.TrimSpace(item)
+		if a, err := netip.ParseAddr(item); err == nil && a.Zone() == "" {
+			list = append(list, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(item)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an IP address nor a network such as 10.0.0.0/8", item)
+		}
+		list = append(list, p.Masked())
+	}
+	return list, nil
+}
+
+func size(s string) (int64, error) {
+	digits := strings.TrimRight(s, "kmgibKMGIB ")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	shift, known := map[string]int{"": 0, "k": 10, "kib": 10, "m": 20, "mib": 20, "g": 30, "gib": 30}[strings.ToLower(strings.TrimSpace(s[len(digits):]))]
+	if err != nil || !known || n < 0 {
+		return 0, fmt.Errorf("expected a number of bytes such as 1048576, 512k, 10m or 1GiB, found %q", s)
+	}
+	if n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("%q is too large: 0 accepts bodies of any size", s)
+	}
+	return n << shift, nil
+}
+
+func nonNegative(s string) (time.Duration, error) {
+	if _, err := strconv.Atoi(s); err == nil && s != "0" {
+		return 0, fmt.Errorf("%q has no unit: write %q for seconds", s, s+"s")
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("expected a time such as 500ms, 30s or 2m, found %q", s)
+	}
+	return d, nil
+}

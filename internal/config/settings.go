@@ -1,0 +1,95 @@
+package config
+
+import (
+	"strings"
+)
+
+// Setting is one setting as people know it.
+type Setting struct {
+	// Name is the flag's name without dashes in front, and the key in the configuration file.
+	Name string
+	// Default is the value when nobody gives one, as it would be written.
+	Default string
+	// Help says in a sentence what it is for, and which values there are.
+	Help string
+	// Bool tells that the flag alone means true.
+	Bool bool
+
+	set func(*Config, string) error
+}
+
+// Env is the environment variable of the setting.
+func (s Setting) Env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+const (
+	envPrefix = "RUCHE_"
+	// fileSetting is the one that says where the others are; it cannot stand in the file itself.
+	fileSetting = "config"
+)
+
+// Settings is the table of all settings, in the order in which people should meet them.
+func Settings() []Setting {
+	return []Setting{
+		{Name: fileSetting, Help: "The YAML file with settings; its keys are the names of this table.",
+			set: func(*Config, string) error { return nil }},
+		{Name: "http-addr", Default: ":80", Help: "The address to serve HTTP on, as host:port; `off` serves none.",
+			set: into(func(c *Config) *string { return &c.HTTPAddr }, listenAddr)},
+		{Name: "https-addr", Default: ":443", Help: "The address to serve HTTPS on, as host:port; `off` serves none.",
+			set: into(func(c *Config) *string { return &c.HTTPSAddr }, listenAddr)},
+		{Name: "admin-addr", Default: "127.0.0.1:8900", Help: "The address of health checks, metrics and the API that the other commands ask, as host:port; whoever reaches it sees all routes.",
+			set: into(func(c *Config) *string { return &c.AdminAddr }, addr)},
+		{Name: "data-dir", Default: "/var/lib/ruche", Help: "The directory of the state that must outlive a restart; one process uses it at a time.",
+			set: into(func(c *Config) *string { return &c.DataDir }, path)},
+		{Name: "certs-dir", Default: "/etc/nginx/certs", Help: "The directory with certificates, named after hosts: `shop.example.crt` and `shop.example.key`.",
+			set: into(func(c *Config) *string { return &c.CertsDir }, path)},
+		{Name: "routes-dir", Default: "/etc/ruche/routes.d", Help: "The directory with route files, `*.yaml` and `*.yml`.",
+			set: into(func(c *Config) *string { return &c.RoutesDir }, path)},
+		{Name: "docker-host", Help: "The Docker Engine to ask, as unix:///path or tcp://host:port; empty takes `DOCKER_HOST`, then /var/run/docker.sock, then /tmp/docker.sock.",
+			set: into(func(c *Config) *string { return &c.DockerHost }, dockerHost)},
+		{Name: "no-docker", Default: "false", Bool: true, Help: "Whether to ask no Docker Engine and to serve route files only: true or false.",
+			set: into(func(c *Config) *bool { return &c.NoDocker }, boolean)},
+		{Name: "node-name", Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; empty takes the host's name.",
+			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
+		{Name: "log-level", Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
+			set: into(func(c *Config) *slogLevel { return &c.LogLevel }, logLevel)},
+		{Name: "log-format", Default: LogText, Help: "How to write log messages: `text` or `json`.",
+			set: into(func(c *Config) *string { return &c.LogFormat }, oneOf(LogText, LogJSON))},
+		{Name: "access-log", Default: AccessLogStdout, Help: "Where to write one JSON line for each request: `stdout`, `off`, or the path of a file.",
+			set: into(func(c *Config) *string { return &c.AccessLog }, accessLog)},
+		{Name: "unknown-host-status", Default: "503", Help: "The status code for a host that no route serves, from 400 to 599.",
+			set: into(func(c *Config) *int { return &c.UnknownHostStatus }, errorStatus)},
+		{Name: "trusted-proxies", Help: "The addresses and networks of the proxies in front, whose `X-Forwarded-*` headers are believed, as a list with commas; by default nobody is believed.",
+			set: into(func(c *Config) *prefixes { return &c.TrustedProxies }, networks)},
+		{Name: "max-body-size", Default: "0", Help: "The largest request body to accept, in bytes or with k, m, g (1024 each step), KiB, MiB, GiB; 0 accepts any.",
+			set: into(func(c *Config) *int64 { return &c.MaxBodyBytes }, size)},
+		{Name: "drain-timeout", Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m.",
+			set: into(func(c *Config) *duration { return &c.DrainTimeout }, nonNegative)},
+	}
+}
+
+// into joins a parser with the field that takes what it gives.
+func into[T any](field func(*Config) *T, parse func(string) (T, error)) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		v, err := parse(s)
+		if err == nil {
+			*field(c) = v
+		}
+		return err
+	}
+}
+
+// Reference is the table of all settings in Markdown, for docs/config.md.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("| flag and key | environment | default | meaning |\n|---|---|---|---|\n")
+	for _, s := range Settings() {
+		def := "(empty)"
+		if s.Default != "" {
+			def = "`" + s.Default + "`"
+		}
+		b.WriteString("| `--" + s.Name + "` | `" + s.Env() + "` | " + def + " | " + s.Help + " |\n")
+	}
+	return b.String()
+}
