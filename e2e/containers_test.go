@@ -103,8 +103,11 @@ func echoes(conn net.Conn, in *bufio.Reader) error {
 	for _, line := range []string{"one\n", "two\n"} {
 		fmt.Fprint(conn, line)
 		got, err := in.ReadString('\n')
-		if err != nil || got != line {
-			return fmt.Errorf("sent %q, got %q, %v", line, got, err)
+		if err != nil {
+			return err
+		}
+		if got != line {
+			return fmt.Errorf("sent %q, got %q", line, got)
 		}
 	}
 	return nil
