@@ -83,7 +83,8 @@ engine_restore_network() {
                 iptables -t "$table" $line || true
             done
             iptables -t "$table" -S | sed -n 's/^-N \(DOCKER.*\)/\1/p' | while read -r line; do
-                iptables -t "$table" -F "$line" && iptables -t "$table" -X "$line" || true
+                iptables -t "$table" -F "$line" || true
+                iptables -t "$table" -X "$line" || true
             done
         done
     fi

@@ -101,5 +101,7 @@ func removeTree(dir string) error {
 	if err != nil {
 		return fmt.Errorf("cannot remove %s: %w", dir, err)
 	}
+	// The directory of all runs goes with the last one.
+	_ = os.Remove(Root)
 	return nil
 }

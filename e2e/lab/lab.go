@@ -40,8 +40,11 @@ func New(t testing.TB, n int, options Options) *Lab {
 	begin := time.Now()
 	l := &Lab{t: t, run: runName()}
 	l.dir = filepath.Join(Root, l.run)
-	l.must(os.MkdirAll(l.dir, 0o700))
-	var err error
+	err := os.MkdirAll(l.dir, 0o700)
+	if errors.Is(err, os.ErrNotExist) { // another run has just removed Root
+		err = os.MkdirAll(l.dir, 0o700)
+	}
+	l.must(err)
 	l.ledger, err = openLedger(l.dir)
 	l.must(err)
 	t.Cleanup(l.close)
