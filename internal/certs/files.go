@@ -1,0 +1,170 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// pair is one NAME.crt with its NAME.key.
+type pair struct {
+	name        string
+	path        string // of the .crt
+	print       string // what the files looked like when they were read
+	certificate tls.Certificate
+}
+
+func (p *pair) status(reason string) ruche.CertificateStatus {
+	leaf := p.certificate.Leaf
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return ruche.CertificateStatus{
+		Kind: ruche.CertificateFile, File: p.path, Issuer: leaf.Issuer.String(), Names: names, NotAfter: leaf.NotAfter, Reason: reason,
+	}
+}
+
+// load reads the directory. A pair that cannot be used keeps its last good version; a pair whose .crt is gone goes away.
+func (c *Certs) load() {
+	old := *c.files.Load()
+	entries, err := os.ReadDir(c.cfg.Dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		entries = nil // nobody has to bring certificates
+	case err != nil:
+		if c.cfg.Health.Set(ruche.Warning{
+			Code: ruche.CodeCertsDirUnreadable, Severity: ruche.SeverityError, Subject: c.cfg.Dir, Message: err.Error(),
+			Hint: "check --certs-dir and its permissions; the certificates read before stay in force",
+		}) {
+			c.cfg.Logger.Error("cannot read the certificates", "dir", c.cfg.Dir, "error", err)
+		}
+		return
+	}
+	c.cfg.Health.Clear(ruche.CodeCertsDirUnreadable, c.cfg.Dir)
+
+	files := make(map[string]*pair)
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), ".crt")
+		if !ok || name == "" || strings.HasSuffix(name, ".ca") || name == "ca" { // client authorities have no key
+			continue
+		}
+		key := strings.ToLower(name)
+		if p := c.loadPair(name, old[key]); p != nil {
+			files[key] = p
+		}
+	}
+	c.files.Store(&files)
+	c.forgetRemoved()
+}
+
+// forgetRemoved takes back the warnings about files that are no longer there.
+func (c *Certs) forgetRemoved() {
+	for _, w := range c.cfg.Health.List() {
+		if w.Code != ruche.CodeCertInvalid {
+			continue
+		}
+		if _, err := os.Lstat(w.Subject); errors.Is(err, fs.ErrNotExist) {
+			c.cfg.Health.Clear(w.Code, w.Subject)
+		}
+	}
+}
+
+// loadPair reads one pair, or returns last when it did not change or cannot be used.
+func (c *Certs) loadPair(name string, last *pair) *pair {
+	crt, key := filepath.Join(c.cfg.Dir, name+".crt"), filepath.Join(c.cfg.Dir, name+".key")
+	looks := fingerprint(crt) + " " + fingerprint(key)
+	if last != nil && last.print == looks {
+		return last
+	}
+	certificate, err := tls.LoadX509KeyPair(crt, key)
+	if err == nil {
+		err = checkChain(certificate)
+	}
+	if err != nil {
+		stays := "its host has another certificate meanwhile"
+		if last != nil {
+			stays = "the last good version is served"
+		}
+		if c.cfg.Health.Set(ruche.Warning{
+			Code: ruche.CodeCertInvalid, Severity: ruche.SeverityError, Subject: crt,
+			Message: fmt.Sprintf("it cannot be used: %v; %s", pairError(err, key), stays),
+			Hint:    "the .crt holds the certificate and then its chain, the .key its key, both PEM; a corrected file is picked up by itself",
+		}) {
+			c.cfg.Logger.Error("cannot use a certificate file", "file", crt, "error", pairError(err, key), "meanwhile", stays)
+		}
+		return last
+	}
+	p := &pair{name: name, path: crt, print: looks, certificate: certificate}
+	c.cfg.Health.Clear(ruche.CodeCertInvalid, crt)
+	c.warnExpiry(p)
+	c.cfg.Logger.Info("certificate file read", "file", crt, "names", p.certificate.Leaf.DNSNames, "not_after", p.certificate.Leaf.NotAfter)
+	return p
+}
+
+// pairError says it shorter where the usual mistake is known.
+func pairError(err error, key string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, keyErr := os.Stat(key); errors.Is(keyErr, fs.ErrNotExist) {
+			return fmt.Errorf("there is no %s", filepath.Base(key))
+		}
+	}
+	return err
+}
+
+// checkChain refuses what no client could use although it parses.
+func checkChain(certificate tls.Certificate) error {
+	for i, der := range certificate.Certificate {
+		if _, err := x509.ParseCertificate(der); err != nil {
+			return fmt.Errorf("certificate %d of the chain: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// warnExpiry raises a warning when a sixth of the certificate's life is left: 15 days of 90, 8 of 47.
+func (c *Certs) warnExpiry(p *pair) {
+	leaf := p.certificate.Leaf
+	left, life := time.Until(leaf.NotAfter), leaf.NotAfter.Sub(leaf.NotBefore)
+	w := ruche.Warning{
+		Code: ruche.CodeCertInvalid, Subject: p.path, Severity: ruche.SeverityWarning,
+		Hint: "whoever wrote the file should renew it; a new one is picked up by itself",
+	}
+	switch {
+	case left <= 0:
+		w.Severity = ruche.SeverityError
+		w.Message = fmt.Sprintf("it expired at %s; it is served all the same, and clients refuse it", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case left < life/6:
+		w.Message = fmt.Sprintf("it expires at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	default:
+		return
+	}
+	if c.cfg.Health.Set(w) {
+		c.cfg.Logger.Warn("certificate needs renewal", "file", p.path, "not_after", leaf.NotAfter)
+	}
+}
+
+// fingerprint tells one state of a file from another without reading it. Links are followed: companions that renew certificates
+// replace what a link points to.
+func fingerprint(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+}
+
+// encode writes PEM blocks of one type.
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
