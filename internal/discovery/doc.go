@@ -1,0 +1,4 @@
+// Package discovery finds out what runs and what it declares: containers of the Docker Engine by list and events, and
+// route files. It writes one ruche.Declaration for each of them, and one ruche.Endpoint for each container that declares
+// routes. The vocabularies are in packages of their own below it.
+package discovery

@@ -1,0 +1,259 @@
+package discovery
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/match"
+	"github.com/ruche-project/ruche/internal/strictyaml"
+)
+
+// writtenRoute is one item of a route file.
+type writtenRoute struct {
+	Host      string   `yaml:"host"`
+	Path      string   `yaml:"path"`
+	Endpoints []string `yaml:"endpoints"`
+	TLS       string   `yaml:"tls"`
+}
+
+// parseRouteFile reads a route file. last is what stood in it when it was last good: a file that cannot be parsed keeps all
+// of it, and a bad route keeps its own last version.
+func parseRouteFile(name string, data []byte, last []ruche.Route) ([]ruche.Route, []ruche.Diagnostic) {
+	items, err := strictyaml.Items(name, data, "routes")
+	if err != nil {
+		return keepAll(name, last, mistakes(name, err))
+	}
+	f := fileReader{name: name, last: last, lines: map[ruche.Match]int{}}
+	for _, item := range items {
+		f.read(item)
+	}
+	f.keepBad()
+	if encoded, err := json.Marshal(f.routes); err != nil || len(encoded) > maxFile {
+		return keepAll(name, last, []ruche.Diagnostic{{
+			Source: name, Hint: "spread the routes over several files",
+			Message: fmt.Sprintf("it declares %d routes of together %d bytes; more than %d bytes are not taken", len(f.routes), len(encoded), maxFile),
+		}})
+	}
+	return f.routes, f.diagnostics
+}
+
+// mistakes turns what the decoder found into diagnostics.
+func mistakes(name string, err error) []ruche.Diagnostic {
+	var list []ruche.Diagnostic
+	for _, e := range strictyaml.All(err) {
+		d := ruche.Diagnostic{Source: name, Message: e.Message, Hint: e.Hint}
+		if e.Line > 0 {
+			d.Source += ":" + strconv.Itoa(e.Line)
+		}
+		list = append(list, d)
+	}
+	if len(list) == 0 {
+		list = []ruche.Diagnostic{{Source: name, Message: err.Error()}}
+	}
+	return list
+}
+
+// keepAll leaves the last good version of a file in force and says so with each mistake.
+func keepAll(name string, last []ruche.Route, list []ruche.Diagnostic) ([]ruche.Route, []ruche.Diagnostic) {
+	stands := "nothing of this file is in force"
+	if len(last) > 0 {
+		stands = fmt.Sprintf("the last good version of this file stands, with %s", plural(len(last), "route"))
+	}
+	for i := range list {
+		list[i].Code, list[i].Severity, list[i].Workload = ruche.CodeFileInvalid, ruche.SeverityError, name
+		list[i].Message += "; " + stands
+	}
+	return last, list
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// fileReader reads the items of one file.
+type fileReader struct {
+	name        string
+	last        []ruche.Route
+	routes      []ruche.Route
+	diagnostics []ruche.Diagnostic
+	lines       map[ruche.Match]int // where each match was declared
+	bad         []badRoute
+}
+
+// badRoute is an item that cannot be used.
+type badRoute struct {
+	// host is empty when it is not known; path only counts when pathKnown.
+	host, path string
+	pathKnown  bool
+	list       []ruche.Diagnostic
+}
+
+func (f *fileReader) read(item strictyaml.Item) {
+	var written writtenRoute
+	source := f.name + ":" + strconv.Itoa(item.Line)
+	bad := badRoute{}
+	if err := item.Decode(&written); err != nil {
+		bad.list = mistakes(f.name, err)
+	}
+	complain := func(message, hint string) {
+		bad.list = append(bad.list, ruche.Diagnostic{Source: source, Message: message, Hint: hint})
+	}
+	route := ruche.Route{Vocabulary: ruche.VocabularyFile, Source: source}
+	decoded := len(bad.list) == 0
+	if host, err := match.ParseHost(strings.TrimSpace(written.Host)); err == nil {
+		bad.host, route.Match.Host = host.String(), host.String()
+	} else if decoded {
+		complain(explain(err))
+	}
+	if written.Path == "" {
+		written.Path = "/"
+	}
+	if path, err := match.ParsePath(written.Path); err == nil {
+		bad.path, bad.pathKnown, route.Match.Path = path.String(), true, path.String()
+	} else if decoded {
+		complain(explain(err))
+	}
+	if decoded {
+		if message, hint := readTLS(written.TLS, &route); message != "" {
+			complain(message, hint)
+		}
+		if message, hint := readEndpoints(written.Endpoints, &route); message != "" {
+			complain(message, hint)
+		}
+		if line, twice := f.lines[route.Match]; twice && len(bad.list) == 0 {
+			f.diagnostics = append(f.diagnostics, ruche.Diagnostic{
+				Code: ruche.CodeFileInvalid, Severity: ruche.SeverityError, Workload: f.name, Source: source, Host: route.Match.Host,
+				Message: fmt.Sprintf("host %s with path %s is declared in line %d already; this one is not used", route.Match.Host, route.Match.Path, line),
+				Hint:    "list all endpoints in one of the two",
+			})
+			return
+		}
+	}
+	if len(bad.list) > 0 {
+		f.bad = append(f.bad, bad)
+		return
+	}
+	route.Name = route.Match.Host + route.Match.Path
+	f.lines[route.Match] = item.Line
+	f.routes = append(f.routes, route)
+}
+
+// keepBad lets the last good version of each bad route stand, where it can be told which one that is.
+func (f *fileReader) keepBad() {
+	for _, bad := range f.bad {
+		stands := "this route is not in force"
+		for _, old := range f.last {
+			if bad.host == "" || old.Match.Host != bad.host || bad.pathKnown && old.Match.Path != bad.path {
+				continue
+			}
+			if _, declared := f.lines[old.Match]; declared {
+				continue
+			}
+			f.lines[old.Match] = 0
+			f.routes = append(f.routes, old)
+			stands = "the last good version of this route stands"
+		}
+		for _, d := range bad.list {
+			d.Code, d.Severity, d.Workload, d.Host = ruche.CodeFileInvalid, ruche.SeverityError, f.name, bad.host
+			d.Message += "; " + stands
+			f.diagnostics = append(f.diagnostics, d)
+		}
+	}
+	if left := len(f.diagnostics) - maxDiagnostics; left > 0 {
+		f.diagnostics = append(f.diagnostics[:maxDiagnostics], ruche.Diagnostic{
+			Code: ruche.CodeFileInvalid, Severity: ruche.SeverityWarning, Workload: f.name, Source: f.name,
+			Message: fmt.Sprintf("%d more problems are not shown", left), Hint: "correct the ones above first",
+		})
+	}
+}
+
+func explain(err error) (message, hint string) {
+	var e *match.Error
+	if errors.As(err, &e) {
+		return e.Error(), e.Hint
+	}
+	return err.Error(), ""
+}
+
+func readTLS(value string, route *ruche.Route) (message, hint string) {
+	switch mode := ruche.TLSMode(value); mode {
+	case "", ruche.TLSAuto:
+	case ruche.TLSFile, ruche.TLSOff:
+		route.TLS = mode
+	case "acme", "internal":
+		return fmt.Sprintf("tls: %s is not supported yet", value), "write auto, or file with a certificate in the certificates directory"
+	default:
+		return fmt.Sprintf("tls: %s is not known", quoted(value)), "write auto, file or off"
+	}
+	return "", ""
+}
+
+func readEndpoints(list []string, route *ruche.Route) (message, hint string) {
+	const form = "write http://address:port or https://address:port"
+	if len(list) == 0 {
+		return "the route has no endpoints", "endpoints: [http://127.0.0.1:8080]"
+	}
+	for _, text := range list {
+		endpoint, scheme, why := parseEndpoint(text)
+		if why != "" {
+			return fmt.Sprintf("endpoint %s %s", quoted(text), why), form
+		}
+		if route.Scheme != "" && route.Scheme != scheme {
+			return "the endpoints mix http and https", "use one scheme for all endpoints of a route"
+		}
+		route.Scheme = scheme
+		if !slices.Contains(route.Endpoints, endpoint) {
+			route.Endpoints = append(route.Endpoints, endpoint)
+		}
+	}
+	return "", ""
+}
+
+// parseEndpoint checks a base URL and gives it with its port.
+func parseEndpoint(text string) (endpoint, scheme, why string) {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil {
+		var parse *url.Error
+		if errors.As(err, &parse) {
+			err = parse.Err
+		}
+		return "", "", "is not a URL: " + err.Error()
+	}
+	ports := map[string]string{"http": "80", "https": "443"}
+	port := u.Port()
+	if port == "" {
+		port = ports[u.Scheme]
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case ports[u.Scheme] == "":
+		return "", "", "does not begin with http:// or https://"
+	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), " \t\"<>\\^`{|}%") || strings.HasSuffix(u.Host, ":"):
+		return "", "", "names no address"
+	case err != nil || number == 0:
+		return "", "", "has a port that is not a number from 1 to 65535"
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "", "", "has a path; an endpoint is an address and a port"
+	case u.User != nil:
+		return "", "", "has a user name; an endpoint is an address and a port"
+	}
+	return u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port), u.Scheme, ""
+}
+
+func quoted(value string) string {
+	const most = 80
+	if len(value) > most {
+		value = strings.ToValidUTF8(value[:most], "") + "..."
+	}
+	return strconv.Quote(value)
+}

@@ -1,0 +1,167 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/docker"
+)
+
+// syncWish says how thorough a look at the whole list is to be.
+type syncWish int
+
+const (
+	syncNone syncWish = iota
+	// syncChanged inspects the containers whose summary in the list changed.
+	syncChanged
+	// syncAll inspects all: events may have been missed.
+	syncAll
+)
+
+// syncResult is what the Engine answered to one look.
+type syncResult struct {
+	wish syncWish
+	// began is the clock when the list was asked for: it says nothing of what came later.
+	began    uint64
+	err      error
+	own      place
+	networks networkList
+	list     []docker.Summary
+}
+
+// sync starts a look at the whole list, or has the running one followed by another.
+func (t *tracker) sync(ctx context.Context, wish syncWish) {
+	if t.syncing {
+		t.syncAgain = max(t.syncAgain, wish)
+		return
+	}
+	t.startSync(ctx, wish, 0)
+}
+
+func (t *tracker) startSync(ctx context.Context, wish syncWish, delay time.Duration) {
+	t.syncing = true
+	result := syncResult{wish: wish, began: t.clock}
+	go func() {
+		if delay > 0 && !sleep(ctx, delay) {
+			return
+		}
+		result.own, result.networks, result.list, result.err = t.ask(ctx)
+		select {
+		case t.syncs <- result:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// ask reads networks, Ruche's own place and the list of containers. Any failure fails the whole: half an answer
+// would shrink what is known.
+func (t *tracker) ask(ctx context.Context) (own place, networks networkList, list []docker.Summary, err error) {
+	if networks, err = t.client.Networks(ctx); err != nil {
+		return
+	}
+	if own, err = t.askOwn(ctx); err != nil {
+		return
+	}
+	list, err = t.client.List(ctx)
+	return
+}
+
+// askOwn finds Ruche's own place. A container that this Engine does not know is one of another Engine: seen from
+// here, Ruche is outside of all networks, as on the host.
+func (t *tracker) askOwn(ctx context.Context) (place, error) {
+	if t.ownID == "" {
+		return place{host: true}, nil
+	}
+	var ids []string
+	id := t.ownID
+	for range 4 {
+		ids = append(ids, id)
+		c, err := t.client.Inspect(ctx, id)
+		if errors.Is(err, docker.ErrNotFound) {
+			return place{host: true}, nil
+		}
+		if err != nil {
+			return place{}, err
+		}
+		if target, shared := sharesWith(c); shared {
+			id = target
+			continue
+		}
+		return place{ids: ids, container: c.Name, host: c.NetworkMode == "host", networks: c.Networks}, nil
+	}
+	return place{host: true}, nil
+}
+
+// synced takes over the answer of one look.
+func (t *tracker) synced(ctx context.Context, s syncResult) {
+	t.syncing = false
+	again := t.syncAgain
+	t.syncAgain = syncNone
+	if s.err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		t.unreachable(s.err)
+		t.lookedOnce()
+		t.startSync(ctx, max(s.wish, again), t.backoff)
+		t.backoff = min(2*t.backoff, t.timing.maxBackoff)
+		return
+	}
+	t.backoff = t.timing.minBackoff
+	t.reachable("")
+	moved := !reflect.DeepEqual(t.own, s.own)
+	changed := moved || !reflect.DeepEqual(t.networks, s.networks)
+	t.own, t.networks = s.own, s.networks
+	if moved && t.listed {
+		t.logger.Info("Ruche's own networks changed; choosing again for all containers", "networks", names(s.own.networks))
+	}
+	t.takeList(ctx, s)
+	if changed {
+		for id, r := range t.records {
+			t.publish(id, r)
+		}
+	}
+	t.listed = true
+	if again != syncNone {
+		t.sync(ctx, again)
+	}
+}
+
+// takeList inspects what is new or changed, and forgets what is not there any more.
+func (t *tracker) takeList(ctx context.Context, s syncResult) {
+	listed := make(map[string]bool, len(s.list))
+	for _, summary := range s.list {
+		listed[summary.ID] = true
+		r := t.records[summary.ID]
+		if r == nil {
+			r = t.record(summary.ID)
+		}
+		if s.wish == syncAll || !r.known || r.summary != summary || r.failures > 0 || t.overdue(r) {
+			t.inspect(ctx, summary.ID, r)
+		}
+		r.summary = summary
+	}
+	for id, r := range t.records {
+		if !listed[id] && r.born <= s.began {
+			t.destroyed(id)
+		}
+	}
+	for _, key := range t.store.ids(ruche.KindContainer) {
+		id := containerID(key)
+		if !listed[id] && t.records[id] == nil {
+			t.entomb(key)
+		}
+	}
+}
+
+// overdue reports whether a container was told to end so long ago that it must have declined.
+func (t *tracker) overdue(r *record) bool {
+	limit := t.timing.stopping
+	if wait := r.container.StopTimeout; wait > 0 {
+		limit = max(limit, wait+10*time.Second)
+	}
+	return r.killed != nil && time.Since(r.killed.at) > limit
+}
