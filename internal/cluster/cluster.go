@@ -84,18 +84,24 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// Run keeps the member until ctx ends, closes it and returns nil. It returns an error when the
+// Run keeps the member until ctx ends or Close is called, closes it and returns nil. It returns an error when the
 // member stops by itself.
 func (c *Cluster) Run(ctx context.Context) error {
+	var why error
 	select {
 	case <-ctx.Done():
 		return c.Close()
 	case <-c.closed:
 		return nil
-	case err := <-c.etcd.Err():
-		return errors.Join(fmt.Errorf("cluster member %s stopped: %w", c.name, err), c.Close())
+	case why = <-c.etcd.Err():
 	case <-c.etcd.Server.StopNotify():
-		return errors.Join(fmt.Errorf("cluster member %s stopped: it was removed from the cluster, or its data is damaged", c.name), c.Close())
+		why = errors.New("it was removed from the cluster, or its data is damaged")
+	}
+	select {
+	case <-c.closed: // Close stopped it
+		return nil
+	default:
+		return errors.Join(fmt.Errorf("cluster member %s stopped: %w", c.name, why), c.Close())
 	}
 }
 

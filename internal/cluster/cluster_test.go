@@ -380,6 +380,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory has mode %v, %v, want 0700", info.Mode(), err)
 	}
+	for range 20 {
+		if err := c.Run(t.Context()); err != nil {
+			t.Errorf("Run after Close: %v", err)
+		}
+	}
 	lock, err := fsx.LockDir(dir)
 	if err != nil {
 		t.Fatalf("Run kept the lock: %v", err)
