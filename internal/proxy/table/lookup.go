@@ -75,7 +75,8 @@ func pathLen(n int) int {
 	return n
 }
 
-// Certificate says by what the certificate for a server name is chosen, and false when no route takes the name.
+// Certificate says by what the certificate for a server name is chosen, and false when no route takes the name. The
+// mode is TLSOff when none of the name's routes is served by HTTPS.
 func (t *Table) Certificate(name string) (ruche.CertificateQuery, bool) {
 	named := t.names.find(name)
 	byRule := t.rules.takes(name)
@@ -87,7 +88,7 @@ func (t *Table) Certificate(name string) (ruche.CertificateQuery, bool) {
 	}
 	q := ruche.CertificateQuery{ServerName: name, Host: named.pattern.String(), Mode: ruche.TLSOff}
 	for _, r := range named.routes {
-		if q.Mode == ruche.TLSOff {
+		if q.Mode == ruche.TLSOff && r.HTTPSMethod != ruche.HTTPSNoHTTPS {
 			q.Mode = cmp.Or(r.TLS, ruche.TLSAuto)
 		}
 		q.CertName = cmp.Or(q.CertName, r.CertName)

@@ -355,9 +355,11 @@ func TestEndpointStates(t *testing.T) {
 func TestCertificate(t *testing.T) {
 	off := np("off", "/")
 	off.TLS = ruche.TLSOff
+	plain := np("plain", "/")
+	plain.HTTPSMethod = ruche.HTTPSNoHTTPS
 	named := np("a", "/x")
 	named.CertName, named.TLS = "shared", ruche.TLSFile
-	compiled := newWorld().container(1, np("a", "/"), named, np("*.w", "/"), off, np(`~^r`, "/")).
+	compiled := newWorld().container(1, np("a", "/"), named, np("*.w", "/"), off, plain, np(`~^r`, "/")).
 		container(2, tr("t", "Host(`t`)"), tr("xw", "Host(`x.w`)"), tr("re", "HostRegexp(`^k`)")).compile()
 	tests := []struct {
 		name string
@@ -368,6 +370,7 @@ func TestCertificate(t *testing.T) {
 		{"y.w", ruche.CertificateQuery{ServerName: "y.w", Host: "*.w", Mode: ruche.TLSAuto}, true},
 		{"x.w", ruche.CertificateQuery{ServerName: "x.w", Host: "x.w"}, true},
 		{"off", ruche.CertificateQuery{ServerName: "off", Host: "off", Mode: ruche.TLSOff}, true},
+		{"plain", ruche.CertificateQuery{ServerName: "plain", Host: "plain", Mode: ruche.TLSOff}, true},
 		{"rrr", ruche.CertificateQuery{ServerName: "rrr", Host: "~^r", Mode: ruche.TLSAuto}, true},
 		{"t", ruche.CertificateQuery{ServerName: "t", Host: "t"}, true},
 		{"kk", ruche.CertificateQuery{ServerName: "kk", Host: "kk"}, true},

@@ -1,0 +1,218 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/health"
+)
+
+const (
+	// maxLogBacklog is what may wait for a writer that stalls; lines beyond it are dropped and counted.
+	maxLogBacklog = 4 << 20
+	// logDelay is how long a line waits for others, so that many go in one write.
+	logDelay = 50 * time.Millisecond
+)
+
+// accessLog writes one JSON object a line. Requests append to a buffer; one goroutine writes it out, so that no
+// request waits for the writer. A nil accessLog does nothing.
+type accessLog struct {
+	w      io.Writer
+	health *health.Registry
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	buffer  []byte
+	spare   []byte
+	dropped int
+}
+
+func newAccessLog(w io.Writer, h *health.Registry) *accessLog {
+	if w == nil {
+		return nil
+	}
+	return &accessLog{w: w, health: h, wake: make(chan struct{}, 1)}
+}
+
+// run writes until ctx ends, and then what is left.
+func (l *accessLog) run(ctx context.Context) {
+	if l == nil {
+		return
+	}
+	pause := time.NewTimer(logDelay)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.flush()
+			return
+		case <-l.wake:
+		}
+		pause.Reset(logDelay)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		l.flush()
+	}
+}
+
+func (l *accessLog) flush() {
+	l.mu.Lock()
+	lines, dropped := l.buffer, l.dropped
+	l.buffer, l.spare, l.dropped = l.spare[:0], nil, 0
+	l.mu.Unlock()
+	if len(lines) > 0 || dropped > 0 {
+		l.write(lines, dropped)
+	}
+	l.mu.Lock()
+	l.spare = lines
+	l.mu.Unlock()
+}
+
+func (l *accessLog) write(lines []byte, dropped int) {
+	_, err := l.w.Write(lines)
+	switch {
+	case err != nil:
+		l.warn(fmt.Sprintf("cannot write the access log: %v", err))
+	case dropped > 0:
+		l.warn(fmt.Sprintf("%d lines of the access log were dropped: what they are written to does not keep up", dropped))
+	default:
+		l.health.Clear(ruche.CodeAccessLogFailed, "")
+	}
+}
+
+func (l *accessLog) warn(message string) {
+	l.health.Set(ruche.Warning{
+		Code: ruche.CodeAccessLogFailed, Severity: ruche.SeverityWarning, Message: message,
+		Hint: "requests are served all the same; check the disk or the reader of standard output, or set --access-log",
+	})
+}
+
+// add appends the line of a finished exchange.
+func (l *accessLog) add(x *exchange, took time.Duration) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	if len(l.buffer) > maxLogBacklog {
+		l.dropped++
+	} else {
+		l.buffer = x.appendLine(l.buffer, took)
+	}
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// appendLine appends the exchange as one JSON object and a newline. Fields without a value are left out.
+func (x *exchange) appendLine(b []byte, took time.Duration) []byte {
+	b = append(b, `{"time":"`...)
+	b = x.started.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(b, '"')
+	b = appendText(b, "request_id", x.id)
+	b = appendText(b, "client_ip", addrText(x.client.IsValid(), x.client.String))
+	b = appendText(b, "peer", x.r.RemoteAddr)
+	b = appendText(b, "host", x.r.Host)
+	b = appendText(b, "method", x.r.Method)
+	rawPath := x.target.rawPath
+	if x.target.raw == "" {
+		rawPath = x.r.RequestURI
+	}
+	b = appendText(b, "path", rawPath)
+	if len(x.target.raw) > len(rawPath) {
+		b = appendText(b, "query", x.target.raw[len(rawPath)+1:])
+	}
+	b = appendText(b, "proto", x.r.Proto)
+	b = appendText(b, "scheme", x.scheme())
+	b = appendInt(b, "status", int64(x.res.status))
+	b = appendInt(b, "bytes_sent", x.res.sent)
+	b = appendInt(b, "bytes_received", x.received.Load())
+	b = appendMillis(b, "duration_ms", took)
+	if x.route != nil {
+		b = appendText(b, "route", x.route.route.ID)
+	}
+	if x.res.endpoint != nil {
+		b = appendText(b, "endpoint", x.res.endpoint.url)
+		b = appendMillis(b, "upstream_ms", x.res.upstream)
+		b = appendInt(b, "retries", int64(x.res.retries))
+	}
+	b = appendText(b, "user_agent", x.r.Header.Get("User-Agent"))
+	b = appendText(b, "referer", x.r.Header.Get("Referer"))
+	if x.res.err != nil {
+		b = appendText(b, "error", x.res.err.Error())
+	}
+	if t := x.r.TLS; t != nil {
+		b = appendText(b, "tls_version", tls.VersionName(t.Version))
+		b = appendText(b, "sni", t.ServerName)
+	}
+	return append(b, '}', '\n')
+}
+
+func addrText(valid bool, text func() string) string {
+	if !valid {
+		return ""
+	}
+	return text()
+}
+
+func appendText(b []byte, key, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(append(append(b, ',', '"'), key...), '"', ':')
+	return appendJSON(b, value)
+}
+
+func appendInt(b []byte, key string, value int64) []byte {
+	b = append(append(append(b, ',', '"'), key...), '"', ':')
+	return strconv.AppendInt(b, value, 10)
+}
+
+func appendMillis(b []byte, key string, d time.Duration) []byte {
+	b = append(append(append(b, ',', '"'), key...), '"', ':')
+	return strconv.AppendFloat(b, float64(d.Microseconds())/1000, 'f', 3, 64)
+}
+
+// appendJSON appends a JSON string. What is not UTF-8 becomes the replacement character, and what could end a line in
+// some reader is escaped.
+func appendJSON(b []byte, s string) []byte {
+	const hexDigits = "0123456789abcdef"
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			switch {
+			case r == utf8.RuneError && size == 1:
+				b = append(b, `\ufffd`...)
+			case r == '\u2028' || r == '\u2029':
+				b = append(b, `\u202`...)
+				b = append(b, hexDigits[r&0xf])
+			default:
+				b = append(b, s[i:i+size]...)
+			}
+			i += size
+			continue
+		}
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < 0x20 || c == 0x7f:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+		default:
+			b = append(b, c)
+		}
+		i++
+	}
+	return append(b, '"')
+}

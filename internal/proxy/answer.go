@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+)
+
+// statusClientGone is nginx's code for a client that did not wait. It is logged and counted, never sent.
+const statusClientGone = 499
+
+// answer is one that Ruche gives itself. The zero value is none.
+type answer struct {
+	status   int
+	message  string
+	location string
+	// retry tells the client to come back.
+	retry bool
+	// close ends the connection: the rest of the request is not read.
+	close bool
+}
+
+func refuse(status int, message string) answer { return answer{status: status, message: message} }
+
+func (a answer) closing() answer {
+	a.close = true
+	return a
+}
+
+// answerFor says to the client why forwarding failed, without telling it addresses.
+func answerFor(err error) answer {
+	switch {
+	case errors.Is(err, errClientGone):
+		return answer{status: statusClientGone}
+	case errors.Is(err, errNoEndpoint):
+		return answer{status: http.StatusServiceUnavailable, message: "nothing that serves this site is running at the moment", retry: true}
+	case errors.Is(err, errStopping):
+		return answer{status: http.StatusServiceUnavailable, message: "this server is stopping", retry: true}
+	case errors.Is(err, errBodyTooLarge):
+		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing()
+	case errors.Is(err, errBodyTooSlow):
+		return refuse(http.StatusRequestTimeout, "the body of the request did not come in time").closing()
+	case errors.Is(err, errBodyMalformed):
+		return refuse(http.StatusBadRequest, "the body of the request is malformed").closing()
+	case errors.Is(err, errTooSlow):
+		return refuse(http.StatusGatewayTimeout, "the site behind this server did not answer in time")
+	case errors.Is(err, errUnreachable):
+		return refuse(http.StatusBadGateway, "the site behind this server cannot be reached")
+	}
+	return refuse(http.StatusBadGateway, "the site behind this server broke the request off")
+}
+
+func (a answer) write(x *exchange) {
+	x.res.status = a.status
+	if a.status == statusClientGone {
+		x.res.sentHead = true // so that the connection is broken off
+		return
+	}
+	h := x.w.Header()
+	clear(h)
+	if a.location != "" {
+		h.Set("Location", a.location)
+	}
+	if a.retry {
+		h.Set("Retry-After", retryAfter)
+	}
+	if a.close {
+		h.Set("Connection", "close")
+	}
+	text := ""
+	if a.message != "" {
+		text = fmt.Sprintf("%d %s\n\n%s.\n\nRequest ID: %s\n", a.status, http.StatusText(a.status), capital(a.message), x.id)
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+	}
+	h.Set("X-Request-Id", x.id)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	out := newAnswerWriter(x, x.timeouts.Body)
+	defer out.stop()
+	out.wind()
+	x.w.WriteHeader(a.status)
+	if n, err := x.w.Write([]byte(text)); err == nil && x.r.Method != http.MethodHead {
+		x.res.sent = int64(n)
+	}
+}
+
+func capital(s string) string { return string(s[0]-'a'+'A') + s[1:] }

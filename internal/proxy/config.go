@@ -1,0 +1,98 @@
+// Package proxy is the data plane: listeners, the route table and its swap, forwarding, access log and
+// counts. Requests see one immutable snapshot; everything that changes meanwhile is a new snapshot.
+package proxy
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/health"
+)
+
+// Config is what a proxy needs. Zero values take the defaults that are named.
+type Config struct {
+	// HTTPAddr and HTTPSAddr are where to listen; "" and "off" open nothing.
+	HTTPAddr, HTTPSAddr string
+	Timeouts            Timeouts
+	// MaxBodyBytes bounds the bodies of requests; 0 means no bound.
+	MaxBodyBytes int64
+	// UnknownHostStatus answers requests for hosts that no route takes; default 503.
+	UnknownHostStatus int
+	// TrustedProxies are the peers whose X-Forwarded-* and X-Request-Id headers are believed.
+	TrustedProxies []netip.Prefix
+	// AccessLog takes one JSON object a line; nil turns it off.
+	AccessLog io.Writer
+
+	Declarations *cluster.Bucket[ruche.Declaration]
+	Endpoints    *cluster.Bucket[ruche.Endpoint]
+	Certificates Certificates
+	Logger       *slog.Logger
+	Health       *health.Registry
+}
+
+// Certificates chooses certificates. It is asked at every TLS handshake and for every request over
+// plain HTTP, from many goroutines at once, and must be cheap.
+type Certificates interface {
+	// Certificate returns nil when there is none; the status says why.
+	Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus)
+}
+
+// Timeouts bound every wait. A zero field takes its default.
+type Timeouts struct {
+	ReadHeader     time.Duration // a client sends the head of a request, or does the TLS handshake: 10 s
+	Idle           time.Duration // between two requests of a connection: 180 s
+	Dial           time.Duration // connecting to an endpoint, with its TLS handshake: 5 s
+	ResponseHeader time.Duration // from the end of a request to the head of the endpoint's answer: 60 s
+	Body           time.Duration // between two reads or writes of a body, on either side: 60 s
+	Upgraded       time.Duration // an upgraded connection (WebSocket) with nothing said on it: 1 h
+	Drain          time.Duration // running requests have this long to end after a stop: 30 s
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.ReadHeader, 10 * time.Second},
+		{&t.Idle, 180 * time.Second},
+		{&t.Dial, 5 * time.Second},
+		{&t.ResponseHeader, 60 * time.Second},
+		{&t.Body, 60 * time.Second},
+		{&t.Upgraded, time.Hour},
+		{&t.Drain, 30 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return t
+}
+
+const (
+	// maxHeaderBytes is what the head of a request may have: twice nginx's default buffers.
+	maxHeaderBytes = 64 << 10
+	// coolDown is how long an endpoint that could not be reached is the last choice, as with nginx's fail_timeout.
+	coolDown = 10 * time.Second
+	// retryAfter is what a known host without endpoint tells clients, in seconds.
+	retryAfter = "5"
+)
+
+func (c Config) withDefaults() Config {
+	c.Timeouts = c.Timeouts.withDefaults()
+	if c.UnknownHostStatus == 0 {
+		c.UnknownHostStatus = http.StatusServiceUnavailable
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Health == nil {
+		c.Health = &health.Registry{}
+	}
+	return c
+}

@@ -1,0 +1,199 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/match"
+	"github.com/ruche-project/ruche/internal/proxy/table"
+)
+
+// Explain tells what a GET request for the URL gets now, and why. Without a scheme the URL is taken for an http one. The error
+// says what is wrong with the URL.
+func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
+	q, err := parseQuestion(rawURL)
+	if err != nil {
+		return ruche.Explanation{}, fmt.Errorf("cannot read the URL %q: %w (write for example https://shop.example/path)", rawURL, err)
+	}
+	s := p.current.Load()
+	if s == nil {
+		return ruche.Explanation{}, errors.New("cannot explain anything yet: the first route table is still being read")
+	}
+	found := s.table.Lookup(q.host, q.target.path)
+	ex := ruche.Explanation{URL: q.String(), Reasons: s.table.Why(q.host, q.target.path), Warnings: p.cfg.Health.List()}
+	ex.Certificate = p.certificateOf(q.host)
+	v := p.judge(s.table, found, asked{host: q.host, encrypted: q.secure, secure: q.secure})
+	if found.Route != nil {
+		st := p.status(s, s.routes[found.Route.Index], time.Now())
+		ex.Route = &st
+		ex.Reasons = append(ex.Reasons, p.reasonScheme(found, v, q)...)
+		ex.Diagnostics = append(ex.Diagnostics, st.Diagnostics...)
+	}
+	p.decide(&ex, found, v, q)
+	if found.Route == nil {
+		ex.Candidates = s.table.Candidates(q.host, q.target.path)
+	}
+	for _, d := range s.table.Diagnostics {
+		if concerns(d, q.host) && !slices.Contains(ex.Diagnostics, d) {
+			ex.Diagnostics = append(ex.Diagnostics, d)
+		}
+	}
+	return ex, nil
+}
+
+// question is a URL that is asked about.
+type question struct {
+	secure bool
+	host   string
+	target target
+}
+
+func (q question) String() string {
+	if q.secure {
+		return "https://" + q.host + q.target.raw
+	}
+	return "http://" + q.host + q.target.raw
+}
+
+func parseQuestion(rawURL string) (question, error) {
+	rawURL = strings.TrimSpace(rawURL)
+	scheme, rest, ok := strings.Cut(rawURL, "://")
+	if !ok {
+		scheme, rest = "http", rawURL
+	}
+	q := question{secure: strings.EqualFold(scheme, "https")}
+	if !q.secure && !strings.EqualFold(scheme, "http") {
+		return q, fmt.Errorf("the scheme %q is neither http nor https", scheme)
+	}
+	rest, _, _ = strings.Cut(rest, "#")
+	i := strings.IndexAny(rest, "/?")
+	authority, uri := rest, "/"
+	if i >= 0 {
+		authority, uri = rest[:i], rest[i:]
+		if uri[0] == '?' {
+			uri = "/" + uri
+		}
+	}
+	if q.host, ok = match.CanonicalHost(authority); !ok {
+		return q, errors.New("it has no valid host")
+	}
+	if _, err := url.ParseRequestURI(uri); err != nil {
+		return q, err
+	}
+	if q.target, ok = parseTarget(uri); !ok {
+		return q, errors.New("its path is malformed")
+	}
+	return q, nil
+}
+
+// reasonScheme tells what the route's HTTPS method makes of the request.
+func (p *Proxy) reasonScheme(found table.Result, v verdict, q question) []string {
+	declared := found.Route.HTTPSMethod
+	if declared == "" {
+		declared = ruche.HTTPSRedirect
+	}
+	switch {
+	case !v.known:
+		return []string{fmt.Sprintf("its HTTPS method is %s, so this scheme does not serve it", v.method)}
+	case v.redirect:
+		return []string{"its certificate is trusted (" + v.certificate.Reason + "), so plain HTTP redirects to HTTPS"}
+	case !q.secure && declared != v.method && p.httpsOff():
+		return []string{"HTTPS is not listened on, so plain HTTP serves it"}
+	case !q.secure && declared != v.method:
+		return []string{"there is no trusted certificate (" + v.certificate.Reason + "), so plain HTTP serves it instead of redirecting"}
+	}
+	return nil
+}
+
+// decide fills in what the request gets.
+func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q question) {
+	switch {
+	case q.secure && ex.Certificate.Kind == ruche.CertificateNone:
+		ex.Answer = "the TLS handshake is refused (unrecognized_name): " + ex.Certificate.Reason
+	case !v.known:
+		ex.Status = p.cfg.UnknownHostStatus
+		ex.Answer = fmt.Sprintf("%d: no route takes the host %s", ex.Status, q.host)
+		if found.Route != nil {
+			ex.Answer = fmt.Sprintf("%d: the host %s is served on the other scheme only", ex.Status, q.host)
+		}
+	case found.Route == nil:
+		ex.Status = http.StatusNotFound
+		ex.Answer = fmt.Sprintf("404: the host %s is known, but no route takes the path %s", q.host, q.target.path)
+	case v.redirect:
+		ex.Status, ex.Location = http.StatusMovedPermanently, "https://"+q.host+p.httpsPort()+q.target.raw
+		ex.Answer = "301: redirected to " + ex.Location
+	case found.AddSlash:
+		q.target.raw = q.target.rawPath + "/" + q.target.raw[len(q.target.rawPath):]
+		ex.Status, ex.Location = http.StatusMovedPermanently, q.String()
+		ex.Answer = "301: redirected to " + ex.Location
+	case found.Route.Blocked != "":
+		ex.Status = http.StatusServiceUnavailable
+		ex.Answer = "503: not served on purpose: " + found.Route.Blocked
+	default:
+		decideEndpoints(ex)
+	}
+}
+
+// decideEndpoints tells which endpoints a forwarded request goes to, and what keeps the others out.
+func decideEndpoints(ex *ruche.Explanation) {
+	var ready, cooling int
+	for _, e := range ex.Route.Endpoints {
+		switch {
+		case e.State != ruche.EndpointReady:
+			reason := fmt.Sprintf("endpoint %s (%s) takes no requests: %s", nameOf(e), e.Workload, e.State)
+			if e.StateReason != "" {
+				reason += " (" + e.StateReason + ")"
+			}
+			ex.Reasons = append(ex.Reasons, reason)
+		case e.URL == "":
+			ex.Reasons = append(ex.Reasons, fmt.Sprintf("endpoint of %s has no address: %s", e.Workload, e.NetworkReason))
+		default:
+			ready++
+			if e.CoolingDown {
+				cooling++
+				ex.Reasons = append(ex.Reasons, fmt.Sprintf("endpoint %s is the last choice for the moment: %s", e.URL, e.LastError))
+			}
+		}
+	}
+	switch n := len(ex.Route.Endpoints); {
+	case n == 0:
+		ex.Reasons = append(ex.Reasons, "no endpoint is running"+goneText(ex.Route.Sources))
+	default:
+		ex.Reasons = append(ex.Reasons, fmt.Sprintf("%d of %s ready", ready, plural(n, "endpoint")))
+	}
+	if ready == 0 {
+		ex.Status = http.StatusServiceUnavailable
+		ex.Answer = "503 with Retry-After: the route is known, but no endpoint is ready"
+		return
+	}
+	ex.Answer = "forwarded to " + plural(ready, "endpoint")
+	if cooling == ready {
+		ex.Answer += ", though none could be reached a moment ago"
+	}
+}
+
+func nameOf(e ruche.EndpointStatus) string {
+	if e.URL == "" {
+		return "without address"
+	}
+	return e.URL
+}
+
+func goneText(sources []ruche.RouteSource) string {
+	var gone []string
+	for _, s := range sources {
+		if !s.GoneSince.IsZero() {
+			gone = append(gone, fmt.Sprintf("%s is gone since %s", s.Workload, s.GoneSince.UTC().Format(time.RFC3339)))
+		}
+	}
+	if len(gone) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(gone, ", ")
+}

@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/proxy/table"
+)
+
+// feed holds what the buckets hold, and tells when it has changed.
+type feed struct {
+	changed chan struct{}
+
+	mu           sync.Mutex
+	declarations map[string]ruche.Declaration
+	endpoints    map[string]ruche.Endpoint
+}
+
+func newFeed() *feed { return &feed{changed: make(chan struct{}, 1)} }
+
+func (f *feed) notify() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (f *feed) applyDeclarations(u cluster.Update[ruche.Declaration]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.declarations = merge(f.declarations, u)
+	f.notify()
+}
+
+func (f *feed) applyEndpoints(u cluster.Update[ruche.Endpoint]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.endpoints = merge(f.endpoints, u)
+	f.notify()
+}
+
+func merge[T any](m map[string]T, u cluster.Update[T]) map[string]T {
+	if u.Reset || m == nil {
+		m = make(map[string]T, len(u.Puts))
+	}
+	maps.Copy(m, u.Puts)
+	for _, key := range u.Deletes {
+		delete(m, key)
+	}
+	return m
+}
+
+// compile returns a table of what the buckets hold now, and nil until both were read.
+func (f *feed) compile() *table.Table {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.declarations == nil || f.endpoints == nil {
+		return nil
+	}
+	return table.Compile(f.declarations, f.endpoints)
+}
+
+// watch follows both buckets until ctx ends. A bucket that cannot be followed any more leaves in force what it held.
+func (p *Proxy) watch(ctx context.Context, tasks *sync.WaitGroup) {
+	tasks.Go(func() { p.follow("declarations", p.cfg.Declarations.Watch(ctx, p.feed.applyDeclarations)) })
+	tasks.Go(func() { p.follow("endpoints", p.cfg.Endpoints.Watch(ctx, p.feed.applyEndpoints)) })
+}
+
+func (p *Proxy) follow(bucket string, err error) {
+	if err != nil {
+		p.cfg.Logger.Error("cannot follow changes any more, serving what is known", "bucket", bucket, "error", err)
+	}
+}
+
+// swap compiles and puts in force what has changed, until ctx ends. Changes that come meanwhile are taken together.
+func (p *Proxy) swap(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.feed.changed:
+		}
+		t := p.feed.compile()
+		if t == nil {
+			continue
+		}
+		first := p.current.Load() == nil
+		p.use(t)
+		if first {
+			close(p.compiled)
+		}
+	}
+}
+
+// use puts a table in force.
+func (p *Proxy) use(t *table.Table) { p.current.Store(newSnapshot(t, p.current.Load())) }

@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Proxy is the data plane of one node. Its methods are safe for concurrent use.
+type Proxy struct {
+	cfg       Config
+	feed      *feed
+	forwarder *forwarder
+	log       *accessLog
+
+	current  atomic.Pointer[snapshot]
+	compiled chan struct{} // closed when current is set first
+	ready    chan struct{}
+	// unrouted counts the requests that no route took.
+	unrouted counts
+
+	// plain and secure are the listeners; they are set before ready is closed.
+	plain, secure net.Listener
+}
+
+// New makes a proxy; it opens nothing yet.
+func New(cfg Config) (*Proxy, error) {
+	cfg = cfg.withDefaults()
+	for _, address := range []string{cfg.HTTPAddr, cfg.HTTPSAddr} {
+		if err := checkAddress(address); err != nil {
+			return nil, err
+		}
+	}
+	return &Proxy{
+		cfg:       cfg,
+		feed:      newFeed(),
+		forwarder: newForwarder(cfg.Timeouts, cfg.MaxBodyBytes),
+		log:       newAccessLog(cfg.AccessLog, cfg.Health),
+		compiled:  make(chan struct{}),
+		ready:     make(chan struct{}),
+	}, nil
+}
+
+// Ready is closed when the first table is in force and the listeners are open.
+func (p *Proxy) Ready() <-chan struct{} { return p.ready }
+
+// HTTPAddr is the address listened on for HTTP; nil when there is none, or before Ready.
+func (p *Proxy) HTTPAddr() net.Addr { return p.addr(&p.plain) }
+
+// HTTPSAddr is the address listened on for HTTPS; nil when there is none, or before Ready.
+func (p *Proxy) HTTPSAddr() net.Addr { return p.addr(&p.secure) }
+
+func (p *Proxy) addr(l *net.Listener) net.Addr {
+	select {
+	case <-p.ready:
+	default:
+		return nil
+	}
+	if *l == nil {
+		return nil
+	}
+	return (*l).Addr()
+}
+
+// Run serves until ctx ends, then lets running requests end within Timeouts.Drain and returns nil. It returns an error
+// when it cannot listen, or when a listener fails.
+func (p *Proxy) Run(ctx context.Context) error { return p.run(ctx, p.watch) }
+
+// run serves what watch feeds it.
+func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitGroup)) error {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	tasks.Go(func() { p.swap(background) })
+	watch(background, &tasks)
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		p.log.run(background)
+	}()
+	defer func() {
+		stop()
+		select {
+		case <-logged:
+		case <-time.After(stragglers):
+			p.cfg.Logger.Warn("the end of the access log could not be written")
+		}
+	}()
+	defer p.forwarder.close()
+
+	select {
+	case <-p.compiled:
+	case <-ctx.Done():
+		return nil
+	}
+	servers, err := p.listen()
+	if err != nil {
+		return err
+	}
+	close(p.ready)
+	failed := make(chan error, len(servers))
+	var serving sync.WaitGroup
+	for _, s := range servers {
+		serving.Go(func() { failed <- s.serve() })
+	}
+	select {
+	case <-ctx.Done():
+		p.drain(servers)
+	case err = <-failed:
+		p.drain(servers)
+	}
+	serving.Wait()
+	return err
+}
+
+// drain lets running exchanges end, and ends those that do not.
+func (p *Proxy) drain(servers []*server) {
+	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Timeouts.Drain)
+	defer cancel()
+	var shutting sync.WaitGroup
+	for _, s := range servers {
+		shutting.Go(func() {
+			if s.http.Shutdown(ctx) != nil {
+				p.cfg.Logger.Warn("requests were cut off at the end of the drain", "listener", s.listener.Addr().String())
+				_ = s.http.Close()
+			}
+		})
+	}
+	shutting.Wait()
+	left := p.forwarder.upgrades.wait()
+	select {
+	case <-left:
+	case <-ctx.Done():
+		p.forwarder.upgrades.end()
+		<-left
+	}
+	for _, s := range servers {
+		s.wait()
+	}
+}
+
+// Counts returns what was counted since start, by route; requests that no route took count under "(none)".
+func (p *Proxy) Counts() []ruche.RouteCount {
+	list := []ruche.RouteCount{p.unrouted.read("(none)")}
+	if s := p.current.Load(); s != nil {
+		for _, r := range s.routes {
+			list = append(list, r.life.counts.read(r.route.ID))
+		}
+	}
+	return list
+}
+
+func (p *Proxy) httpsOff() bool { return off(p.cfg.HTTPSAddr) }
+
+// httpsPort is what a redirect's authority ends in.
+func (p *Proxy) httpsPort() string {
+	if port := portOf(p.HTTPSAddr()); port != "443" && port != "" {
+		return ":" + port
+	}
+	return ""
+}
+
+// server is one listener with its HTTP server. It counts its handlers, since http.Server.Close does not wait for them.
+type server struct {
+	http     *http.Server
+	listener net.Listener
+	secure   bool
+	running  atomic.Int64
+}
+
+// stragglers is how long a stop waits for what has been told to end.
+const stragglers = 2 * time.Second
+
+// wait waits for the handlers whose connections were closed.
+func (s *server) wait() {
+	deadline := time.Now().Add(stragglers)
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for s.running.Load() > 0 && time.Now().Before(deadline) {
+		<-look.C
+	}
+}

@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/match"
+	"github.com/ruche-project/ruche/internal/proxy/table"
+)
+
+// Routes tells what is published now.
+func (p *Proxy) Routes() ruche.RouteList {
+	list := ruche.RouteList{Routes: []ruche.RouteStatus{}, Diagnostics: []ruche.Diagnostic{}, Warnings: p.cfg.Health.List()}
+	s := p.current.Load()
+	if s == nil {
+		return list
+	}
+	now := time.Now()
+	for _, r := range s.routes {
+		list.Routes = append(list.Routes, p.status(s, r, now))
+	}
+	list.Diagnostics = append(list.Diagnostics, s.table.Diagnostics...)
+	return list
+}
+
+func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteStatus {
+	route := r.route
+	st := ruche.RouteStatus{
+		ID: route.ID, Vocabulary: route.Vocabulary, Match: route.Match, Hosts: route.Hosts, Sources: route.Sources,
+		Endpoints: make([]ruche.EndpointStatus, len(route.Endpoints)), Blocked: route.Blocked, ShadowedBy: route.ShadowedBy,
+		Diagnostics: route.Diagnostics, Requests: r.life.counts.classes(), HTTPSMethod: ruche.HTTPSNoRedirect,
+	}
+	for i := range route.Endpoints {
+		st.Endpoints[i] = endpointStatus(&route.Endpoints[i], r.all[i], now)
+	}
+	for i, host := range route.Hosts {
+		if strings.HasPrefix(host, "~") {
+			continue
+		}
+		if st.Certificates == nil {
+			st.Certificates = make(map[string]ruche.CertificateStatus)
+		}
+		st.Certificates[host] = p.hostCertificate(s.table, route, host)
+		if i == 0 {
+			st.HTTPSMethod = p.judge(s.table, table.Result{Route: route, KnownHost: true}, asked{host: sample(host)}).method
+		}
+	}
+	return st
+}
+
+func endpointStatus(e *table.Endpoint, state *endpointState, now time.Time) ruche.EndpointStatus {
+	st := ruche.EndpointStatus{
+		URL: e.URL, Workload: e.Workload, Node: e.Node, Network: e.Network, NetworkReason: e.NetworkReason, PortReason: e.PortReason,
+		State: e.State, StateReason: e.StateReason, Since: e.Since, InFlight: state.inFlight.Load(), CoolingDown: state.cooling(now),
+	}
+	st.LastError, st.LastErrorAt = state.failure()
+	return st
+}
+
+// sample is a host that the pattern takes.
+func sample(pattern string) string {
+	if base, ok := strings.CutPrefix(pattern, "*."); ok {
+		return "any." + base
+	}
+	if base, ok := strings.CutSuffix(pattern, ".*"); ok {
+		return base + ".any"
+	}
+	return pattern
+}
+
+// hostCertificate tells which certificate a host pattern is served with. It makes none.
+func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) ruche.CertificateStatus {
+	if r.TLS == ruche.TLSOff || r.HTTPSMethod == ruche.HTTPSNoHTTPS {
+		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "the route is not served by HTTPS"}
+	}
+	_, st := p.fileCertificate(t, sample(pattern))
+	q, _ := t.Certificate(sample(pattern))
+	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff && q.CertName == "" {
+		st = ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "made for each name when it is first asked for: " + st.Reason}
+	}
+	return st
+}
+
+// certificateOf tells what certificate a TLS handshake for the host gets.
+func (p *Proxy) certificateOf(host string) ruche.CertificateStatus {
+	if p.cfg.Certificates == nil {
+		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "HTTPS is not served"}
+	}
+	_, st := p.cfg.Certificates.Certificate(p.query(host))
+	return st
+}
+
+// concerns reports whether a diagnostic may be why the host is not served, or not as its owner meant it.
+func concerns(d ruche.Diagnostic, host string) bool {
+	if d.Host == host || strings.Contains(d.Message, host) || strings.Contains(d.Source, host) {
+		return true
+	}
+	pattern, err := match.ParseHost(d.Host)
+	return err == nil && pattern.Match(host)
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
