@@ -53,12 +53,11 @@ func TestEachEvent(t *testing.T) {
 	if e.Address != "" || e.StateReason == "" {
 		t.Errorf("without network: %+v", e)
 	}
-	d := h.declaration(id)
-	if !slices.ContainsFunc(d.Diagnostics, func(d ruche.Diagnostic) bool {
-		return d.Code == ruche.CodeNetworkUnreachable && strings.Contains(d.Hint, "docker network connect bridge store")
-	}) {
-		t.Errorf("diagnostics %+v", d.Diagnostics)
-	}
+	h.await("the diagnostic with the command that helps", func() bool {
+		return slices.ContainsFunc(h.decls[containerKey(id)].Diagnostics, func(d ruche.Diagnostic) bool {
+			return d.Code == ruche.CodeNetworkUnreachable && strings.Contains(d.Hint, "docker network connect bridge store")
+		})
+	})
 	h.engine.Connect(id, "bridge")
 	h.awaitState(id, ruche.EndpointReady)
 

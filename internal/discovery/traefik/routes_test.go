@@ -1,0 +1,204 @@
+package traefik_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/discovery/traefik"
+	"github.com/ruche-project/ruche/internal/docker"
+	"github.com/ruche-project/ruche/internal/match"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// read makes labels of lines "key=value"; "T.", "R.", "S." and "M." stand for the usual beginnings.
+func read(text string) map[string]string {
+	labels := map[string]string{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		for short, long := range map[string]string{"T.": "traefik.", "R.": "traefik.http.routers.", "S.": "traefik.http.services.", "M.": "traefik.http.middlewares."} {
+			if rest, ok := strings.CutPrefix(line, short); ok {
+				line = long + rest
+			}
+		}
+		if key, value, ok := strings.Cut(line, "="); ok {
+			labels[key] = value
+		}
+	}
+	return labels
+}
+
+func container(text string, ports ...uint16) docker.Container {
+	c := docker.Container{ID: "c1", Name: "my_shop.1", Labels: read(text)}
+	for _, n := range ports {
+		c.ExposedPorts = append(c.ExposedPorts, docker.Port{Number: n, Protocol: "tcp"})
+	}
+	return c
+}
+
+const web = "R.web.rule=Host(`a.example`)\n"
+
+var golden = []struct {
+	name, labels string
+	ports        []uint16
+}{
+	{"nothing of Traefik", "other=x\ntraefikish=y", nil},
+	{"disabled", "T.enable=false\n" + web, []uint16{80}},
+	{"enable is nonsense", "T.enable=perhaps\n" + web, []uint16{80}},
+	{"router and port", web + "S.web.loadbalancer.server.port=8080", nil},
+	{"labels in other cases", "TRAEFIK.Enable=TRUE\ntraefik.HTTP.Routers.Web.Rule=Host(`a.example`)\ntraefik.http.services.Web.LoadBalancer.Server.Port=8080", nil},
+	{"lowest exposed port", web, []uint16{8080, 443, 9000}},
+	{"no port at all", web, nil},
+	{"only enabled", "T.enable=true", []uint16{80}},
+	{"only enabled of Compose", "T.enable=true\ncom.docker.compose.project=my_shop\ncom.docker.compose.service=front_end", []uint16{80}},
+	{"service without router", "S.x.loadbalancer.server.port=81", nil},
+	{"two services without router", "S.x.loadbalancer.server.port=81\nS.y.loadbalancer.server.port=82", nil},
+	{"two routers with their services", web + "R.web.service=x\nR.api.rule=Host(`a.example`) && PathPrefix(`/api`)\nR.api.service=Y@docker\nR.api.priority=100\n" +
+		"S.x.loadbalancer.server.port=81\nS.y.loadbalancer.server.port=82\nS.y.loadbalancer.server.scheme=https", nil},
+	{"router with a choice of services", web + "S.x.loadbalancer.server.port=81\nS.y.loadbalancer.server.port=82", nil},
+	{"router with a service that is not there", web + "R.web.service=xyy\nS.xy.loadbalancer.server.port=81", nil},
+	{"router with a service of Traefik", web + "R.web.service=api@internal", []uint16{80}},
+	{"rules that are wrong", web + "R.b.rule=Host(`b.example`\nR.c.rule=Host(`c.example`) && Method(`GET`)\nR.d.rule=\nR.e.rule=Hosst(`e.example`)", []uint16{80}},
+	{"ports that are wrong", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
+		"S.a.loadbalancer.server.port=http\nS.b.loadbalancer.server.port=70000", []uint16{80}},
+	{"schemes that are not spoken", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
+		"S.a.loadbalancer.server.scheme=h2c\nS.b.loadbalancer.server.scheme=ftp", []uint16{80}},
+	{"priority that is wrong", web + "R.web.priority=high", []uint16{80}},
+	{"options that are left out", "T.enable=true\n" + web + "R.web.entrypoints=web,websecure\nR.web.tls=true\nR.web.tls.certresolver=le\nR.web.tls.domains[0].main=a.example\n" +
+		"R.web.observability.accesslogs=false\nR.web.rulesyntax=v2\n" +
+		"S.web.loadbalancer.sticky.cookie=true\nS.web.loadbalancer.sticky.cookie.name=x\nS.web.loadbalancer.healthcheck.path=/up\n" +
+		"S.web.loadbalancer.passhostheader=false\nS.web.loadbalancer.strategy=p2c\nS.web.loadbalancer.responseforwarding.flushinterval=1ms", []uint16{80}},
+	{"an entry point of one's own", web + "R.web.entrypoints=internal", []uint16{80}},
+	{"a pair of routers for HTTP and HTTPS", "R.app.rule=Host(`a.example`)\nR.app.entrypoints=web\nR.app.middlewares=redirect@file\n" +
+		"R.app-secure.rule=Host(`a.example`)\nR.app-secure.entrypoints=websecure\nR.app-secure.tls=true", []uint16{80}},
+	{"TLS options block", web + "R.web.tls.options=mtls@file", []uint16{80}},
+	{"default TLS options", web + "R.web.tls.options=default", []uint16{80}},
+	{"a service of another kind", web + "S.web.weighted.services[0].name=x", []uint16{80}},
+	{"a fixed URL", web + "S.web.loadbalancer.server.url=http://x", []uint16{80}},
+	{"harmless middlewares", web + "R.web.middlewares=gz, hd@docker\nM.gz.compress=true\nM.hd.headers.customrequestheaders.X=1\nM.unused.retry.attempts=3", []uint16{80}},
+	{"a middleware that changes the path", web + "R.web.middlewares=strip\nM.strip.stripprefix.prefixes=/x", []uint16{80}},
+	{"a middleware that restricts access", web + "R.web.middlewares=auth\nM.auth.basicauth.users=a:b", []uint16{80}},
+	{"a middleware of the file provider", web + "R.web.middlewares=auth@file", []uint16{80}},
+	{"a middleware that is not there", web + "R.web.middlewares=outh\nM.auth.compress=true", []uint16{80}},
+	{"a middleware of unknown kind", web + "R.web.middlewares=m\nM.m.basicaut.users=x", []uint16{80}},
+	{"a chain with a restriction inside", web + "R.web.middlewares=all\nM.all.chain.middlewares=gz,auth\nM.gz.compress=true\nM.auth.ipallowlist.sourcerange=10.0.0.0/8", []uint16{80}},
+	{"a chain that contains itself", web + "R.web.middlewares=a\nM.a.chain.middlewares=b\nM.b.chain.middlewares=a", []uint16{80}},
+	{"a restriction on the service", web + "S.web.middlewares=auth\nM.auth.forwardauth.address=http://x", []uint16{80}},
+	{"one blocked router next to a good one", web + "R.b.rule=Host(`b.example`)\nR.b.middlewares=auth@file", []uint16{80}},
+	{"TCP and UDP alone", "T.enable=true\nT.tcp.routers.db.rule=HostSNI(`*`)\nT.tcp.routers.db.entrypoints=db\nT.udp.services.d.loadbalancer.server.port=53", []uint16{80}},
+	{"TCP next to HTTP", web + "T.tcp.routers.db.rule=HostSNI(`*`)", []uint16{80}},
+	{"keys that are not known", web + "R.web.rul=x\nS.web.loadbalancer.server.prot=80\nT.http.router.x.rule=y\nT.enabled=true\nT.docker.netwrk=x\nR.web2=x\nT.frontend.rule=Host:x", []uint16{80}},
+	{"Docker options", web + "T.docker.network=web\nT.docker.lbswarm=true\nT.docker.allownonrunning=true", []uint16{80}},
+	{"several arguments and quotes", "R.web.rule=Host(\"a.example\", `b.example`) || (HostRegexp(`^c[0-9]+\\.example$`) && !Path(`/x`))", []uint16{80}},
+}
+
+func TestRoutesGolden(t *testing.T) {
+	for _, tc := range golden {
+		t.Run(tc.name, func(t *testing.T) {
+			routes, diagnostics := traefik.Routes(container(tc.labels, tc.ports...))
+			got, err := json.MarshalIndent(struct {
+				Routes      []ruche.Route
+				Diagnostics []ruche.Diagnostic
+			}{routes, diagnostics}, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", strings.NewReplacer(" ", "-", "'", "").Replace(tc.name)+".golden")
+			if *update {
+				if err := os.WriteFile(file, append(got, '\n'), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(want) != string(got)+"\n" {
+				t.Errorf("got %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestRoutersAndTheirFate(t *testing.T) {
+	for _, tc := range []struct {
+		name, labels string
+		ports        []uint16
+		want         string // "rule -> scheme port blocked?" for each route
+	}{
+		{"default rule", "T.enable=true", []uint16{80}, "Host(`my-shop-1`) -> http 80;"},
+		{"router without rule", "R.x.entrypoints=web", []uint16{80}, "Host(`my-shop-1`) -> http 80;"},
+		{"label beats exposed port", web + "S.s.loadbalancer.server.port=9", []uint16{80}, "Host(`a.example`) -> http 9;"},
+		{"absent enable with middlewares alone", "M.m.compress=true", []uint16{80}, ""},
+		{"absent enable with TCP alone", "T.tcp.routers.x.rule=HostSNI(`*`)", []uint16{80}, ""},
+		{"restriction", web + "R.web.middlewares=x@file", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
+		{"path", web + "R.web.middlewares=x\nM.x.addprefix.prefix=/x", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
+		{"harmless", web + "R.web.middlewares=x\nM.x.compress=true", []uint16{80}, "Host(`a.example`) -> http 80;"},
+		{"bad service", web + "S.s.loadbalancer.server.port=x", []uint16{80}, ""},
+	} {
+		routes, _ := traefik.Routes(container(tc.labels, tc.ports...))
+		var got strings.Builder
+		for _, r := range routes {
+			fmt.Fprintf(&got, "%s -> %s %d", r.Match.Rule, r.Scheme, r.Port)
+			if r.Blocked != "" {
+				got.WriteString(" blocked")
+			}
+			got.WriteString(";")
+			if !r.CleanPath || r.Vocabulary != ruche.VocabularyTraefik || r.PortReason == "" || r.Source == "" {
+				t.Errorf("%s: incomplete route %+v", tc.name, r)
+			}
+		}
+		if got.String() != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got.String(), tc.want)
+		}
+	}
+}
+
+func TestChainsAreWalkedOnce(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(web + "R.web.middlewares=m0\n")
+	for i := range 60 {
+		fmt.Fprintf(&text, "M.m%d.chain.middlewares=m%d,m%d\n", i, i+1, i+1)
+	}
+	text.WriteString("M.m60.basicauth.users=x\n")
+	routes, diagnostics := traefik.Routes(container(text.String(), 80))
+	if len(routes) != 1 || routes[0].Blocked == "" || len(diagnostics) != 1 {
+		t.Errorf("%d routes, diagnostics %+v", len(routes), diagnostics)
+	}
+}
+
+func FuzzTraefikLabels(f *testing.F) {
+	for _, tc := range golden {
+		f.Add(tc.labels, uint16(80))
+	}
+	f.Fuzz(func(t *testing.T, text string, port uint16) {
+		c := container(text)
+		if port > 0 {
+			c.ExposedPorts = []docker.Port{{Number: port, Protocol: "tcp"}}
+		}
+		routes, diagnostics := traefik.Routes(c)
+		for _, r := range routes {
+			if _, err := match.ParseRule(r.Match.Rule); err != nil {
+				t.Errorf("route with rule %q: %v", r.Match.Rule, err)
+			}
+			if r.Port == 0 || r.PortReason == "" || r.Scheme == "" || r.Source == "" || r.Name == "" {
+				t.Errorf("incomplete route %+v", r)
+			}
+		}
+		for _, d := range diagnostics {
+			if d.Code == "" || d.Severity == "" || d.Source == "" || d.Message == "" || d.Workload == "" {
+				t.Errorf("incomplete diagnostic %+v", d)
+			}
+		}
+		again, _ := traefik.Routes(c)
+		if fmt.Sprint(again) != fmt.Sprint(routes) {
+			t.Errorf("the same labels gave %v, then %v", routes, again)
+		}
+	})
+}
