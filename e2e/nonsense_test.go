@@ -23,10 +23,10 @@ func TestNonsenseHarmsNobodyElse(t *testing.T) {
 		"--env", "VIRTUAL_PORT=many", "--env", "VIRTUAL_PROTO=carrier-pigeon",
 		"--env", "VIRTUAL_PATH=~ ([", "--env", "VIRTUAL_DEST=\\\\", "--env", "HTTPS_METHOD=perhaps",
 		"--env", "CERT_NAME=../../etc/passwd",
-		"--label", "traefik.enable=maybe",
 		"--label", "traefik.http.routers.bad.rule=Host(`bad.test` && (",
 		"--label", "traefik.http.routers.worse.rule=Headers(",
 		"--label", "traefik.http.services.bad.loadbalancer.server.port=-1")
+	node.Run("maybe", "--label", "traefik.enable=maybe", "--label", "traefik.http.routers.maybe.rule=Host(`maybe.test`)")
 	node.Run("good", "--env", "VIRTUAL_HOST=good.test")
 	r.WriteRoutes("bad.yaml", "routes:\n  - hots: bad.test\n    endpoints: nowhere\n")
 	r.WriteRoutes("good.yaml", fmt.Sprintf("routes:\n  - host: goodfile.test\n    endpoints: [http://%s:8080]\n",
@@ -38,7 +38,7 @@ func TestNonsenseHarmsNobodyElse(t *testing.T) {
 		{"nonsense", "VIRTUAL_HOST"}, {"nonsense", "VIRTUAL_PORT"}, {"nonsense", "VIRTUAL_PROTO"}, {"nonsense", "VIRTUAL_PATH"},
 		{"nonsense", "HTTPS_METHOD"}, {"nonsense", "CERT_NAME"},
 		{"nonsense", "traefik.http.routers.bad.rule"}, {"nonsense", "traefik.http.services.bad.loadbalancer.server.port"},
-		{"bad.yaml", "bad.yaml:2"},
+		{"maybe", "traefik.enable"}, {"bad.yaml", "bad.yaml:2"},
 	} {
 		lab.Eventually(t, soon, func() error { return isDiagnosed(r, want.workload, want.source) })
 	}

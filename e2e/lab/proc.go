@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// The variables that mark every process that a lab starts, and what those start.
+// The variables that mark every process that a lab starts, and what those start. Not RUCHE_*: ruche refuses settings it
+// does not know.
 const (
-	runMark  = "RUCHE_LAB_RUN="
-	nodeMark = "RUCHE_LAB_NODE="
+	runMark  = "LAB_RUN="
+	nodeMark = "LAB_NODE="
 )
 
 // startTime gives the time a process was started, in clock ticks since boot (proc(5), stat field 22). Together with the
