@@ -27,7 +27,7 @@ type Config struct {
 	// DockerHost is a URL, or empty for the usual places.
 	DockerHost string
 	NoDocker   bool
-	// NodeName is never empty after Load.
+	// NodeName is empty when the node keeps its name, or is named after the host.
 	NodeName  string
 	LogLevel  slog.Level
 	LogFormat string // LogText or LogJSON
@@ -67,9 +67,6 @@ func Load(flags map[string]string, environ []string) (*Config, error) {
 		}
 	}
 	errs = append(errs, c.setAll(settings, flags, func(s Setting) string { return "flag --" + s.Name })...)
-	if c.NodeName == "" {
-		errs = append(errs, c.nameAfterHost())
-	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -150,19 +147,4 @@ func (c *Config) setFile(settings []Setting, file string) []error {
 		errs = append(errs, mistake)
 	}
 	return errs
-}
-
-// nameAfterHost names the node after the host.
-func (c *Config) nameAfterHost() error {
-	host, err := os.Hostname()
-	if err == nil && host == "" {
-		err = errors.New("the host has no name")
-	}
-	if err == nil {
-		c.NodeName, err = nodeName(host)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot name this node after its host: %w; give --node-name", err)
-	}
-	return nil
 }

@@ -16,20 +16,11 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
-func hostname(t *testing.T) string {
-	t.Helper()
-	h, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
 func defaults(t *testing.T) config.Config {
 	return config.Config{
 		HTTPAddr: ":80", HTTPSAddr: ":443", AdminAddr: "127.0.0.1:8900",
 		DataDir: "/var/lib/ruche", CertsDir: "/etc/nginx/certs", RoutesDir: "/etc/ruche/routes.d",
-		NodeName: hostname(t), LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
+		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
 		UnknownHostStatus: 503, DrainTimeout: 30 * time.Second,
 	}
 }

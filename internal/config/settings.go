@@ -50,7 +50,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.DockerHost }, dockerHost)},
 		{Name: "no-docker", Default: "false", Bool: true, Help: "Whether to ask no Docker Engine and to serve route files only: true or false.",
 			set: into(func(c *Config) *bool { return &c.NoDocker }, boolean)},
-		{Name: "node-name", Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; empty takes the host's name.",
+		{Name: "node-name", Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
 		{Name: "log-level", Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
 			set: into(func(c *Config) *slogLevel { return &c.LogLevel }, logLevel)},

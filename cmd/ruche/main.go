@@ -1,0 +1,66 @@
+// Command ruche publishes what Docker runs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ruche-project/ruche/internal/api"
+)
+
+// version is set by the linker (make build).
+var version = "dev" //nolint:gochecknoglobals // the linker can only set a variable
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The second signal ends the process at once: NotifyContext swallows it only until stop.
+	context.AfterFunc(ctx, stop)
+
+	if err := newRoot().ExecuteContext(ctx); err != nil {
+		printError(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ruche",
+		Short: "Publish what Docker runs, by name, with TLS",
+		Long: `Ruche finds the containers of this host that declare a name (VIRTUAL_HOST, Traefik labels) and the
+route files, and serves them by that name over HTTP and HTTPS.
+
+  ruche up                       serve what runs on this host
+  ruche routes                   what is published, and what is wrong with the rest
+  ruche explain https://HOST/    why that URL is answered as it is`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	root.SetVersionTemplate("ruche {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newUp(), newRoutes(), newExplain(), newVersion())
+	return root
+}
+
+// hinter is an error that knows what to do about it.
+type hinter interface{ Hint() string }
+
+// printError writes an error once, and what to do next.
+func printError(w io.Writer, err error) {
+	_, _ = fmt.Fprintf(w, "error: %v\n", err)
+	var h hinter
+	switch {
+	case errors.As(err, &h) && h.Hint() != "":
+		_, _ = fmt.Fprintf(w, "hint: %s\n", h.Hint())
+	case errors.Is(err, api.ErrNotRunning):
+		_, _ = fmt.Fprintln(w, `hint: start it with "ruche up"; if it listens elsewhere, name its admin address with --admin-addr`)
+		_, _ = fmt.Fprintln(w, `hint: in a container, run this inside it: docker exec CONTAINER /ruche routes`)
+	}
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ruche-project/ruche/internal/config"
+	"github.com/ruche-project/ruche/internal/daemon"
+)
+
+func newUp() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Serve what runs on this host, until it is told to stop",
+		Long: `Serve what runs on this host: containers with VIRTUAL_HOST or Traefik labels, and route files. Every
+flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key of the file that --config names.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			given := make(map[string]string)
+			cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+			cfg, err := config.Load(given, os.Environ())
+			if err != nil {
+				return err
+			}
+			return up(cmd.Context(), cfg)
+		},
+	}
+	for _, s := range config.Settings() {
+		help := strings.ReplaceAll(s.Help, "`", `"`) // pflag would take what stands in backquotes for the value's name
+		if s.Bool {
+			cmd.Flags().Bool(s.Name, false, help)
+			continue
+		}
+		cmd.Flags().String(s.Name, s.Default, help)
+	}
+	return cmd
+}
+
+func up(ctx context.Context, cfg *config.Config) error {
+	logger := newLogger(cfg)
+	file, err := openAccessLog(cfg.AccessLog)
+	if err != nil {
+		return err
+	}
+	var accessLog io.Writer // a nil *os.File must not become a writer
+	if file != nil {
+		accessLog = file
+		defer func() { _ = file.Close() }()
+	}
+	d, err := daemon.New(ctx, cfg, version, logger, accessLog)
+	if err != nil {
+		return err
+	}
+	logger.Info("ruche starts", "version", version, "node", d.Node(), "admin", d.AdminAddr(), "data_dir", cfg.DataDir)
+	if err := d.Run(ctx); err != nil {
+		return err
+	}
+	logger.Info("ruche has stopped")
+	return nil
+}
+
+func newLogger(cfg *config.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// openAccessLog opens what --access-log names; nil means that nobody wants one. A file is appended to, so that logrotate's
+// copytruncate works.
+func openAccessLog(name string) (*os.File, error) {
+	switch name {
+	case config.Off:
+		return nil, nil //nolint:nilnil // off is not a mistake
+	case config.AccessLogStdout:
+		return os.Stdout, nil
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the access log: %w (choose another with --access-log)", err)
+	}
+	return f, nil
+}
