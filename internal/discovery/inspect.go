@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/docker"
 )
 
@@ -15,6 +16,9 @@ type inspection struct {
 	// changed is record.changed when the question was asked; events that came later are not in the answer.
 	changed   uint64
 	container docker.Container
+	// routes and diagnostics are what it declares, read outside of the tracker's own goroutine.
+	routes      []ruche.Route
+	diagnostics []ruche.Diagnostic
 	// networks is set when the container is in a network that was not known.
 	networks networkList
 	err      error
@@ -41,6 +45,9 @@ func (t *tracker) inspect(ctx context.Context, id string, r *record) {
 		result.container, result.err = t.client.Inspect(ctx, id)
 		if result.err == nil && !known.covers(result.container) {
 			result.networks, result.err = t.client.Networks(ctx)
+		}
+		if result.err == nil {
+			result.routes, result.diagnostics = declaredBy(result.container)
 		}
 		<-t.slots
 		select {
@@ -90,7 +97,7 @@ func (t *tracker) take(i inspection, r *record) {
 			"container", r.container.Name, "signal", r.killed.signal)
 		r.killed = nil
 	}
-	r.routes, r.diagnostics = declaredBy(r.container)
+	r.routes, r.diagnostics = i.routes, i.diagnostics
 	t.publish(i.id, r)
 }
 

@@ -24,8 +24,9 @@ func declaredBy(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	routes, diagnostics := traefik.Routes(c)
 	more, moreDiagnostics := nginxproxy.Routes(c)
 	diagnostics = append(diagnostics, moreDiagnostics...)
+	covers := coversOf(routes)
 	for _, route := range more {
-		if by := shadow(routes, route); by != "" {
+		if by := shadow(covers, route); by != "" {
 			diagnostics = append(diagnostics, ruche.Diagnostic{
 				Code: ruche.CodeRouteShadowed, Severity: ruche.SeverityInfo, Workload: c.Name, Source: route.Source, Host: route.Match.Host,
 				Message: fmt.Sprintf("host %s with path %s is declared by Traefik's router %q of the same container, which wins",
@@ -42,16 +43,16 @@ func declaredBy(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	return bound(c, routes, diagnostics)
 }
 
-// shadow returns the Traefik router that takes the host and path of a VIRTUAL_HOST route.
-func shadow(routers []ruche.Route, route ruche.Route) string {
-	path, err := match.ParsePath(route.Match.Path)
-	if err != nil || path.Kind() == match.PathRegexp {
-		return ""
-	}
+// cover is what a Traefik router takes for sure, by host and path.
+type cover struct {
+	router string
+	hosts  []string
+	paths  []string
+}
+
+func coversOf(routers []ruche.Route) []cover {
+	var covers []cover
 	for _, router := range routers {
-		if router.Vocabulary != ruche.VocabularyTraefik {
-			continue
-		}
 		rule, err := match.ParseRule(router.Match.Rule)
 		if err != nil {
 			continue
@@ -61,8 +62,22 @@ func shadow(routers []ruche.Route, route ruche.Route) string {
 		if len(paths) == 0 {
 			paths = []string{"/"}
 		}
-		if plain && slices.Contains(hosts, route.Match.Host) && slices.Contains(paths, path.Value()) {
-			return router.Name
+		if plain {
+			covers = append(covers, cover{router: router.Name, hosts: hosts, paths: paths})
+		}
+	}
+	return covers
+}
+
+// shadow returns the Traefik router that takes the host and path of a VIRTUAL_HOST route.
+func shadow(covers []cover, route ruche.Route) string {
+	path, err := match.ParsePath(route.Match.Path)
+	if err != nil || path.Kind() == match.PathRegexp {
+		return ""
+	}
+	for _, c := range covers {
+		if slices.Contains(c.hosts, route.Match.Host) && slices.Contains(c.paths, path.Value()) {
+			return c.router
 		}
 	}
 	return ""
