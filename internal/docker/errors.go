@@ -56,20 +56,20 @@ func (c *Client) explain(op string, err error) error {
 		e.Err = errors.New("no answer within " + callTimeout.String())
 		e.Hint = "look whether the Engine is overloaded: docker info"
 	case client.IsErrConnectionFailed(err) && c.Local():
-		e.Err, e.Hint = c.socketTrouble(err)
+		e.Hint, e.Err = c.socketTrouble(err)
 	case client.IsErrConnectionFailed(err):
 		e.Hint = "check the address, that the Engine listens there, and DOCKER_CERT_PATH and DOCKER_TLS_VERIFY if it wants TLS"
 	}
 	return e
 }
 
-func (c *Client) socketTrouble(err error) (cause error, hint string) {
+func (c *Client) socketTrouble(err error) (hint string, cause error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	conn, dialErr := c.dialSocket(ctx, "", "")
 	if dialErr == nil {
 		_ = conn.Close()
-		return err, "the Engine broke the connection off; look at its log"
+		return "the Engine broke the connection off; look at its log", err
 	}
 	path := c.sockets[0]
 	var opErr *net.OpError
@@ -78,13 +78,13 @@ func (c *Client) socketTrouble(err error) (cause error, hint string) {
 	}
 	switch {
 	case errors.Is(dialErr, os.ErrNotExist):
-		return errors.New("the socket " + strings.Join(c.sockets, " or ") + " does not exist"),
-			"start the Docker Engine, mount its socket (-v /var/run/docker.sock:/var/run/docker.sock:ro), or name it with --docker-host; --no-docker does without"
+		return "start the Docker Engine, mount its socket (-v /var/run/docker.sock:/var/run/docker.sock:ro), or name it with --docker-host; --no-docker does without",
+			errors.New("the socket " + strings.Join(c.sockets, " or ") + " does not exist")
 	case errors.Is(dialErr, os.ErrPermission):
-		return errors.New("no permission to use the socket " + path),
-			"run Ruche as root, or as a member of the group that owns the socket (usually docker)"
+		return "run Ruche as root, or as a member of the group that owns the socket (usually docker)",
+			errors.New("no permission to use the socket " + path)
 	case errors.Is(dialErr, syscall.ECONNREFUSED):
-		return errors.New("nothing listens on the socket " + path), "start the Docker Engine: systemctl start docker"
+		return "start the Docker Engine: systemctl start docker", errors.New("nothing listens on the socket " + path)
 	}
-	return dialErr, ""
+	return "", dialErr
 }
