@@ -53,6 +53,9 @@ func (t *tracker) handleKill(ctx context.Context, e docker.Event, r *record) {
 			r.killed = &killed{at: time.Now()}
 		}
 		r.killed.signal, r.killed.startedAt = e.Signal, r.container.State.StartedAt
+		if r.inspecting {
+			r.killed.startedAt = time.Time{} // it may have been started since it was inspected last
+		}
 		t.publish(e.Container, r)
 	}
 	if !r.known {

@@ -36,7 +36,7 @@ func (t *tracker) inspect(ctx context.Context, id string, r *record) {
 	r.inspecting = true
 	result := inspection{id: id, changed: r.changed}
 	known := t.networks
-	go func() {
+	t.work.Go(func() {
 		select {
 		case t.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -54,7 +54,7 @@ func (t *tracker) inspect(ctx context.Context, id string, r *record) {
 		case t.inspections <- result:
 		case <-ctx.Done():
 		}
-	}()
+	})
 }
 
 // inspected takes over an answer.
@@ -92,6 +92,9 @@ func (t *tracker) take(i inspection, r *record) {
 	r.container, r.known = i.container, true
 	r.failures = 0
 	t.reachable(r.subject(i.id))
+	if r.killed != nil && r.killed.startedAt.IsZero() {
+		r.killed.startedAt = r.container.State.StartedAt
+	}
 	if t.overdue(r) {
 		t.logger.Info("a container was told to end and goes on running; it takes requests again",
 			"container", r.container.Name, "signal", r.killed.signal)

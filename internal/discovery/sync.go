@@ -44,7 +44,7 @@ func (t *tracker) sync(ctx context.Context, wish syncWish) {
 func (t *tracker) startSync(ctx context.Context, wish syncWish, delay time.Duration) {
 	t.syncing = true
 	result := syncResult{wish: wish, began: t.clock}
-	go func() {
+	t.work.Go(func() {
 		if delay > 0 && !sleep(ctx, delay) {
 			return
 		}
@@ -53,7 +53,7 @@ func (t *tracker) startSync(ctx context.Context, wish syncWish, delay time.Durat
 		case t.syncs <- result:
 		case <-ctx.Done():
 		}
-	}()
+	})
 }
 
 // ask reads networks, Ruche's own place and the list of containers. Any failure fails the whole: half an answer

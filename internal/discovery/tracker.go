@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -33,6 +34,7 @@ type tracker struct {
 	syncs       chan syncResult
 	retries     chan string
 	slots       chan struct{}
+	work        sync.WaitGroup // what waits for the Engine
 
 	syncing   bool
 	syncAgain syncWish
@@ -92,7 +94,8 @@ func newTracker(cfg Config, t timing, client *docker.Client, s *store, ownID str
 // run follows the Engine until ctx ends.
 func (t *tracker) run(ctx context.Context) {
 	t.recallGone()
-	go t.connect(ctx)
+	defer t.work.Wait()
+	t.work.Go(func() { t.connect(ctx) })
 	resync := time.NewTicker(t.timing.resync)
 	defer resync.Stop()
 	forget := time.NewTicker(max(t.timing.gone/60, time.Millisecond))

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,21 @@ func TestSignalsThatDoNotEndAContainer(t *testing.T) {
 	defer h.mu.Unlock()
 	if slices.Contains(h.states[containerKey(id)], ruche.EndpointStopping) {
 		t.Errorf("HUP took the container out: %v", h.states[containerKey(id)])
+	}
+}
+
+func TestStopRightAfterStart(t *testing.T) {
+	h := start(t)
+	id := h.engine.Run(site("shop", "shop.example"))
+	h.awaitState(id, ruche.EndpointReady)
+	for i := range 20 {
+		h.engine.Die(id, 0)
+		h.awaitState(id, ruche.EndpointStopped)
+		h.engine.Start(id)
+		h.engine.Kill(id, 15)
+		h.engine.Rename(id, fmt.Sprintf("shop%d", i)) // its inspection sees the container run
+		h.await("the inspection", func() bool { return h.decls[containerKey(id)].Workload.Name == fmt.Sprintf("shop%d", i) })
+		h.awaitState(id, ruche.EndpointStopping)
 	}
 }
 
