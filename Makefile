@@ -14,13 +14,16 @@ B ?= .
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build site setup fmt vet lint unit e2e e2e-clean test fuzz bench demo demo-down clean
+.PHONY: help build image site setup fmt vet lint unit e2e e2e-clean test fuzz bench demo demo-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 build: site ## build the static binary bin/ruche (and bin/site, the demo's web site)
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ruche ./cmd/ruche
+
+image: build ## build the image "ruche" (FROM scratch) with the Docker Engine that runs here
+	@DOCKER_BUILDKIT=0 docker build --quiet --tag ruche --file deploy/Dockerfile bin
 
 site:
 	@go build -trimpath -ldflags '-s -w' -o bin/site ./deploy/site
