@@ -243,6 +243,15 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestAClientAuthorityIsNotPassedOverInSilence(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/a.example.ca.crt", "an authority")
+	c := newCerts(t, dir)
+	if w := warning(t, c); w.Severity != ruche.SeverityError || !strings.Contains(w.Message, "client certificates") {
+		t.Errorf("warning = %+v, want one that says that client certificates are not supported", w)
+	}
+}
+
 func TestAMissingDirectoryIsNoFault(t *testing.T) {
 	c := newCerts(t, filepath.Join(t.TempDir(), "none"))
 	if w := warning(t, c); w.Code != "" {

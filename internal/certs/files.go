@@ -56,7 +56,11 @@ func (c *Certs) load() {
 	files := make(map[string]*pair)
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), ".crt")
-		if !ok || name == "" || strings.HasSuffix(name, ".ca") || name == "ca" { // client authorities have no key
+		if !ok || name == "" {
+			continue
+		}
+		if name == "ca" || strings.HasSuffix(name, ".ca") {
+			c.warnClientAuthority(filepath.Join(c.cfg.Dir, entry.Name()))
 			continue
 		}
 		key := strings.ToLower(name)
@@ -66,6 +70,18 @@ func (c *Certs) load() {
 	}
 	c.files.Store(&files)
 	c.forgetRemoved()
+}
+
+// warnClientAuthority says aloud what nginx-proxy would do with the file and this release does not: who relies on it must know that
+// the site is open.
+func (c *Certs) warnClientAuthority(path string) {
+	if c.cfg.Health.Set(ruche.Warning{
+		Code: ruche.CodeCertInvalid, Severity: ruche.SeverityError, Subject: path,
+		Message: "client certificates are not supported: what this authority was meant to protect is served to everybody",
+		Hint:    "keep such a site behind nginx-proxy, or remove the file if the site may be open",
+	}) {
+		c.cfg.Logger.Error("client certificates are not supported, so the sites are open", "file", path)
+	}
 }
 
 // forgetRemoved takes back the warnings about files that are no longer there.
