@@ -69,7 +69,8 @@ engine_down() {
     awk -v dir="$state/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount
     rm -rf "$state" /var/run/docker.sock
     # Empty by now, unless somebody else uses them.
-    rmdir /sys/fs/cgroup/docker /sys/fs/cgroup/*/docker /var/run/docker/plugins /var/run/docker 2>/dev/null || true
+    rmdir /sys/fs/cgroup/docker /sys/fs/cgroup/*/docker /var/run/docker/plugins /var/run/docker \
+        /run/containerd/s /run/containerd 2>/dev/null || true
 }
 
 # engine_restore_network puts back what the engine has changed: bridge, chains, forwarding.

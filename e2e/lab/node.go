@@ -58,12 +58,12 @@ func (n *Node) boot() error {
 		return fmt.Errorf("cannot write the node's resolv.conf: %w", err)
 	}
 	ready := filepath.Join(n.dir, "ready")
-	// The private /var/run/docker keeps the Engines' own files apart. "ip netns exec" would not do: it mounts /sys anew, and
-	// the Engine then finds no control groups.
+	// The private /run keeps the Engines' sandboxes, shims and firewall locks apart and off the host. "ip netns exec"
+	// would not do: it mounts /sys anew, and the Engine then finds no control groups.
 	script := fmt.Sprintf(`set -e
 hostname %s
-mkdir -p /var/run/docker
-mount -t tmpfs none /var/run/docker
+mount -t tmpfs none /run
+if ! [ -L /var/run ]; then mount -t tmpfs none /var/run; fi
 if [ -f /etc/resolv.conf ]; then mount --bind %s /etc/resolv.conf; fi
 : > %s
 exec sleep infinity`, n.Name, nothing, ready)
