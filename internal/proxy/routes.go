@@ -77,7 +77,7 @@ func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) 
 	}
 	_, st := p.fileCertificate(t, sample(pattern))
 	q, _ := t.Certificate(sample(pattern))
-	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff && q.CertName == "" {
+	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff {
 		st = ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "made for each name when it is first asked for: " + st.Reason}
 	}
 	return st

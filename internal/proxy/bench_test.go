@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+)
+
+// plainEndpoint answers requests without bodies with 1 KiB, as cheaply as it can: what is measured is the proxy.
+func plainEndpoint(b *testing.B) string {
+	text := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n" + strings.Repeat("x", 1024))
+	return rude(b, func(_ int, c net.Conn) {
+		in := bufio.NewReader(c)
+		for skipHead(in) == nil {
+			if _, err := c.Write(text); err != nil {
+				return
+			}
+		}
+	})
+}
+
+func skipHead(in *bufio.Reader) error {
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil || len(line) == 2 {
+			return err
+		}
+	}
+}
+
+// BenchmarkProxyHTTP1 is one request after the other on one connection, with the access log on. The allocations
+// include none of client and endpoint, which make none.
+func BenchmarkProxyHTTP1(b *testing.B) {
+	r := start(b, Config{AccessLog: io.Discard}, site("a.test", plainEndpoint(b)))
+	c, err := net.Dial("tcp", r.HTTPAddr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	request := []byte("GET /index.html HTTP/1.1\r\nHost: a.test\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
+	in := bufio.NewReader(c)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		if err := skipHead(in); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := in.Discard(1024); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkIdleConnection reports what a client connection costs in memory while nothing happens on it. Its other end
+// is in the same process and has no buffers.
+func BenchmarkIdleConnection(b *testing.B) {
+	r := start(b, Config{AccessLog: io.Discard}, site("a.test", plainEndpoint(b)))
+	request := []byte("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	const n = 500
+	before := inUse()
+	conns := make([]net.Conn, n)
+	buffer := make([]byte, 4096)
+	for b.Loop() {
+		for i := range conns {
+			c, err := net.Dial("tcp", r.HTTPAddr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			conns[i] = c
+			if _, err := c.Write(request); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadAtLeast(c, buffer, 1024); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(inUse()-before)/n, "bytes/connection")
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}
+}
+
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+// BenchmarkSwap1000 is from changed buckets to a snapshot in force, with 1,000 workloads.
+func BenchmarkSwap1000(b *testing.B) {
+	r := start(b, Config{AccessLog: io.Discard})
+	sites := make([]ruche.Route, 1000)
+	for i := range sites {
+		sites[i] = site(fmt.Sprintf("site-%d.test", i), fmt.Sprintf("http://10.0.%d.%d", i/250, i%250))
+	}
+	r.serve(sites...)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.use(r.feed.compile())
+	}
+}
