@@ -50,6 +50,14 @@ type Host struct {
 // ("*.a.example"), a trailing wildcard ("a.*") or a regular expression ("~^re", RE2 syntax, matched
 // without regard to case). Names are lower-cased and lose a trailing dot. The error is an *Error.
 func ParseHost(s string) (Host, error) {
+	h, err := parseHost(s)
+	if err != nil {
+		return Host{}, err
+	}
+	return h, nil
+}
+
+func parseHost(s string) (Host, *Error) {
 	switch {
 	case s == "":
 		return Host{}, fail("write a name such as shop.example", "host is empty")
@@ -76,7 +84,7 @@ func ParseHost(s string) (Host, error) {
 	return host, nil
 }
 
-func parseHostRegexp(s string) (Host, error) {
+func parseHostRegexp(s string) (Host, *Error) {
 	if len(s) == 1 {
 		return Host{}, fail(`write for example ~^shop-[0-9]+\.example$`, "host %s is an empty regular expression", quote(s))
 	}
@@ -88,7 +96,7 @@ func parseHostRegexp(s string) (Host, error) {
 	return Host{kind: HostRegexp, text: s, key: s, re: re}, nil
 }
 
-func parseHostIPv6(s string) (Host, error) {
+func parseHostIPv6(s string) (Host, *Error) {
 	inner, ok := strings.CutSuffix(s[1:], "]")
 	addr, err := netip.ParseAddr(inner)
 	if !ok || err != nil || !addr.Is6() || addr.Zone() != "" {

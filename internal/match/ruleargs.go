@@ -51,9 +51,9 @@ func hostArgument(value string) (*node, *Error) {
 	if strings.HasPrefix(value, "~") {
 		return nil, fail("write HostRegexp(`...`)", "host %s is a regular expression", quote(value))
 	}
-	host, err := ParseHost(value)
+	host, err := parseHost(value)
 	if err != nil {
-		return nil, err.(*Error)
+		return nil, err
 	}
 	switch host.Kind() {
 	case HostExact:
