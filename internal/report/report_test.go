@@ -12,7 +12,7 @@ import (
 	"github.com/ruche-project/ruche/internal/report"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files from what is written now") //nolint:gochecknoglobals // a test flag
+var update = flag.Bool("update", false, "rewrite the golden files from what is written now")
 
 func now() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
