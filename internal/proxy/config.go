@@ -79,6 +79,9 @@ const (
 	maxHeaderBytes = 64 << 10
 	// coolDown is how long an endpoint that could not be reached is the last choice, as with nginx's fail_timeout.
 	coolDown = 10 * time.Second
+	// settleTime is how long a request that reached no endpoint waits for a newer table. The Engine tells of a container's end
+	// within some 10 ms of it.
+	settleTime = 250 * time.Millisecond
 	// retryAfter is what a known host without endpoint tells clients, in seconds.
 	retryAfter = "5"
 )

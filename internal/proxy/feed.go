@@ -96,4 +96,10 @@ func (p *Proxy) swap(ctx context.Context) {
 }
 
 // use puts a table in force.
-func (p *Proxy) use(t *table.Table) { p.current.Store(newSnapshot(t, p.current.Load())) }
+func (p *Proxy) use(t *table.Table) {
+	before := p.current.Load()
+	p.current.Store(newSnapshot(t, before))
+	if before != nil {
+		close(before.replaced)
+	}
+}

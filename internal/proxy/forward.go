@@ -35,6 +35,8 @@ type result struct {
 	// upstream is the time from choosing the endpoint to the head of its answer.
 	upstream time.Duration
 	retries  int
+	// repeatable tells that every endpoint was tried in vain and the request may go to another one yet.
+	repeatable bool
 	// err is what went wrong, also after the status was sent; then the connection must be broken off.
 	err error
 }
@@ -50,6 +52,7 @@ func (f *forwarder) forward(x *exchange) result {
 	for tries := 0; ; tries++ {
 		e := pick.next(time.Now())
 		if e == nil {
+			res.repeatable = res.endpoint != nil
 			return res
 		}
 		res = f.try(x, e, body)

@@ -114,7 +114,45 @@ func (p *Proxy) serve(x *exchange) answer {
 			return refuse(http.StatusBadRequest, "the host of the request is malformed")
 		}
 	}
-	s := p.current.Load()
+	return p.route(x)
+}
+
+// route has the request answered by a route of the table in force. When none of the route's endpoints could be reached, that
+// is most often a container that has just ended, a moment before the Engine says so: then the request waits for the next table,
+// which knows better, instead of failing.
+func (p *Proxy) route(x *exchange) answer {
+	var settled <-chan time.Time
+	for {
+		s := p.current.Load()
+		a, forwarded := p.find(x, s)
+		if !forwarded {
+			return a
+		}
+		x.res = p.forwarder.forward(x)
+		switch {
+		case x.res.err == nil || x.res.sentHead:
+			return answer{}
+		case !x.res.repeatable:
+			return answerFor(x.res.err)
+		}
+		if settled == nil {
+			// An endpoint that has been failing for longer is not about to be taken out: its requests need not wait.
+			timer := time.NewTimer(settleTime - x.res.endpoint.failingFor(time.Now()))
+			defer timer.Stop()
+			settled = timer.C
+		}
+		select {
+		case <-s.replaced:
+		case <-settled:
+			return answerFor(x.res.err)
+		case <-x.r.Context().Done():
+			return answerFor(errClientGone)
+		}
+	}
+}
+
+// find looks for the route of a request in a snapshot. Either the request is to be forwarded to it, or the answer is to be given.
+func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	found := s.table.Lookup(x.host, x.target.path)
 	v := p.judge(s.table, found, asked{host: x.host, encrypted: x.encrypted(), secure: x.secure})
 	if v.known && found.Route != nil {
@@ -122,23 +160,19 @@ func (p *Proxy) serve(x *exchange) answer {
 	}
 	switch {
 	case !v.known:
-		return refuse(p.cfg.UnknownHostStatus, "no site is published under this name")
+		return refuse(p.cfg.UnknownHostStatus, "no site is published under this name"), false
 	case found.Route == nil:
-		return refuse(http.StatusNotFound, "nothing is published under this path")
+		return refuse(http.StatusNotFound, "nothing is published under this path"), false
 	case v.redirect:
-		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}
+		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}, false
 	case found.AddSlash:
-		return answer{status: http.StatusMovedPermanently, location: x.scheme() + "://" + x.r.Host + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}
+		return answer{status: http.StatusMovedPermanently, location: x.scheme() + "://" + x.r.Host + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
 	case found.Route.Blocked != "":
-		return refuse(http.StatusServiceUnavailable, "this site asks for an access restriction that is not supported, so it is not served")
+		return refuse(http.StatusServiceUnavailable, "this site asks for an access restriction that is not supported, so it is not served"), false
 	case p.cfg.MaxBodyBytes > 0 && x.r.ContentLength > p.cfg.MaxBodyBytes:
-		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing()
+		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing(), false
 	}
-	x.res = p.forwarder.forward(x)
-	if x.res.err == nil || x.res.sentHead {
-		return answer{}
-	}
-	return answerFor(x.res.err)
+	return answer{}, true
 }
 
 // asked is what the decision about a request's scheme depends on.

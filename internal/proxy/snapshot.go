@@ -16,6 +16,8 @@ type snapshot struct {
 	routes []*routeState // by table.Route.Index
 	// endpoints has every endpoint of the table by table.Endpoint.Key.
 	endpoints map[string]*endpointState
+	// replaced is closed when a newer snapshot is in force.
+	replaced chan struct{}
 }
 
 // routeState is a route of one snapshot.
@@ -39,6 +41,8 @@ type endpointState struct {
 	inFlight             atomic.Int64
 	// coolUntil is when it is a choice like others again, in nanoseconds of the Unix epoch.
 	coolUntil atomic.Int64
+	// failingSince is when it failed first since it last answered, in nanoseconds of the Unix epoch; 0 if it did not.
+	failingSince atomic.Int64
 
 	mu          sync.Mutex
 	lastError   string
@@ -52,15 +56,27 @@ func (e *endpointState) failed(err error, now time.Time, unreachable bool) {
 	if unreachable {
 		e.coolUntil.Store(now.Add(coolDown).UnixNano())
 	}
+	e.failingSince.CompareAndSwap(0, now.UnixNano())
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lastError, e.lastErrorAt = err.Error(), now
+}
+
+// failingFor is the time since its first failure after it last answered.
+func (e *endpointState) failingFor(now time.Time) time.Duration {
+	if since := e.failingSince.Load(); since != 0 {
+		return now.Sub(time.Unix(0, since))
+	}
+	return 0
 }
 
 // answered takes the endpoint back into the rotation.
 func (e *endpointState) answered() {
 	if e.coolUntil.Load() != 0 {
 		e.coolUntil.Store(0)
+	}
+	if e.failingSince.Load() != 0 {
+		e.failingSince.Store(0)
 	}
 }
 
@@ -72,7 +88,7 @@ func (e *endpointState) failure() (string, time.Time) {
 
 // newSnapshot gives a table its states, taking over those of the snapshot before it.
 func newSnapshot(t *table.Table, before *snapshot) *snapshot {
-	s := &snapshot{table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState)}
+	s := &snapshot{table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState), replaced: make(chan struct{})}
 	lives := map[string]*routeLife{}
 	known := map[string]*endpointState{}
 	if before != nil {
