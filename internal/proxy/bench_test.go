@@ -107,6 +107,6 @@ func BenchmarkSwap1000(b *testing.B) {
 	r.serve(sites...)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.use(r.feed.compile())
+		r.refresh()
 	}
 }

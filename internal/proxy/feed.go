@@ -83,23 +83,23 @@ func (p *Proxy) swap(ctx context.Context) {
 			return
 		case <-p.feed.changed:
 		}
-		t := p.feed.compile()
-		if t == nil {
-			continue
-		}
-		first := p.current.Load() == nil
-		p.use(t)
-		if first {
-			close(p.compiled)
-		}
+		p.refresh()
 	}
 }
 
-// use puts a table in force.
-func (p *Proxy) use(t *table.Table) {
+// refresh puts in force what the buckets hold now, once both were read.
+func (p *Proxy) refresh() {
+	p.swapping.Lock()
+	defer p.swapping.Unlock()
+	t := p.feed.compile()
+	if t == nil {
+		return
+	}
 	before := p.current.Load()
 	p.current.Store(newSnapshot(t, before))
-	if before != nil {
-		close(before.replaced)
+	if before == nil {
+		close(p.compiled)
+		return
 	}
+	close(before.replaced)
 }

@@ -18,6 +18,7 @@ type Proxy struct {
 	forwarder *forwarder
 	log       *accessLog
 
+	swapping sync.Mutex // held while a new snapshot is made and put in force
 	current  atomic.Pointer[snapshot]
 	compiled chan struct{} // closed when current is set first
 	ready    chan struct{}

@@ -123,7 +123,7 @@ func (r *rig) serve(routes ...ruche.Route) {
 	r.feed.applyDeclarations(cluster.Update[ruche.Declaration]{Reset: true, Puts: declarations})
 	r.feed.applyEndpoints(cluster.Update[ruche.Endpoint]{Reset: true, Puts: endpoints})
 	if r.current.Load() != nil {
-		r.use(r.feed.compile())
+		r.refresh()
 	}
 }
 

@@ -314,7 +314,7 @@ func TestExplain(t *testing.T) {
 	r.feed.applyDeclarations(cluster.Update[ruche.Declaration]{Puts: map[string]ruche.Declaration{
 		"container/bad": {Workload: ruche.Workload{ID: "container/bad", Name: "bad"}, Diagnostics: []ruche.Diagnostic{d}},
 	}})
-	r.use(r.feed.compile())
+	r.refresh()
 	port := portOf(r.HTTPSAddr())
 	tests := []struct {
 		url    string
