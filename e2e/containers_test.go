@@ -50,7 +50,7 @@ func TestPlainContainersAreServedByName(t *testing.T) {
 	}
 	// An unknown host, and a path that no route of a known host takes.
 	for url, status := range map[string]int{"http://unknown.test/": http.StatusServiceUnavailable, "http://traefik.test/other": http.StatusNotFound} {
-		if answer, err := client.Get(url); err != nil || answer.Status == http.StatusOK {
+		if answer, err := client.Get(url); err != nil || answer.Status != status {
 			t.Errorf("%s: got %d, %v; want %d", url, answer.Status, err, status)
 		}
 	}

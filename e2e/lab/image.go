@@ -32,6 +32,7 @@ type images struct {
 // Configuration", and Docker's Healthcheck).
 type imageConfig struct {
 	Entrypoint   []string            `json:"Entrypoint"`
+	Cmd          []string            `json:",omitempty"`
 	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
 	Healthcheck  *healthcheck        `json:"Healthcheck,omitempty"`
 }
@@ -90,7 +91,7 @@ func describe(image string) (binary string, config imageConfig, err error) {
 			Healthcheck: &healthcheck{Test: []string{"CMD", "/site", "health"}},
 		}, nil
 	case RucheImage:
-		return RucheBinary(), imageConfig{Entrypoint: []string{"/ruche"}, ExposedPorts: port("80/tcp", "443/tcp")}, nil
+		return RucheBinary(), imageConfig{Entrypoint: []string{"/ruche"}, Cmd: []string{"up"}, ExposedPorts: port("80/tcp", "443/tcp")}, nil
 	}
 	return "", imageConfig{}, fmt.Errorf("cannot make image %q: the lab has no such image", image)
 }
