@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -19,7 +20,12 @@ func newExplain() *cobra.Command {
 and port were chosen, how its endpoints are, and its certificate. For a host without a route: the nearest ones, and what was
 found wrong in the declarations that might have been meant.`,
 		Example: "  ruche explain https://shop.example/cart\n  ruche explain shop.example",
-		Args:    cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return hintError{fmt.Errorf("explain takes one URL, %d were given", len(args)), "ruche explain https://shop.example/cart"}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			explanation, err := api.NewClient(q.adminAddr).Explain(cmd.Context(), args[0])
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ route files, and serves them by that name over HTTP and HTTPS.
 	}
 	root.SetVersionTemplate("ruche {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return hintError{err, fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")}
+	})
 	root.AddCommand(newUp(), newRoutes(), newExplain(), newVersion())
 	return root
 }
@@ -52,9 +56,20 @@ route files, and serves them by that name over HTTP and HTTPS.
 // hinter is an error that knows what to do about it.
 type hinter interface{ Hint() string }
 
+// hintError adds what to do next to an error.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e hintError) Hint() string  { return e.hint }
+func (e hintError) Unwrap() error { return e.error }
+
 // printError writes an error once, and what to do next.
 func printError(w io.Writer, err error) {
-	_, _ = fmt.Fprintf(w, "error: %v\n", err)
+	for line := range strings.SplitSeq(err.Error(), "\n") { // several mistakes of a configuration come as lines
+		_, _ = fmt.Fprintf(w, "error: %s\n", line)
+	}
 	var h hinter
 	switch {
 	case errors.As(err, &h) && h.Hint() != "":

@@ -63,7 +63,7 @@ func (s *supervisor) run(ctx context.Context, table []component, roles role) err
 	select {
 	case <-ctx.Done():
 	case cause = <-failed:
-		s.logger.Error("a component failed, so the process ends", "error", cause)
+		s.logger.Error("a component failed, stopping the others") // the error is printed when they have
 	}
 	for i := len(started) - 1; i >= 0; i-- {
 		r := started[i]

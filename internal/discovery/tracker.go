@@ -153,7 +153,8 @@ func (t *tracker) connect(ctx context.Context) {
 		if time.Since(began) > t.timing.maxBackoff {
 			backoff = t.timing.minBackoff
 		}
-		t.logger.Info("the stream of Docker events ended; connecting again", "error", err, "after", backoff)
+		// Debug: that the Engine is away is told once, by the warning docker-unreachable.
+		t.logger.Debug("the stream of Docker events ended; connecting again", "error", err, "after", backoff)
 		if !sleep(ctx, backoff) {
 			return
 		}

@@ -38,8 +38,10 @@ type exchange struct {
 }
 
 // scheme is how the request came in here.
-func (x *exchange) scheme() string {
-	if x.secure {
+func (x *exchange) scheme() string { return scheme(x.secure) }
+
+func scheme(secure bool) string {
+	if secure {
 		return "https"
 	}
 	return "http"

@@ -104,6 +104,9 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 	if err != nil {
 		return err
 	}
+	for _, s := range servers {
+		p.cfg.Logger.Info("serving", "scheme", scheme(s.secure), "address", s.listener.Addr().String(), "routes", len(p.current.Load().routes))
+	}
 	close(p.ready)
 	failed := make(chan error, len(servers))
 	var serving sync.WaitGroup

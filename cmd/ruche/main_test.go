@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche/internal/api"
+)
+
+// What people see when they mistype: one line a mistake, and what to do next.
+func TestMistakesSayWhatToDoNext(t *testing.T) {
+	t.Setenv("RUCHE_ADMIN_ADDR", "127.0.0.1:1") // where nobody listens
+	cases := []struct {
+		args string
+		want []string
+	}{
+		{"up --htp-addr x", []string{"error: unknown flag: --htp-addr", `hint: "ruche up --help" lists the flags`}},
+		{"up --http-addr x --max-body-size lots", []string{`error: flag --http-addr: "x" is not an address`, "error: flag --max-body-size: "}},
+		{"up --config no.yml", []string{"error: cannot read the configuration file"}},
+		{"up more", []string{`error: unknown command "more" for "ruche up"`}},
+		{"explain", []string{"error: explain takes one URL, 0 were given", "hint: ruche explain https://"}},
+		{"routes", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there", `hint: start it with "ruche up"`}},
+		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
+	}
+	for _, c := range cases {
+		t.Run(c.args, func(t *testing.T) {
+			root := newRoot()
+			root.SetArgs(strings.Fields(c.args))
+			var out, got bytes.Buffer
+			root.SetOut(&out)
+			root.SetErr(&out)
+			err := root.ExecuteContext(t.Context())
+			if err == nil {
+				t.Fatal("no error")
+			}
+			printError(&got, err)
+			for _, want := range c.want {
+				if !strings.Contains(got.String(), want) {
+					t.Errorf("printed\n%swant %q in it", got.String(), want)
+				}
+			}
+		})
+	}
+}
+
+func TestPrintErrorFindsHintsInsideOtherErrors(t *testing.T) {
+	var got bytes.Buffer
+	printError(&got, fmt.Errorf("cannot do: %w", hintError{api.ErrRejected, "do this"}))
+	if got.String() != "error: cannot do: rejected\nhint: do this\n" {
+		t.Errorf("printed %q", got.String())
+	}
+}
+
+func TestHelpNamesEveryVerb(t *testing.T) {
+	root := newRoot()
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetArgs([]string{"--help"})
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"up", "routes", "explain", "version"} {
+		if !strings.Contains(out.String(), "\n  "+verb+" ") {
+			t.Errorf("the help does not list %q:\n%s", verb, out.String())
+		}
+	}
+}
