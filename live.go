@@ -39,7 +39,9 @@ type CertificateQuery struct {
 	ServerName string
 	// Host is the host pattern of the route that serves ServerName, as it was declared ("*.a.example"), which is what
 	// certificate files are named after; empty when no route serves it.
-	Host     string
+	Host string
+	// Declared tells that ServerName itself was declared, not only a pattern that takes it.
+	Declared bool
 	Mode     TLSMode
 	CertName string
 }

@@ -3,10 +3,14 @@ package certs
 
 import (
 	"context"
+	"crypto/sha1"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,21 +25,34 @@ type Config struct {
 	Dir string
 	// StateDir is where self-signed certificates are kept, in a directory of their own.
 	StateDir string
-	Logger   *slog.Logger
-	Health   *health.Registry
+	// PasswordsDir is where nginx-proxy looks for password files, named after hosts. They are not supported: their hosts are not
+	// served.
+	PasswordsDir string
+	Logger       *slog.Logger
+	Health       *health.Registry
 }
 
 // Certs answers for certificates. It is safe for concurrent use.
 type Certs struct {
 	cfg        Config
-	files      atomic.Pointer[map[string]*pair] // by base name; replaced as a whole
+	loading    sync.Mutex            // held while the directories are read
+	files      atomic.Pointer[files] // replaced as a whole
 	selfSigned *selfSigned
 }
+
+// files is what was found in the directories at one time.
+type files struct {
+	pairs map[string]*pair // by base name, in lower case
+	// restricted tells by host, or by hashed host, which file restricts it in a way that is not supported; everyHost is for all.
+	restricted map[string]string
+}
+
+const everyHost = ""
 
 // New reads the certificate files, so that the first handshake already gets them.
 func New(cfg Config) *Certs {
 	c := &Certs{cfg: cfg, selfSigned: newSelfSigned(cfg.StateDir, cfg.Logger)}
-	c.files.Store(&map[string]*pair{})
+	c.files.Store(&files{})
 	c.load()
 	return c
 }
@@ -45,25 +62,49 @@ const expiryCheck = time.Hour
 
 // Run follows changes of the certificate files until ctx ends. It returns nil.
 func (c *Certs) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(expiryCheck)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				for _, p := range *c.files.Load() {
-					c.warnExpiry(p)
-				}
+	var watching sync.WaitGroup
+	for _, dir := range []string{c.cfg.Dir, c.cfg.PasswordsDir} {
+		if dir != "" {
+			watching.Go(func() { fsx.WatchDir(ctx, dir, c.cfg.Logger, c.load) })
+		}
+	}
+	tick := time.NewTicker(expiryCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			watching.Wait()
+			return nil
+		case <-tick.C:
+			for _, p := range c.files.Load().pairs {
+				c.warnExpiry(p)
 			}
 		}
-	}()
-	fsx.WatchDir(ctx, c.cfg.Dir, c.cfg.Logger, c.load)
-	<-done
-	return nil
+	}
+}
+
+// Restriction says why requests for host, as it was declared, must not be served: nginx-proxy would ask for a client certificate or
+// a password because of a file, and this release cannot. It is empty when they may be, and costs a map look-up or two.
+func (c *Certs) Restriction(host string) string {
+	restricted := c.files.Load().restricted
+	if len(restricted) == 0 {
+		return ""
+	}
+	for _, name := range []string{host, hashed(host), everyHost} {
+		if reason := restricted[name]; reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// hashed is the name of a host's files where the host cannot be a file name: a regular expression.
+func hashed(host string) string {
+	if !strings.HasPrefix(host, "~") {
+		return host
+	}
+	sum := sha1.Sum([]byte(host))
+	return hex.EncodeToString(sum[:])
 }
 
 // Certificate chooses the certificate for q. A nil certificate means that there is none; the status says why. It costs a few map
@@ -82,7 +123,7 @@ func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.C
 	case q.Mode == ruche.TLSFile:
 		return none(reason + ", and the route wants a file (tls: file)")
 	}
-	certificate, err := c.selfSigned.get(q.ServerName, q.ServerName == q.Host)
+	certificate, err := c.selfSigned.get(q.ServerName, q.Declared)
 	if err != nil {
 		return none(fmt.Sprintf("%s, and a self-signed certificate cannot be made: %v", reason, err))
 	}
@@ -95,7 +136,7 @@ func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.C
 // unknownHost serves default.crt to names that no route has, as nginx-proxy does: the answer then is a readable 503
 // instead of a broken handshake.
 func (c *Certs) unknownHost() (*tls.Certificate, ruche.CertificateStatus) {
-	if p := (*c.files.Load())["default"]; p != nil {
+	if p := c.files.Load().pairs["default"]; p != nil {
 		return &p.certificate, p.status("no route has this name; default.crt answers for unknown names")
 	}
 	return none("no route has this name, and there is no default.crt in " + c.cfg.Dir)
@@ -107,17 +148,17 @@ func none(reason string) (*tls.Certificate, ruche.CertificateStatus) {
 
 // chooseFile applies nginx-proxy's rules. Without a file it returns nil and the names that were looked for.
 func (c *Certs) chooseFile(host, certName string) (*pair, string) {
-	files := *c.files.Load()
+	files := c.files.Load().pairs
 	if certName != "" {
-		if p := files[certName]; p != nil {
+		if p := files[strings.ToLower(certName)]; p != nil {
 			return p, fmt.Sprintf("CERT_NAME asks for %s.crt", certName)
 		}
 		return nil, fmt.Sprintf("CERT_NAME asks for %s.crt, which is not in %s or cannot be used", certName, c.cfg.Dir)
 	}
-	if p := files[host]; p != nil {
-		return p, fmt.Sprintf("%s.crt is the host's own", host)
+	if p := files[hashed(host)]; p != nil {
+		return p, fmt.Sprintf("%s is the host's own", filepath.Base(p.path))
 	}
-	looked := host + ".crt"
+	looked := hashed(host) + ".crt"
 	if first, parent, ok := strings.Cut(host, "."); ok && strings.Contains(parent, ".") && !strings.HasPrefix(host, "~") {
 		if p := files[parent]; p != nil {
 			return p, fmt.Sprintf("%s.crt is that of the name without %q", parent, first)

@@ -75,6 +75,8 @@ func TestFileChoice(t *testing.T) {
 		{"wildcard host, parent file", []string{"a.example"}, ruche.CertificateQuery{ServerName: "x.a.example", Host: "*.a.example"}, "a.example"},
 		{"default", []string{"default"}, ruche.CertificateQuery{ServerName: "a.example", Host: "a.example"}, "default"},
 		{"CERT_NAME", []string{"shared", "a.example"}, ruche.CertificateQuery{ServerName: "a.example", Host: "a.example", CertName: "shared"}, "shared"},
+		{"CERT_NAME with capitals", []string{"Shared"}, ruche.CertificateQuery{ServerName: "a.example", Host: "a.example", CertName: "Shared"}, "Shared"},
+		{"regular expression by its hash", []string{hashed("~^a")}, ruche.CertificateQuery{ServerName: "a.example", Host: "~^a"}, hashed("~^a")},
 		{"CERT_NAME missing goes no further", []string{"a.example", "default"}, ruche.CertificateQuery{ServerName: "a.example", Host: "a.example", CertName: "shared"}, "self-signed"},
 		{"CERT_NAME cannot leave the directory", []string{"a.example"}, ruche.CertificateQuery{ServerName: "a.example", Host: "a.example", CertName: "../x/a.example"}, "self-signed"},
 		{"mode file without a file", nil, ruche.CertificateQuery{ServerName: "a.example", Host: "a.example", Mode: ruche.TLSFile}, "none"},
@@ -111,7 +113,7 @@ func TestFileChoice(t *testing.T) {
 
 func TestSelfSignedOutlivesARestart(t *testing.T) {
 	state := t.TempDir()
-	q := ruche.CertificateQuery{ServerName: "a.example", Host: "a.example"}
+	q := ruche.CertificateQuery{ServerName: "a.example", Host: "a.example", Declared: true}
 	get := func() []byte {
 		c := New(Config{Dir: t.TempDir(), StateDir: state, Logger: slog.New(slog.DiscardHandler), Health: &health.Registry{}})
 		certificate, status := c.Certificate(q)
@@ -134,7 +136,7 @@ func TestSelfSignedOutlivesARestart(t *testing.T) {
 
 func TestSelfSignedOfMadeUpNamesIsBoundedAndNotKept(t *testing.T) {
 	c := newCerts(t, t.TempDir())
-	if certificate, _ := c.Certificate(ruche.CertificateQuery{ServerName: "x.a.example", Host: "*.a.example"}); certificate == nil {
+	if certificate, _ := c.Certificate(ruche.CertificateQuery{ServerName: "x.a.example", Host: "x.a.example"}); certificate == nil {
 		t.Fatal("no certificate for a name under a wildcard")
 	}
 	if _, err := os.Stat(c.selfSigned.dir); !os.IsNotExist(err) {
@@ -243,12 +245,48 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestAClientAuthorityIsNotPassedOverInSilence(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir+"/a.example.ca.crt", "an authority")
-	c := newCerts(t, dir)
-	if w := warning(t, c); w.Severity != ruche.SeverityError || !strings.Contains(w.Message, "client certificates") {
-		t.Errorf("warning = %+v, want one that says that client certificates are not supported", w)
+func TestFilesThatRestrictAccessCloseTheirHosts(t *testing.T) {
+	const regexHost = `~^x[0-9]\.example$`
+	cases := []struct {
+		name, certFile, passwordFile string
+		host                         string
+		closed                       bool
+	}{
+		{"nothing", "a.example.crt", "", "a.example", false},
+		{"authority of the host", "a.example.ca.crt", "", "a.example", true},
+		{"authority of another host", "b.example.ca.crt", "", "a.example", false},
+		{"authority for all", "ca.crt", "", "a.example", true},
+		{"authority of a regular expression", hashed(regexHost) + ".ca.crt", "", regexHost, true},
+		{"passwords of the host", "", "a.example", "a.example", true},
+		{"passwords of a path", "", "a.example_" + strings.Repeat("0a", 20), "a.example", true},
+		{"passwords of another host", "", "b.example", "a.example", false},
+		{"hidden file", "", ".keep", "a.example", false},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			dir, passwords := t.TempDir(), t.TempDir()
+			for path, name := range map[string]string{dir: tc.certFile, passwords: tc.passwordFile} {
+				if name != "" {
+					write(t, filepath.Join(path, name), "x")
+				}
+			}
+			c := New(Config{Dir: dir, PasswordsDir: passwords, StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Health: &health.Registry{}})
+			if reason := c.Restriction(tc.host); (reason != "") != tc.closed {
+				t.Errorf("Restriction(%q) = %q, want closed: %v", tc.host, reason, tc.closed)
+			}
+			if !tc.closed {
+				return
+			}
+			if w := warning(t, c); w.Code != ruche.CodeAccessUnsupported || w.Hint == "" {
+				t.Errorf("warning = %+v, want access-unsupported with a hint", w)
+			}
+			_ = os.RemoveAll(dir)
+			_ = os.RemoveAll(passwords)
+			c.load()
+			if reason, w := c.Restriction(tc.host), warning(t, c); reason != "" || w.Code != "" {
+				t.Errorf("after the files were removed: %q, %+v", reason, w)
+			}
+		})
 	}
 }
 

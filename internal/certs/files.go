@@ -1,12 +1,14 @@
 package certs
 
 import (
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,7 +39,9 @@ func (p *pair) status(reason string) ruche.CertificateStatus {
 
 // load reads the directory. A pair that cannot be used keeps its last good version; a pair whose .crt is gone goes away.
 func (c *Certs) load() {
-	old := *c.files.Load()
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	old := c.files.Load()
 	entries, err := os.ReadDir(c.cfg.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -53,41 +57,68 @@ func (c *Certs) load() {
 	}
 	c.cfg.Health.Clear(ruche.CodeCertsDirUnreadable, c.cfg.Dir)
 
-	files := make(map[string]*pair)
+	found := &files{pairs: make(map[string]*pair), restricted: c.passwordFiles(old)}
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), ".crt")
 		if !ok || name == "" {
 			continue
 		}
-		if name == "ca" || strings.HasSuffix(name, ".ca") {
-			c.warnClientAuthority(filepath.Join(c.cfg.Dir, entry.Name()))
+		key := strings.ToLower(name)
+		if host, ok := strings.CutSuffix("."+key, ".ca"); ok {
+			host = strings.TrimPrefix(host, ".")
+			found.restricted[host] = c.restriction(filepath.Join(c.cfg.Dir, entry.Name()), "clients must show a certificate of")
 			continue
 		}
-		key := strings.ToLower(name)
-		if p := c.loadPair(name, old[key]); p != nil {
-			files[key] = p
+		if p := c.loadPair(name, old.pairs[key]); p != nil {
+			found.pairs[key] = p
 		}
 	}
-	c.files.Store(&files)
+	c.files.Store(found)
 	c.forgetRemoved()
 }
 
-// warnClientAuthority says aloud what nginx-proxy would do with the file and this release does not: who relies on it must know that
-// the site is open.
-func (c *Certs) warnClientAuthority(path string) {
-	if c.cfg.Health.Set(ruche.Warning{
-		Code: ruche.CodeCertInvalid, Severity: ruche.SeverityError, Subject: path,
-		Message: "client certificates are not supported: what this authority was meant to protect is served to everybody",
-		Hint:    "keep such a site behind nginx-proxy, or remove the file if the site may be open",
-	}) {
-		c.cfg.Logger.Error("client certificates are not supported, so the sites are open", "file", path)
+// passwordFiles finds the hosts that nginx-proxy would ask a password for: the files are named HOST or HOST_<hash of a path>. When the
+// directory cannot be read, what was known of it stays.
+func (c *Certs) passwordFiles(old *files) map[string]string {
+	restricted := make(map[string]string)
+	if c.cfg.PasswordsDir == "" {
+		return restricted
 	}
+	entries, err := os.ReadDir(c.cfg.PasswordsDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.cfg.Logger.Error("cannot read the password files, so what they restricted stays restricted", "dir", c.cfg.PasswordsDir, "error", err)
+		return maps.Clone(old.restricted)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		host := strings.ToLower(entry.Name())
+		if i := strings.LastIndexByte(host, '_'); i > 0 && len(host)-i-1 == 2*sha1.Size {
+			host = host[:i] // the whole host is closed for it: which path was hashed cannot be known
+		}
+		restricted[host] = c.restriction(filepath.Join(c.cfg.PasswordsDir, entry.Name()), "clients must give a password of")
+	}
+	return restricted
+}
+
+// restriction raises the warning that what path restricts is not served, and returns why.
+func (c *Certs) restriction(path, demand string) string {
+	reason := fmt.Sprintf("%s %s, which is not supported", demand, path)
+	if c.cfg.Health.Set(ruche.Warning{
+		Code: ruche.CodeAccessUnsupported, Severity: ruche.SeverityError, Subject: path,
+		Message: reason + "; what it protects is not served",
+		Hint:    "remove the file if everybody may see the site, else leave the site where it was",
+	}) {
+		c.cfg.Logger.Error("a file restricts access in a way that is not supported, so its hosts are not served", "file", path)
+	}
+	return reason
 }
 
 // forgetRemoved takes back the warnings about files that are no longer there.
 func (c *Certs) forgetRemoved() {
 	for _, w := range c.cfg.Health.List() {
-		if w.Code != ruche.CodeCertInvalid {
+		if w.Code != ruche.CodeCertInvalid && w.Code != ruche.CodeAccessUnsupported {
 			continue
 		}
 		if _, err := os.Lstat(w.Subject); errors.Is(err, fs.ErrNotExist) {

@@ -64,7 +64,8 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 	endpoints := cluster.NewBucket[ruche.Endpoint](d.cluster, "endpoints")
 
 	d.certs = certs.New(certs.Config{
-		Dir: cfg.CertsDir, StateDir: cfg.DataDir, Logger: logger.With("component", "certs"), Health: d.health,
+		Dir: cfg.CertsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
+		Logger: logger.With("component", "certs"), Health: d.health,
 	})
 	d.discovery = discovery.New(discovery.Config{
 		Node: d.node, DockerHost: cfg.DockerHost, NoDocker: cfg.NoDocker, RoutesDir: cfg.RoutesDir,
