@@ -121,7 +121,7 @@ func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.C
 	case p != nil:
 		return &p.certificate, p.status(reason)
 	case q.Mode == ruche.TLSFile:
-		return none(reason + ", and the route wants a file (tls: file)")
+		return none(reason)
 	}
 	certificate, err := c.selfSigned.get(q.ServerName, q.Declared)
 	if err != nil {
