@@ -50,10 +50,16 @@ func (r *reader) judgeList(o option, names, above []string) (blocked string) {
 
 func (r *reader) judgeOne(o option, name string, above []string) string {
 	bare, provider, _ := strings.Cut(name, "@")
-	if provider != "" && !strings.EqualFold(provider, "docker") && !strings.EqualFold(provider, "swarm") {
+	elsewhere := provider != "" && !strings.EqualFold(provider, "docker") && !strings.EqualFold(provider, "swarm")
+	m := find(r.labels.middlewares, bare)
+	if (elsewhere || m == nil) && redirects(bare) {
+		r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "",
+			"middleware %s is not read, and its name says that it redirects to HTTPS; Ruche redirects by itself when the host has a trusted certificate", quote(name))
+		return ""
+	}
+	if elsewhere {
 		return r.block(ruche.CodeAccessUnsupported, o, name, "comes from Traefik's own configuration, which is not read; it may restrict access", "")
 	}
-	m := find(r.labels.middlewares, bare)
 	if m == nil {
 		hint := strictyaml.DidYouMean(bare, elementNames(r.labels.middlewares))
 		return r.block(ruche.CodeAccessUnsupported, o, name, "is not declared on this container; it may restrict access", hint)
@@ -73,6 +79,17 @@ func (r *reader) judgeOne(o option, name string, above []string) string {
 	}
 	r.judged[key] = blocked
 	return blocked
+}
+
+// redirects reports whether the name of a middleware that is declared elsewhere says that all it does is to redirect to HTTPS. Such
+// shared ones are common, and a site must not be closed for them.
+func redirects(name string) bool {
+	switch strings.ReplaceAll(strings.ToLower(name), "_", "-") {
+	case "redirect-to-https", "redirect-https", "https-redirect", "http-to-https", "redirect-scheme", "redirectscheme",
+		"redirect-http-to-https", "redirect-to-websecure", "redirect-web-to-websecure", "https-redirectscheme", "force-https":
+		return true
+	}
+	return false
 }
 
 func (r *reader) judgeKind(o option, m *element, kind string, above []string) string {

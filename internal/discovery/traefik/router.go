@@ -180,58 +180,11 @@ func (r *reader) readPriority(e *element, route *ruche.Route) {
 	if !declared {
 		return
 	}
-	n, err := strconv.ParseInt(o.value, 10, 32)
+	n, err := strconv.Atoi(o.value)
 	if err != nil {
 		r.add(ruche.CodeValueInvalid, ruche.SeverityWarning, o.key, "write a whole number",
-			"priority %s is not a whole number of 32 bits; the length of the rule counts", quote(o.value))
+			"priority %s is not a whole number of 64 bits; the length of the rule counts", quote(o.value))
 		return
 	}
-	route.Match.Priority = int(n)
-}
-
-// checkRouterOptions reports what a router asks for and does not get.
-func (r *reader) checkRouterOptions(e *element, route *ruche.Route) {
-	known := []string{"rule", "service", "priority", "middlewares", "entrypoints", "rulesyntax", "tls", "tls.certresolver", "tls.domains", "tls.options", "observability"}
-	said := map[string]bool{}
-	for _, o := range e.options {
-		switch {
-		case o.path == "rule" || o.path == "service" || o.path == "priority" || o.path == "middlewares":
-		case o.path == "entrypoints":
-			r.checkEntryPoints(o)
-		case o.path == "rulesyntax":
-			r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "both syntaxes are understood; the label is ignored")
-		case below(o.path, "tls.options"):
-			if o.value == "default" {
-				continue
-			}
-			route.Blocked = "label " + clip(o.key) + " names TLS options that are not known; they may ask for client certificates"
-			r.add(ruche.CodeAccessUnsupported, ruche.SeverityError, o.key, "remove the label to serve it with Ruche's own TLS settings to everybody",
-				"TLS options %s come from Traefik's own configuration, which is not read; they may ask for client certificates, so requests get 503", quote(o.value))
-		case below(o.path, "tls") && (o.path == "tls" || below(o.path, "tls.certresolver") || below(o.path, "tls.domains")):
-			if !said["tls"] {
-				said["tls"] = true
-				r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "the router is served on both ports, with the certificate that Ruche chooses by host")
-			}
-		case below(o.path, "observability"):
-			if !said["observability"] {
-				said["observability"] = true
-				r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "logs and metrics are the same for all routes")
-			}
-		default:
-			r.unknown(o, o.path, "option", known)
-		}
-	}
-}
-
-func (r *reader) checkEntryPoints(o option) {
-	for _, name := range words(o.value) {
-		switch strings.ToLower(name) {
-		case "web", "websecure", "http", "https":
-		default:
-			r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "look whether entry point "+clip(name)+" was meant to keep the route away from the public ports",
-				"entry points are not supported; the router is served on both ports, not on %s", quote(name))
-			return
-		}
-	}
-	r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "entry points are not supported; the router is served on both ports")
+	route.Match.Priority = n
 }

@@ -75,6 +75,10 @@ var golden = []struct {
 		"S.web.loadbalancer.sticky.cookie=true\nS.web.loadbalancer.sticky.cookie.name=x\nS.web.loadbalancer.healthcheck.path=/up\n" +
 		"S.web.loadbalancer.passhostheader=false\nS.web.loadbalancer.strategy=p2c\nS.web.loadbalancer.responseforwarding.flushinterval=1ms", []uint16{80}},
 	{"an entry point of one's own", web + "R.web.entrypoints=internal", []uint16{80}},
+	{"a closed entry point next to a public one", web + "R.web.entrypoints=internal, websecure", []uint16{80}},
+	{"a misspelt list of middlewares", web + "R.web.middleware=auth\nM.auth.basicauth.users=a:b", []uint16{80}},
+	{"a shared redirect to HTTPS", web + "R.web.middlewares=redirect-to-https@docker,Https_Redirect@file,redirectscheme", []uint16{80}},
+	{"a redirect that is none", web + "R.web.middlewares=https-redirect\nM.https-redirect.basicauth.users=a:b", []uint16{80}},
 	{"a pair of routers for HTTP and HTTPS", "R.app.rule=Host(`a.example`)\nR.app.entrypoints=web\nR.app.middlewares=redirect@file\n" +
 		"R.app-secure.rule=Host(`a.example`)\nR.app-secure.entrypoints=websecure\nR.app-secure.tls=true", []uint16{80}},
 	{"TLS options block", web + "R.web.tls.options=mtls@file", []uint16{80}},
@@ -140,6 +144,11 @@ func TestRoutersAndTheirFate(t *testing.T) {
 		{"restriction", web + "R.web.middlewares=x@file", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
 		{"path", web + "R.web.middlewares=x\nM.x.addprefix.prefix=/x", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
 		{"harmless", web + "R.web.middlewares=x\nM.x.compress=true", []uint16{80}, "Host(`a.example`) -> http 80;"},
+		{"public entry points", web + "R.web.entrypoints=lan,web-secure", []uint16{80}, "Host(`a.example`) -> http 80;"},
+		{"closed entry points", web + "R.web.entrypoints=lan,mgmt", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
+		{"unknown option", web + "R.web.middleware=auth", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
+		{"shared redirect", web + "R.web.middlewares=redirect-https@file", []uint16{80}, "Host(`a.example`) -> http 80;"},
+		{"shared redirect and more", web + "R.web.middlewares=redirect-https@file,auth@file", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
 		{"bad service", web + "S.s.loadbalancer.server.port=x", []uint16{80}, ""},
 	} {
 		routes, _ := traefik.Routes(container(tc.labels, tc.ports...))
@@ -201,4 +210,28 @@ func FuzzTraefikLabels(f *testing.F) {
 			t.Errorf("the same labels gave %v, then %v", routes, again)
 		}
 	})
+}
+
+func TestEntryPointsThatArePublic(t *testing.T) {
+	for _, tc := range []struct {
+		names string
+		open  bool
+	}{
+		{"web", true}, {"websecure", true}, {"HTTP", true}, {"https", true}, {"web-secure", true}, {"web_secure", true}, {"websecure-eu", true},
+		{"https-external", true}, {"shop-public", true}, {"https443", false}, {"", true}, {"internal,web", true},
+		{"internal", false}, {"traefik", false}, {"lan", false}, {"mgmt", false}, {"private", false}, {"admin", false}, {"websecure-internal", false},
+		{"web-lan", false}, {"non-public", false}, {"-", false}, {"secured", false}, {"internal,lan", false}, {"ep1", false},
+	} {
+		routes, _ := traefik.Routes(container(web+"R.web.entrypoints="+tc.names, 80))
+		if len(routes) != 1 || (routes[0].Blocked == "") != tc.open {
+			t.Errorf("%q: routes %+v, want open %v", tc.names, routes, tc.open)
+		}
+	}
+}
+
+func TestPriorityHas64Bits(t *testing.T) {
+	routes, diagnostics := traefik.Routes(container(web+"R.web.priority=9223372036854774807", 80))
+	if len(routes) != 1 || routes[0].Match.Priority != 9223372036854774807 || len(diagnostics) != 0 {
+		t.Errorf("routes %+v, diagnostics %+v", routes, diagnostics)
+	}
 }
