@@ -37,7 +37,7 @@ fmt: ## check that the code is formatted
 
 vet: ## run go vet
 	@go vet ./...
-	@go vet -tags e2e ./e2e/...
+	@go vet -tags e2e,peers ./e2e/... ./bench
 
 $(GOLANGCI):
 	@mkdir -p $(CACHE)/bin
@@ -46,7 +46,7 @@ $(GOLANGCI):
 	@mv $(CACHE)/bin/golangci-lint $@
 
 lint: $(GOLANGCI) ## run golangci-lint
-	@$(GOLANGCI) run --build-tags e2e ./...
+	@$(GOLANGCI) run --build-tags e2e,peers ./...
 
 unit: ## run the unit tests with the race detector
 	@CGO_ENABLED=1 go test -race ./...
