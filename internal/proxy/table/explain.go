@@ -97,8 +97,8 @@ func whyBoth(rule *Route, closeness match.Specificity, pattern *Route) string {
 		reason = "it names the host more closely"
 	case pathLen(closeness.PathLen) != pathLen(pattern.path.Len()):
 		reason = "it names more of the path"
-	case compareGone(rule, pattern) != 0:
-		reason = "the other one's workload is gone"
+	case compareLife(rule, pattern) != 0:
+		reason = "what declares the other one does not run"
 	}
 	return fmt.Sprintf("%s and %s both take the request; %s serves it: %s", winner.ID, loser.ID, winner.ID, reason)
 }

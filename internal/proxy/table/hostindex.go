@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -45,18 +46,9 @@ func newHostIndex(routes []*Route) hostIndex {
 	return x
 }
 
-// precedence orders routes that claim the same requests: the living, the vocabulary's rank, the oldest.
+// precedence orders routes that claim the same requests: what is more alive, the vocabulary's rank, the oldest.
 func precedence(a, b *Route) int {
-	switch {
-	case a.owner.gone != b.owner.gone:
-		if b.owner.gone {
-			return -1
-		}
-		return 1
-	case a.Vocabulary.Rank() != b.Vocabulary.Rank():
-		return a.Vocabulary.Rank() - b.Vocabulary.Rank()
-	}
-	return compareOwners(a.owner, b.owner)
+	return cmp.Or(compareLife(a, b), cmp.Compare(a.Vocabulary.Rank(), b.Vocabulary.Rank()), compareOwners(a.owner, b.owner))
 }
 
 func (x *hostIndex) host(p match.Host) *host {

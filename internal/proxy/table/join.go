@@ -14,7 +14,7 @@ import (
 
 // join collects declared routes of the same vocabulary and match.
 type join struct {
-	declarations []ruche.Declaration
+	declarations []declaration
 	endpoints    map[string]ruche.Endpoint
 	groups       map[string]*group
 	diagnostics  []ruche.Diagnostic
@@ -26,29 +26,35 @@ type group struct {
 	parts []part
 }
 
+// declaration is all that one workload declares, and how alive it is.
+type declaration struct {
+	ruche.Declaration
+	life life
+}
+
 // part is one declared route.
 type part struct {
-	declaration *ruche.Declaration
+	declaration *declaration
 	route       *ruche.Route
 }
 
-func (p part) gone() bool { return !p.declaration.GoneSince.IsZero() }
+func (p part) life() life { return p.declaration.life }
 
 func newJoin(declarations map[string]ruche.Declaration, endpoints map[string]ruche.Endpoint) *join {
 	j := &join{
-		declarations: make([]ruche.Declaration, 0, len(declarations)),
+		declarations: make([]declaration, 0, len(declarations)),
 		endpoints:    endpoints,
 		groups:       make(map[string]*group, len(declarations)),
 	}
 	for _, d := range declarations {
-		j.declarations = append(j.declarations, d)
+		j.declarations = append(j.declarations, declaration{d, j.lifeOf(&d)})
 	}
-	slices.SortFunc(j.declarations, func(a, b ruche.Declaration) int {
-		return compareOwners(owner{a.Workload, !a.GoneSince.IsZero()}, owner{b.Workload, !b.GoneSince.IsZero()})
+	slices.SortFunc(j.declarations, func(a, b declaration) int {
+		return compareOwners(owner{a.Workload, a.life}, owner{b.Workload, b.life})
 	})
 	for i := range j.declarations {
 		d := &j.declarations[i]
-		if d.GoneSince.IsZero() {
+		if d.life != gone {
 			j.diagnostics = append(j.diagnostics, d.Diagnostics...)
 		}
 		for k := range d.Routes {
@@ -56,6 +62,18 @@ func newJoin(declarations map[string]ruche.Declaration, endpoints map[string]ruc
 		}
 	}
 	return j
+}
+
+func (j *join) lifeOf(d *ruche.Declaration) life {
+	if !d.GoneSince.IsZero() {
+		return gone
+	}
+	if d.Workload.Kind == ruche.KindContainer {
+		if e, ok := j.endpoints[d.Workload.ID]; !ok || e.State == ruche.EndpointStopped {
+			return resting
+		}
+	}
+	return running
 }
 
 func compareOwners(a, b owner) int {
@@ -77,17 +95,20 @@ func (j *join) add(p part) {
 	}
 	g := j.groups[key]
 	if g == nil {
-		route.owner = owner{p.declaration.Workload, p.gone()}
+		route.owner = owner{p.declaration.Workload, p.life()}
 		j.groups[key] = &group{route: route, parts: []part{p}}
 		return
 	}
 	first := g.parts[0]
 	if route.Match != g.route.Match {
-		// Only routers come here: one name, two rules.
+		// Only routers come here: one name, two rules. What does not run makes way for what does without a word.
+		if p.life() != first.life() {
+			return
+		}
 		j.reportTo(g, p, ruche.CodeRouteConflict,
 			fmt.Sprintf("router %q is declared with %s, but %s declares it with %s", p.route.Name, describeRule(p.route.Match),
 				first.declaration.Workload.Name, describeRule(first.route.Match)),
-			"the oldest workload wins; give the routers different names, or the same rule and priority")
+			"the oldest workload that runs wins; give the routers different names, or the same rule and priority")
 		return
 	}
 	g.parts = append(g.parts, p)
@@ -136,7 +157,7 @@ func codeOf(r *ruche.Route) ruche.Code {
 
 // report adds a diagnostic about a declared route. What is gone is past complaining about.
 func (j *join) report(p part, code ruche.Code, message, hint string) (ruche.Diagnostic, bool) {
-	if p.gone() {
+	if p.life() == gone {
 		return ruche.Diagnostic{}, false
 	}
 	d := ruche.Diagnostic{
@@ -180,18 +201,18 @@ func (j *join) settle(g *group) {
 				decider.declaration.Workload.Name+" declares the same route without a restriction and is served; remove one of them")
 			continue
 		}
-		if p.gone() == decider.gone() {
+		if p.life() == decider.life() {
 			j.agree(g, decider, p)
 		}
 		j.addEndpoints(g, p)
 	}
 }
 
-// decider is the part whose settings are in force: the first, but one that must not be served only when there is no other.
-// What its owner closed stays closed, and does not close what others opened.
+// decider is the part whose settings are in force: the first, but one that must not be served only when there is no other that is
+// as alive. What its owner closed stays closed, and does not close what others opened.
 func decider(parts []part) part {
 	for _, p := range parts {
-		if p.route.Blocked == "" && !p.gone() {
+		if p.route.Blocked == "" && p.life() == parts[0].life() {
 			return p
 		}
 	}
@@ -219,7 +240,7 @@ func (j *join) agree(g *group, d, p part) {
 	if len(differ) > 0 {
 		j.reportTo(g, p, ruche.CodeRouteConflict,
 			fmt.Sprintf("settings disagree with those of %s, which win: %s", d.declaration.Workload.Name, strings.Join(differ, "; ")),
-			"the oldest workload wins; declare the same on all workloads of a host and path")
+			"the oldest workload that runs wins; declare the same on all workloads of a host and path")
 	}
 }
 
@@ -233,7 +254,7 @@ func (j *join) addEndpoints(g *group, p part) {
 				continue
 			}
 			state := ruche.EndpointReady
-			if p.gone() {
+			if p.life() == gone {
 				state = ruche.EndpointStopped
 			}
 			g.addEndpoint(Endpoint{

@@ -43,21 +43,13 @@ func ruleWins(rule *Route, closeness match.Specificity, pattern *Route) bool {
 		cmp.Compare(closeness.Host, pattern.host.Kind()),
 		cmp.Compare(len(pattern.host.Key()), lenOfHost(closeness, pattern)),
 		cmp.Compare(pathLen(pattern.path.Len()), pathLen(closeness.PathLen)),
-		compareGone(rule, pattern),
+		compareLife(rule, pattern),
 		cmp.Compare(rule.Vocabulary.Rank(), pattern.Vocabulary.Rank()),
 	)
 	return order < 0
 }
 
-func compareGone(a, b *Route) int {
-	switch {
-	case a.owner.gone == b.owner.gone:
-		return 0
-	case b.owner.gone:
-		return -1
-	}
-	return 1
-}
+func compareLife(a, b *Route) int { return cmp.Compare(a.owner.life, b.owner.life) }
 
 // lenOfHost compares lengths where they mean something: between two wildcards of one kind.
 func lenOfHost(s match.Specificity, pattern *Route) int {

@@ -32,7 +32,7 @@ func newRuleIndex(routes []*Route) ruleIndex {
 	slices.SortStableFunc(ordered, func(a, b *Route) int {
 		return cmp.Or(
 			cmp.Compare(b.priority, a.priority),
-			compareGone(a, b),
+			compareLife(a, b),
 			cmp.Compare(a.Vocabulary.Rank(), b.Vocabulary.Rank()),
 			strings.Compare(a.ID, b.ID),
 			compareOwners(a.owner, b.owner),

@@ -8,13 +8,14 @@ import (
 )
 
 // shadow finds the routes whose requests another one takes, and says so in a diagnostic. A route is shadowed when,
-// at every exact host and literal path it names, another one that takes whatever comes after that path is looked up.
+// at every exact host and literal path it names, another one that takes whatever comes after that path is looked up. Of
+// what does not run nothing is said: it gets no requests anyway.
 func (t *Table) shadow() {
 	for _, r := range t.Routes {
 		if r.ShadowedBy == "" {
 			r.ShadowedBy = t.shadower(r)
 		}
-		if r.ShadowedBy == "" || r.owner.gone {
+		if r.ShadowedBy == "" || r.owner.life != running {
 			continue
 		}
 		d := ruche.Diagnostic{
@@ -40,7 +41,7 @@ func (t *Table) shadower(r *Route) string {
 				continue
 			}
 			winner := t.Lookup(h, p).Route
-			if winner == nil || winner == r || !winner.takesAllBelow() || winner.owner.gone && !r.owner.gone {
+			if winner == nil || winner == r || !winner.takesAllBelow() || winner.owner.life > r.owner.life {
 				return ""
 			}
 			if first == "" {
@@ -81,10 +82,10 @@ func (r *Route) takesAllBelow() bool {
 }
 
 // attach gives each route the diagnostics that its workloads were declared with.
-func (t *Table) attach(declarations []ruche.Declaration) {
+func (t *Table) attach(declarations []declaration) {
 	byName := make(map[string][]ruche.Diagnostic)
 	for _, d := range declarations {
-		if d.GoneSince.IsZero() && len(d.Diagnostics) > 0 {
+		if d.life != gone && len(d.Diagnostics) > 0 {
 			byName[d.Workload.Name] = append(byName[d.Workload.Name], d.Diagnostics...)
 		}
 	}

@@ -55,13 +55,23 @@ type Route struct {
 // owner is what orders routes that claim the same requests.
 type owner struct {
 	workload ruche.Workload
-	gone     bool
+	life     life
 }
 
-// before reports whether o wins over p: the living over the gone, then the older.
+// life says how alive what declares is. The lower one wins whatever the age: a container that does not run takes
+// nothing from one that does.
+type life int
+
+const (
+	running life = iota // it may take requests now, or would if it were well; route files always
+	resting             // it exists, but does not run: created, exited, or waiting to be restarted
+	gone
+)
+
+// before reports whether o wins over p: the one that is more alive, then the older.
 func (o owner) before(p owner) bool {
-	if o.gone != p.gone {
-		return p.gone
+	if o.life != p.life {
+		return o.life < p.life
 	}
 	return o.workload.Older(p.workload)
 }

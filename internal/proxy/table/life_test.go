@@ -1,0 +1,118 @@
+package table_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/proxy/table"
+)
+
+// stopped makes container n one that exists, but does not run.
+func (w *world) stopped(n int) *world {
+	id := fmt.Sprintf("container/%04d", n)
+	w.endpoints[id] = ruche.Endpoint{Workload: id, State: ruche.EndpointStopped, StateReason: "exit code 0"}
+	return w
+}
+
+// fallen runs a test twice: with a container 1 that exists and does not run, and with one that is gone.
+func fallen(t *testing.T, build func() *world, test func(t *testing.T, compiled *table.Table)) {
+	t.Helper()
+	t.Run("stopped", func(t *testing.T) { test(t, build().stopped(1).compile()) })
+	t.Run("gone", func(t *testing.T) { test(t, build().gone(1).compile()) })
+}
+
+// served is the URL of the endpoint that takes a request, or what is answered instead.
+func served(compiled *table.Table, host, path string) string {
+	r := compiled.Lookup(host, path)
+	if r.Route == nil {
+		return map[bool]string{true: "404", false: "unknown"}[r.KnownHost]
+	}
+	for i := range r.Route.Endpoints {
+		if e := &r.Route.Endpoints[i]; e.Ready() {
+			return e.URL
+		}
+	}
+	return "503"
+}
+
+// second is where container 2 lives in these tests.
+const second = "http://10.0.0.3:80"
+
+func TestWhatDoesNotRunYieldsItsRouter(t *testing.T) {
+	fallen(t, func() *world {
+		return newWorld().container(1, tr("shop", "Host(`shop.example`)")).
+			container(2, tr("shop", "Host(`shop.example`) || Host(`www.shop.example`)"))
+	}, func(t *testing.T, compiled *table.Table) {
+		for _, host := range []string{"shop.example", "www.shop.example"} {
+			if got := served(compiled, host, "/"); got != second {
+				t.Errorf("%s: %s, want the container that runs", host, got)
+			}
+		}
+		if got := codes(compiled.Diagnostics); got != "" {
+			t.Errorf("diagnostics %s, want none", got)
+		}
+	})
+}
+
+func TestWhatDoesNotRunYieldsToOtherVocabularies(t *testing.T) {
+	fallen(t, func() *world {
+		return newWorld().container(1, tr("old", "Host(`shop.example`)")).container(2, np("shop.example", ""))
+	}, func(t *testing.T, compiled *table.Table) {
+		if got := served(compiled, "shop.example", "/"); got != second {
+			t.Errorf("got %s, want the container that runs", got)
+		}
+		if got := codes(compiled.Diagnostics); got != "" {
+			t.Errorf("diagnostics %s, want none", got)
+		}
+	})
+}
+
+func TestWhatDoesNotRunDecidesNoSettings(t *testing.T) {
+	fallen(t, func() *world {
+		old := np("shop.example", "")
+		old.Dest, old.HTTPSMethod, old.CertName = "/v1", ruche.HTTPSNoHTTP, "old"
+		return newWorld().container(1, old).container(2, np("shop.example", ""))
+	}, func(t *testing.T, compiled *table.Table) {
+		r := compiled.Lookup("shop.example", "/").Route
+		if r.Dest != "" || r.HTTPSMethod != "" || r.CertName != "" {
+			t.Errorf("destination %q, HTTPS method %q, certificate %q; want none of the old one's", r.Dest, r.HTTPSMethod, r.CertName)
+		}
+		if got := codes(compiled.Diagnostics); got != "" {
+			t.Errorf("diagnostics %s, want none", got)
+		}
+	})
+}
+
+func TestWhatDoesNotRunOpensNothing(t *testing.T) {
+	fallen(t, func() *world {
+		closed := np("shop.example", "")
+		closed.Blocked = "asks for basic auth"
+		return newWorld().container(1, np("shop.example", "")).container(2, closed)
+	}, func(t *testing.T, compiled *table.Table) {
+		if r := compiled.Lookup("shop.example", "/").Route; r.Blocked == "" {
+			t.Error("the only container that runs asks for a restriction, yet the route is open")
+		}
+		if got := codes(compiled.Diagnostics); got != "" {
+			t.Errorf("diagnostics %s, want none", got)
+		}
+	})
+}
+
+func TestWhatExistsWinsOverWhatIsGone(t *testing.T) {
+	w := newWorld().container(1, tr("shop", "Host(`old`)")).container(2, tr("shop", "Host(`new`)")).gone(1).stopped(2)
+	if got := served(w.compile(), "new", "/"); got != "503" {
+		t.Errorf("got %s, want 503 of the container that exists", got)
+	}
+}
+
+func TestAgeDecidesAmongThoseThatRun(t *testing.T) {
+	compiled := newWorld().container(1, tr("shop", "Host(`a`)")).container(2, tr("shop", "Host(`b`)")).
+		container(3, tr("shop", "Host(`c`)")).stopped(1).compile()
+	if got := served(compiled, "b", "/"); got != second {
+		t.Errorf("got %s, want the oldest that runs", got)
+	}
+	if got := codes(compiled.Diagnostics); got != "c3:route-conflict" {
+		t.Errorf("diagnostics %s, want one about the youngest", got)
+	}
+}
