@@ -83,6 +83,16 @@ func (t *Table) whyRule(r *Route, host, path string) []string {
 	case r == nil:
 		return []string{fmt.Sprintf("a router rule takes the host, but none takes the path %q", path)}
 	}
+	var why []string
+	rules := merged{t.rules.byHost[host], t.rules.others}
+	for o := rules.next(); o != r; o = rules.next() {
+		if o.rule.Match(match.Request{Host: host, Path: path}) {
+			why = append(why, fmt.Sprintf("router rule %s of priority %d takes the request, but what declares it does not run", o.rule, o.priority))
+		}
+	}
+	if len(why) > 0 {
+		return append(why, fmt.Sprintf("router rule %s of priority %d takes the request in its place", r.rule, r.priority))
+	}
 	return []string{fmt.Sprintf("router rule %s takes the request: it has the highest priority (%d) of those that do", r.rule, r.priority)}
 }
 

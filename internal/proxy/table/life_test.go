@@ -2,6 +2,7 @@ package table_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/ruche-project/ruche"
@@ -114,5 +115,43 @@ func TestAgeDecidesAmongThoseThatRun(t *testing.T) {
 	}
 	if got := codes(compiled.Diagnostics); got != "c3:route-conflict" {
 		t.Errorf("diagnostics %s, want one about the youngest", got)
+	}
+}
+
+func TestWhatDoesNotRunYieldsToRulesOfLowerPriority(t *testing.T) {
+	high := tr("old", "Host(`shop.example`)")
+	high.Match.Priority = 1000
+	tests := []struct {
+		name     string
+		old, new ruche.Route
+		path     string
+		want     string
+	}{
+		{"longer rule", tr("old", "Host(`shop.example`) || Host(`www.shop.example`)"), tr("new", "Host(`shop.example`)"), "/", second},
+		{"higher priority", high, tr("new", "Host(`shop.example`)"), "/", second},
+		{"a prefix that says nothing", tr("old", "Host(`shop.example`) && PathPrefix(`/`)"), tr("new", "Host(`shop.example`)"), "/", second},
+		{"closer path of the new one", high, tr("new", "Host(`shop.example`) && PathPrefix(`/x`)"), "/x", second},
+		{"closer path of the old one", tr("old", "Host(`shop.example`) && PathPrefix(`/api`)"), tr("new", "Host(`shop.example`)"), "/api/x", "503"},
+		{"closer host of the old one", high, tr("new", "HostRegexp(`^shop`)"), "/", "503"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fallen(t, func() *world {
+				return newWorld().container(1, tt.old).container(2, tt.new)
+			}, func(t *testing.T, compiled *table.Table) {
+				if got := served(compiled, "shop.example", tt.path); got != tt.want {
+					t.Errorf("got %s, want %s\nwhy: %s", got, tt.want, strings.Join(compiled.Why("shop.example", tt.path), "\n     "))
+				}
+			})
+		})
+	}
+}
+
+func TestWhyTellsOfRulesThatDoNotRun(t *testing.T) {
+	compiled := newWorld().container(1, tr("old", "Host(`a`) || Host(`b`)")).container(2, tr("new", "Host(`a`)")).stopped(1).compile()
+	want := "no host pattern takes \"a\"; router rule Host(`a`) || Host(`b`) of priority 22 takes the request, but what declares it does not run; " +
+		"router rule Host(`a`) of priority 9 takes the request in its place"
+	if got := strings.Join(compiled.Why("a", "/"), "; "); got != want {
+		t.Errorf(" got %s\nwant %s", got, want)
 	}
 }

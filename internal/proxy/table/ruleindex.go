@@ -52,33 +52,47 @@ func newRuleIndex(routes []*Route) ruleIndex {
 	return x
 }
 
-// find returns the first rule in order that takes the request.
+// find returns the first rule in order that takes the request, but one that is more alive and describes the request as closely
+// goes before it.
 func (x *ruleIndex) find(req match.Request) (*Route, match.Specificity) {
-	first, closeness := scan(x.byHost[req.Host], req, -1)
-	limit := -1
-	if first != nil {
-		limit = first.place
-	}
-	if other, s := scan(x.others, req, limit); other != nil {
-		first, closeness = other, s
-	}
-	if first == nil {
-		return nil, match.Specificity{Host: match.HostAny}
-	}
-	return first.route, closeness
-}
-
-// scan asks rules in order, up to the place limit unless it is -1.
-func scan(rules []*ranked, req match.Request, limit int) (*ranked, match.Specificity) {
-	for _, r := range rules {
-		if limit >= 0 && r.place > limit {
+	var best *Route
+	closeness := match.Specificity{Host: match.HostAny}
+	rules := merged{x.byHost[req.Host], x.others}
+	for r := rules.next(); r != nil; r = rules.next() {
+		if best != nil && compareLife(r, best) >= 0 {
+			continue
+		}
+		s, ok := r.rule.Specificity(req)
+		if !ok || best != nil && !asClose(s, closeness) {
+			continue
+		}
+		best, closeness = r, s
+		if r.owner.life == running {
 			break
 		}
-		if s, ok := r.route.rule.Specificity(req); ok {
-			return r, s
-		}
 	}
-	return nil, match.Specificity{}
+	return best, closeness
+}
+
+// asClose reports whether a describes a request as closely as b, or more so.
+func asClose(a, b match.Specificity) bool {
+	return a.Host == b.Host && a.HostLen >= b.HostLen && pathLen(a.PathLen) >= pathLen(b.PathLen)
+}
+
+// merged goes through two lists of rules in the order of all rules.
+type merged [2][]*ranked
+
+func (m *merged) next() *Route {
+	from := 0
+	if len(m[0]) == 0 || len(m[1]) > 0 && m[1][0].place < m[0][0].place {
+		from = 1
+	}
+	if len(m[from]) == 0 {
+		return nil
+	}
+	r := m[from][0].route
+	m[from] = m[from][1:]
+	return r
 }
 
 // takes reports whether some rule takes the host with some path, and returns the first that does.
