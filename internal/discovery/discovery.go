@@ -37,8 +37,10 @@ type timing struct {
 	maxBackoff time.Duration
 	// resync is the pause between two looks at the whole list, as a net below the events.
 	resync time.Duration
-	// stopping is how long a container that was told to end may go on before it counts as running again.
+	// stopping is how long a container that is being stopped may go on before it counts as running again, ending how long
+	// one that was sent another signal which ends most programs.
 	stopping time.Duration
+	ending   time.Duration
 	// gone is how long the routes of a container that is gone are kept.
 	gone time.Duration
 }
@@ -46,7 +48,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		minBackoff: 100 * time.Millisecond, maxBackoff: 5 * time.Second,
-		resync: time.Minute, stopping: time.Minute, gone: time.Hour,
+		resync: time.Minute, stopping: 10 * time.Minute, ending: time.Minute, gone: time.Hour,
 	}
 }
 

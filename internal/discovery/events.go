@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ruche-project/ruche/internal/docker"
 )
@@ -42,25 +41,6 @@ func (t *tracker) handle(ctx context.Context, e docker.Event) {
 		t.publish(e.Container, r)
 	}
 	t.inspect(ctx, e.Container, r)
-}
-
-// handleKill takes a container out when a signal is meant to end it. Whether it does is seen later: by die, or by a container
-// that still runs long afterwards.
-func (t *tracker) handleKill(ctx context.Context, e docker.Event, r *record) {
-	if ends(e.Signal, r.container.StopSignal) {
-		// A second signal does not restart the waiting: docker stop sends SIGKILL after SIGTERM.
-		if r.killed == nil {
-			r.killed = &killed{at: time.Now()}
-		}
-		r.killed.signal, r.killed.startedAt = e.Signal, r.container.State.StartedAt
-		if r.inspecting {
-			r.killed.startedAt = time.Time{} // it may have been started since it was inspected last
-		}
-		t.publish(e.Container, r)
-	}
-	if !r.known {
-		t.inspect(ctx, e.Container, r)
-	}
 }
 
 // record returns what is known of a container; of a new one, that it exists.

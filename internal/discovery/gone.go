@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -42,10 +43,18 @@ func (t *tracker) entomb(key string) {
 	t.logger.Debug("a container is gone; its routes are kept for a while", "name", declaration.Workload.Name, "for", t.timing.gone)
 }
 
-// replaced reports whether another container of the group declares routes.
+// succeeds reports whether a container takes the place of those of its group that are gone: it declares routes, or it runs and, without
+// any mistake, declares none any more.
+func (r *record) succeeds() bool {
+	mistaken := slices.ContainsFunc(r.diagnostics, func(d ruche.Diagnostic) bool { return d.Severity != ruche.SeverityInfo })
+	runs := r.container.State.Running && !r.container.State.Restarting
+	return r.known && (len(r.routes) > 0 || runs && !mistaken)
+}
+
+// replaced reports whether another container of the group has taken the place of this one.
 func (t *tracker) replaced(key, group string) bool {
 	for id, r := range t.records {
-		if containerKey(id) != key && r.known && len(r.routes) > 0 && groupOf(r.container) == group {
+		if containerKey(id) != key && r.succeeds() && groupOf(r.container) == group {
 			return true
 		}
 	}

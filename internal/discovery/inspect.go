@@ -77,7 +77,7 @@ func (t *tracker) inspected(ctx context.Context, i inspection) {
 	case r.changed != i.changed:
 		again = true // the answer is older than an event
 	default:
-		t.take(i, r)
+		t.take(ctx, i, r)
 	}
 	if again {
 		t.inspect(ctx, i.id, r)
@@ -85,15 +85,19 @@ func (t *tracker) inspected(ctx context.Context, i inspection) {
 }
 
 // take replaces what is known of a container by what the Engine said of it now.
-func (t *tracker) take(i inspection, r *record) {
-	if i.networks != nil {
-		t.networks = i.networks
-	}
+func (t *tracker) take(ctx context.Context, i inspection, r *record) {
+	first := !r.known
 	r.container, r.known = i.container, true
+	if i.networks != nil {
+		t.learn(i.networks)
+	}
 	r.failures = 0
 	t.reachable(r.subject(i.id))
 	if r.killed != nil && r.killed.startedAt.IsZero() {
 		r.killed.startedAt = r.container.State.StartedAt
+	}
+	if first && r.killed == nil {
+		t.recallKilled(ctx, i.id, r)
 	}
 	if t.overdue(r) {
 		t.logger.Info("a container was told to end and goes on running; it takes requests again",
@@ -113,9 +117,14 @@ func (t *tracker) inspectFailed(ctx context.Context, i inspection, r *record) {
 		name = shortID(i.id)
 	}
 	t.warn(r.subject(i.id), fmt.Sprintf("container %s cannot be inspected: %v", name, i.err), docker.Hint(i.err))
-	time.AfterFunc(min(delay, t.timing.maxBackoff), func() {
+	t.inspectLater(ctx, i.id, min(delay, t.timing.maxBackoff))
+}
+
+// inspectLater asks about a container after a while.
+func (t *tracker) inspectLater(ctx context.Context, id string, delay time.Duration) {
+	time.AfterFunc(delay, func() {
 		select {
-		case t.retries <- i.id:
+		case t.retries <- id:
 		case <-ctx.Done():
 		}
 	})

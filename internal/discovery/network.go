@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -42,6 +43,16 @@ type choice struct {
 
 const networkLabel = "traefik.docker.network"
 
+// label returns a label of Traefik, whose case does not matter. Of several that differ in case only, the one that sorts first counts.
+func label(c docker.Container, key string) string {
+	for _, k := range slices.Sorted(maps.Keys(c.Labels)) {
+		if strings.EqualFold(k, key) {
+			return c.Labels[k]
+		}
+	}
+	return ""
+}
+
 // choose picks the network of a container and says why: the one that its label names, else the first by name that Ruche
 // reaches.
 func (s surroundings) choose(c docker.Container) choice {
@@ -54,7 +65,7 @@ func (s surroundings) chooseDeep(c docker.Container, depth int) choice {
 	case mode == "host":
 		return s.chooseHost()
 	case strings.HasPrefix(mode, "container:"):
-		return s.follow(strings.TrimPrefix(mode, "container:"), depth)
+		return s.follow(c, strings.TrimPrefix(mode, "container:"), depth)
 	case mode == "none" && onlyNone(c.Networks):
 		return choice{reason: "it has no network (network mode none)", hint: s.connectHint(c)}
 	}
@@ -88,7 +99,7 @@ func (s surroundings) chooseHost() choice {
 }
 
 // follow reaches a container through the one whose network it shares.
-func (s surroundings) follow(id string, depth int) choice {
+func (s surroundings) follow(c docker.Container, id string, depth int) choice {
 	target, found := s.lookup(id)
 	if !found || depth > 4 {
 		return choice{
@@ -100,6 +111,12 @@ func (s surroundings) follow(id string, depth int) choice {
 		return choice{
 			reason: fmt.Sprintf("it shares the network of container %q, which does not run", target.Name),
 			hint:   "docker start " + target.Name,
+		}
+	}
+	if c.State.Running && target.State.StartedAt.After(c.State.StartedAt) {
+		return choice{
+			reason: fmt.Sprintf("it shares the network of container %q, which was started again after it; the network it uses is that of the other's former life", target.Name),
+			hint:   "docker restart " + c.Name,
 		}
 	}
 	chosen := s.chooseDeep(target, depth+1)
@@ -125,7 +142,7 @@ func (s surroundings) chooseNamed(c docker.Container) choice {
 	if len(good) == 1 {
 		why = "the only one of its networks that Ruche reaches"
 	}
-	if name := strings.TrimSpace(c.Labels[networkLabel]); name != "" {
+	if name := strings.TrimSpace(label(c, networkLabel)); name != "" {
 		if i := slices.IndexFunc(good, func(a docker.Attachment) bool { return a.Name == name }); i >= 0 {
 			chosen, why = good[i], "the one that label "+networkLabel+" names"
 		} else {

@@ -48,6 +48,10 @@ func TestChooseNetwork(t *testing.T) {
 		c.Labels = map[string]string{networkLabel: value}
 		return c
 	}
+	otherCase := func(c docker.Container) docker.Container {
+		c.Labels = map[string]string{"Traefik.Docker.Network": "web"}
+		return c
+	}
 	six := in("web")
 	six.Networks[0].IPv4, six.Networks[0].IPv6 = netip.Addr{}, netip.MustParseAddr("fd00::2")
 	bare := in("web")
@@ -72,6 +76,7 @@ func TestChooseNetwork(t *testing.T) {
 		{name: "nothing anywhere", own: inside(), c: in(), reason: "it is in no network; Ruche's container is in no network", hint: "docker network create web"},
 		{name: "an overlay is shared", own: inside("mesh"), c: in("mesh"), network: "mesh", address: "10.0.4.2", reason: "only one"},
 		{name: "label", own: inside("back", "web"), c: label("web", in("back", "web")), network: "web", address: "10.0.3.3", reason: "label traefik.docker.network"},
+		{name: "label in another case", own: inside("back", "web"), c: otherCase(in("back", "web")), network: "web", address: "10.0.3.3", reason: "label traefik.docker.network"},
 		{name: "label names what is not there", own: inside("web"), c: label("wob", in("web")), network: "web", address: "10.0.3.2", code: ruche.CodeNetworkUnreachable},
 		{name: "label without the project", own: inside("p_web"), c: label("web", in("p_web")), network: "p_web", address: "10.0.5.2", code: ruche.CodeNetworkUnreachable},
 		{name: "label names what is not shared", own: inside("web"), c: label("back", in("back", "web")), network: "web", address: "10.0.3.3", code: ruche.CodeNetworkUnreachable},
@@ -128,7 +133,7 @@ func TestSignalsThatEnd(t *testing.T) {
 		signal, stop string
 		want         bool
 	}{
-		{"15", "", true}, {"9", "", true}, {"3", "", true}, {"2", "", true}, {"SIGTERM", "", true}, {"TERM", "", true},
+		{"15", "", true}, {"9", "", true}, {"3", "", false}, {"3", "SIGQUIT", true}, {"2", "", true}, {"SIGTERM", "", true}, {"TERM", "", true},
 		{"1", "", false}, {"10", "", false}, {"28", "", false}, {"", "", false}, {"x", "x", false}, {"0", "", false}, {"99", "99", false},
 		{"28", "SIGWINCH", true}, {"28", "winch", true}, {"1", "HUP", true}, {"1", "1", true}, {"37", "SIGRTMIN+3", true}, {"37", "RTMIN+3", true},
 		{"64", "RTMAX", true}, {"62", "RTMAX-2", true}, {"37", "RTMIN+4", false}, {"40", "RTMIN+x", false}, {"15", "SIGQUIT", true},

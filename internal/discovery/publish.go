@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ func (t *tracker) publish(id string, r *record) {
 	if wanted.declaration != nil {
 		delete(t.gone, key)
 	}
-	if len(r.routes) > 0 {
+	if r.succeeds() {
 		t.dropPredecessors(key, groupOf(r.container))
 	}
 	t.publishFollowers(id)
@@ -62,7 +63,7 @@ func (t *tracker) rowOf(key string, r *record) row {
 	}
 	chosen := surroundings{own: t.own, networks: t.networks, lookup: t.lookup}.choose(c)
 	endpoint := &ruche.Endpoint{Workload: key, Node: t.node, Network: chosen.network, NetworkReason: chosen.reason}
-	endpoint.State, endpoint.StateReason = stateOf(c, r.killed)
+	endpoint.State, endpoint.StateReason = t.stateOf(r)
 	if endpoint.State != ruche.EndpointStopped {
 		declaration.Diagnostics = append(declaration.Diagnostics, chosen.notes...)
 		if chosen.reachable && chosen.address.IsValid() {
@@ -78,13 +79,32 @@ func (t *tracker) rowOf(key string, r *record) row {
 	return row{declaration: declaration, endpoint: endpoint}
 }
 
+// alive reports whether a container in this state would take requests if only it were healthy and reachable.
+func alive(s ruche.EndpointState) bool {
+	return s == ruche.EndpointReady || s == ruche.EndpointStarting || s == ruche.EndpointUnhealthy
+}
+
+// stateOf says whether a container takes requests, and why. One that shares the network of another is cut off when that one
+// ends, so it is stopping too when that one is.
+func (t *tracker) stateOf(r *record) (ruche.EndpointState, string) {
+	state, reason := stateOf(r.container, r.killed)
+	if id, shared := sharesWith(r.container); shared && alive(state) {
+		if owner := t.records[id]; owner != nil && owner.known {
+			if of, why := stateOf(owner.container, owner.killed); of == ruche.EndpointStopping {
+				return of, fmt.Sprintf("it shares the network of container %q, which is being stopped (%s)", owner.container.Name, why)
+			}
+		}
+	}
+	return state, reason
+}
+
 // cutOff says of a running container that Ruche cannot reach it, and what to do.
 func (t *tracker) cutOff(d *ruche.Declaration, e *ruche.Endpoint, chosen choice) {
 	d.Diagnostics = append(d.Diagnostics, ruche.Diagnostic{
 		Code: ruche.CodeNetworkUnreachable, Severity: ruche.SeverityError, Workload: d.Workload.Name, Source: "networks",
 		Host: d.Routes[0].Match.Host, Message: "Ruche cannot reach the container: " + chosen.reason, Hint: chosen.hint,
 	})
-	if e.State == ruche.EndpointReady || e.State == ruche.EndpointStarting || e.State == ruche.EndpointUnhealthy {
+	if alive(e.State) {
 		e.State, e.StateReason = ruche.EndpointUnreachable, chosen.reason
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,13 +11,8 @@ import (
 	"github.com/ruche-project/ruche/internal/docker"
 )
 
-// killed notes that a container was told to end.
-type killed struct {
-	signal string
-	at     time.Time
-	// startedAt tells one life of a container from the next; zero when it was not known at the time.
-	startedAt time.Time
-}
+// signalReason begins the reason of an endpoint whose container was sent a signal.
+const signalReason = "signal "
 
 // stateOf says whether a container takes requests, and why.
 func stateOf(c docker.Container, k *killed) (ruche.EndpointState, string) {
@@ -31,7 +25,7 @@ func stateOf(c docker.Container, k *killed) (ruche.EndpointState, string) {
 	case !s.Running:
 		return ruche.EndpointStopped, fmt.Sprintf("exit code %d", s.ExitCode)
 	case k != nil && (k.startedAt.IsZero() || k.startedAt.Equal(s.StartedAt)):
-		return ruche.EndpointStopping, "signal " + k.signal
+		return ruche.EndpointStopping, signalReason + k.signal
 	case s.Paused:
 		return ruche.EndpointPaused, "docker pause"
 	}
@@ -46,19 +40,21 @@ func stateOf(c docker.Container, k *killed) (ruche.EndpointState, string) {
 	return ruche.EndpointUnhealthy, "health_status: " + s.Health
 }
 
-// ends reports whether a signal is meant to end the container. HUP, USR1 and the like make programs reload, unless the
-// container declares one of them as its stop signal.
+// ends reports whether a signal is meant to end the container. HUP, USR1 and the like make programs reload, and QUIT makes a
+// JVM tell its threads, unless the container declares one of them as its stop signal.
 func ends(signal, stopSignal string) bool {
+	number, ok := signalNumber(signal)
+	return ok && (number == unix.SIGKILL || number == unix.SIGINT) || stops(signal, stopSignal)
+}
+
+// stops reports whether a signal is one that docker stop sends first: TERM, or what the container declares.
+func stops(signal, stopSignal string) bool {
 	number, ok := signalNumber(signal)
 	if !ok {
 		return false
 	}
-	switch number {
-	case unix.SIGTERM, unix.SIGKILL, unix.SIGQUIT, unix.SIGINT:
-		return true
-	}
-	stop, ok := signalNumber(stopSignal)
-	return ok && stop == number
+	stop, declared := signalNumber(stopSignal)
+	return number == unix.SIGTERM || declared && stop == number
 }
 
 // signalNumber reads "15", "TERM", "SIGTERM" and "RTMIN+3", the forms the Engine takes.
@@ -81,13 +77,4 @@ func signalNumber(s string) (unix.Signal, bool) {
 	}
 	n := unix.SignalNum("SIG" + s)
 	return n, n != 0
-}
-
-// groupOf is what stays the same when a container is re-created.
-func groupOf(c docker.Container) string {
-	project, service := c.Labels["com.docker.compose.project"], c.Labels["com.docker.compose.service"]
-	if project == "" || service == "" {
-		return c.Name
-	}
-	return project + "/" + service + "/" + c.Labels["com.docker.compose.container-number"]
 }

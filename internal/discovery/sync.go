@@ -1,9 +1,11 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -107,18 +109,23 @@ func (t *tracker) synced(ctx context.Context, s syncResult) {
 		t.unreachable(s.err)
 		t.lookedOnce()
 		t.startSync(ctx, max(s.wish, again), t.backoff)
-		t.backoff = min(2*t.backoff, t.timing.maxBackoff)
+		t.backoff = min(2*t.backoff, t.maxReconnect)
 		return
 	}
 	t.backoff = t.timing.minBackoff
 	t.reachable("")
 	moved := !reflect.DeepEqual(t.own, s.own)
-	changed := moved || !reflect.DeepEqual(t.networks, s.networks)
-	t.own, t.networks = s.own, s.networks
+	changed := t.learn(s.networks) || moved
+	t.own = s.own
 	if moved && t.listed {
 		t.logger.Info("Ruche's own networks changed; choosing again for all containers", "networks", names(s.own.networks))
 	}
 	t.takeList(ctx, s)
+	for id, r := range t.records {
+		if r.known && !s.networks.covers(r.container) {
+			t.inspect(ctx, id, r) // the list of networks is older than what is known of this container, or younger
+		}
+	}
 	if changed {
 		for id, r := range t.records {
 			t.publish(id, r)
@@ -128,6 +135,28 @@ func (t *tracker) synced(ctx context.Context, s syncResult) {
 	if again != syncNone {
 		t.sync(ctx, again)
 	}
+}
+
+// learn takes over a list of networks and reports whether it tells anything new. Lists may arrive in another order than they were asked
+// for: what an older one lacks is kept for as long as a container is in it. A network never changes, it only comes and
+// goes.
+func (t *tracker) learn(networks networkList) (changed bool) {
+	used := map[string]bool{}
+	for _, r := range t.records {
+		for _, a := range r.container.Networks {
+			used[a.NetworkID] = true
+		}
+	}
+	next := slices.Clone(networks)
+	for _, n := range t.networks {
+		if used[n.ID] && !slices.ContainsFunc(networks, func(other docker.Network) bool { return other.ID == n.ID }) {
+			next = append(next, n)
+		}
+	}
+	slices.SortStableFunc(next, func(a, b docker.Network) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	changed = !slices.Equal(t.networks, next)
+	t.networks = next
+	return changed
 }
 
 // takeList inspects what is new or changed, and forgets what is not there any more.
@@ -155,13 +184,4 @@ func (t *tracker) takeList(ctx context.Context, s syncResult) {
 			t.entomb(key)
 		}
 	}
-}
-
-// overdue reports whether a container was told to end so long ago that it must have declined.
-func (t *tracker) overdue(r *record) bool {
-	limit := t.timing.stopping
-	if wait := r.container.StopTimeout; wait > 0 {
-		limit = max(limit, wait+10*time.Second)
-	}
-	return r.killed != nil && time.Since(r.killed.at) > limit
 }

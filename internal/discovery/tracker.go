@@ -36,6 +36,9 @@ type tracker struct {
 	slots       chan struct{}
 	work        sync.WaitGroup // what waits for the Engine
 
+	// maxReconnect bounds the pause between two attempts to reach the Engine.
+	maxReconnect time.Duration
+
 	syncing   bool
 	syncAgain syncWish
 	backoff   time.Duration
@@ -87,8 +90,17 @@ func newTracker(cfg Config, t timing, client *docker.Client, s *store, ownID str
 		ownID: ownID, own: place{host: true}, records: map[string]*record{}, gone: map[string]tombstone{},
 		messages: make(chan message, 1024), inspections: make(chan inspection, parallelInspects),
 		syncs: make(chan syncResult, 1), retries: make(chan string, 16), slots: make(chan struct{}, parallelInspects),
-		backoff: t.minBackoff, looked: make(chan struct{}),
+		backoff: t.minBackoff, maxReconnect: reconnect(t.maxBackoff, client), looked: make(chan struct{}),
 	}
+}
+
+// reconnect says how long to wait at most before the Engine is tried again. On a socket an attempt costs next to nothing, and
+// after a restart of the Engine every container's address may be another one.
+func reconnect(limit time.Duration, client *docker.Client) time.Duration {
+	if client.Local() {
+		return min(limit, 500*time.Millisecond)
+	}
+	return limit
 }
 
 // run follows the Engine until ctx ends.
@@ -150,7 +162,7 @@ func (t *tracker) connect(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > t.timing.maxBackoff {
+		if time.Since(began) > t.maxReconnect {
 			backoff = t.timing.minBackoff
 		}
 		// Debug: that the Engine is away is told once, by the warning docker-unreachable.
@@ -158,7 +170,7 @@ func (t *tracker) connect(ctx context.Context) {
 		if !sleep(ctx, backoff) {
 			return
 		}
-		backoff = min(2*backoff, t.timing.maxBackoff)
+		backoff = min(2*backoff, t.maxReconnect)
 	}
 }
 

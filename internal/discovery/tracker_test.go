@@ -118,6 +118,7 @@ func TestSignalsThatDoNotEndAContainer(t *testing.T) {
 	h.awaitState(id, ruche.EndpointReady)
 	h.engine.Kill(id, 1)  // HUP
 	h.engine.Kill(id, 10) // USR1
+	h.engine.Kill(id, 3)  // QUIT
 	h.engine.Rename(id, "after")
 	h.await("the event after the signals", func() bool { return h.decls[containerKey(id)].Workload.Name == "after" })
 	h.awaitState(id, ruche.EndpointReady)
@@ -131,7 +132,7 @@ func TestSignalsThatDoNotEndAContainer(t *testing.T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if slices.Contains(h.states[containerKey(id)], ruche.EndpointStopping) {
-		t.Errorf("HUP took the container out: %v", h.states[containerKey(id)])
+		t.Errorf("HUP, USR1 or QUIT took the container out: %v", h.states[containerKey(id)])
 	}
 }
 
@@ -152,7 +153,7 @@ func TestStopRightAfterStart(t *testing.T) {
 
 func TestKilledButRunningComesBack(t *testing.T) {
 	h := build(t)
-	h.timing.resync, h.timing.stopping = 20*time.Millisecond, 60*time.Millisecond
+	h.timing.ending = 60 * time.Millisecond
 	h.run()
 	id := h.engine.Run(site("shop", "shop.example"))
 	h.awaitState(id, ruche.EndpointReady)
@@ -430,7 +431,18 @@ func TestSharedNetworkFollows(t *testing.T) {
 	h.engine.Stop(pause)
 	h.awaitState(id, ruche.EndpointUnreachable)
 	h.engine.Start(pause)
+	h.await("the hint to restart it", func() bool {
+		return slices.ContainsFunc(h.decls[containerKey(id)].Diagnostics, func(d ruche.Diagnostic) bool { return d.Hint == "docker restart shop" })
+	})
+	h.awaitState(id, ruche.EndpointUnreachable)
+	h.engine.Die(id, 0)
+	h.engine.Start(id)
+	h.awaitState(id, ruche.EndpointReady)
 	h.await("the new address", func() bool { return h.ends[containerKey(id)].Address == h.engine.Address(pause, "bridge") })
+	h.engine.Kill(pause, 15)
+	if e := h.awaitState(id, ruche.EndpointStopping); !strings.Contains(e.StateReason, `"pause", which is being stopped`) {
+		t.Errorf("endpoint %+v", e)
+	}
 	h.engine.Remove(pause)
 	h.awaitState(id, ruche.EndpointUnreachable)
 }

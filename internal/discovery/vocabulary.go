@@ -19,8 +19,25 @@ const (
 	maxDiagnostics = 200
 )
 
-// declaredBy reads all vocabularies of one container. Traefik's labels win over VIRTUAL_HOST, per host and path.
+// declaredBy reads what one container declares.
 func declaredBy(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
+	routes, diagnostics := readAll(c)
+	if !oneOff(c) || len(routes) == 0 && len(diagnostics) == 0 {
+		return routes, diagnostics
+	}
+	d := ruche.Diagnostic{
+		Code: ruche.CodeKeyUnsupported, Severity: ruche.SeverityInfo, Workload: c.Name, Source: "label " + oneOffLabel,
+		Message: "this is a one-off container of Compose (docker compose run); it is not published",
+		Hint:    "start the service by docker compose up to publish it",
+	}
+	if len(routes) > 0 {
+		d.Host = routes[0].Match.Host
+	}
+	return nil, []ruche.Diagnostic{d}
+}
+
+// readAll reads all vocabularies of one container. Traefik's labels win over VIRTUAL_HOST, per host and path.
+func readAll(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	routes, diagnostics := traefik.Routes(c)
 	more, moreDiagnostics := nginxproxy.Routes(c)
 	diagnostics = append(diagnostics, moreDiagnostics...)
@@ -46,6 +63,7 @@ func declaredBy(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 // cover is what a Traefik router takes for sure, by host and path.
 type cover struct {
 	router string
+	rule   *match.Rule
 	hosts  []string
 	paths  []string
 }
@@ -63,7 +81,7 @@ func coversOf(routers []ruche.Route) []cover {
 			paths = []string{"/"}
 		}
 		if plain {
-			covers = append(covers, cover{router: router.Name, hosts: hosts, paths: paths})
+			covers = append(covers, cover{router: router.Name, rule: rule, hosts: hosts, paths: paths})
 		}
 	}
 	return covers
@@ -76,7 +94,9 @@ func shadow(covers []cover, route ruche.Route) string {
 		return ""
 	}
 	for _, c := range covers {
-		if slices.Contains(c.hosts, route.Match.Host) && slices.Contains(c.paths, path.Value()) {
+		// The rule is asked too: it may name the host in one alternative and the path in another.
+		if slices.Contains(c.hosts, route.Match.Host) && slices.Contains(c.paths, path.Value()) &&
+			c.rule.Match(match.Request{Host: route.Match.Host, Path: path.Value()}) {
 			return c.router
 		}
 	}

@@ -23,6 +23,8 @@ func TestTraefikWinsOverVirtualHost(t *testing.T) {
 		{"a path below", "a.example", "/api", "Host(`a.example`)", []string{"traefik", "nginx-proxy"}},
 		{"slash", "a.example", "", "Host(`a.example`) && PathPrefix(`/`)", []string{"traefik", "shadowed"}},
 		{"a regular expression of the path", "a.example", "~ ^/", "Host(`a.example`)", []string{"traefik", "nginx-proxy"}},
+		{"the host in one alternative, the path in another", "a.example", "/y",
+			"Host(`a.example`) && PathPrefix(`/x`) || Host(`b.example`) && PathPrefix(`/y`)", []string{"traefik", "nginx-proxy"}},
 		{"a rule that is wrong", "a.example", "", "Host(`a.example`", []string{"nginx-proxy"}},
 	} {
 		routes, diagnostics := declaredBy(docker.Container{
