@@ -78,7 +78,7 @@ func (t *Table) whyRule(r *Route, host, path string) []string {
 	switch {
 	case asked == 0:
 		return nil
-	case r == nil && t.rules.takes(host) == nil:
+	case r == nil && !t.rules.takesHost(host):
 		return []string{"no router rule takes the host"}
 	case r == nil:
 		return []string{fmt.Sprintf("a router rule takes the host, but none takes the path %q", path)}

@@ -173,7 +173,7 @@ func (h *host) finish() {
 	slices.Sort(h.lengths)
 	slices.Reverse(h.lengths)
 	slices.SortFunc(h.regexps, func(a, b *Route) int { return strings.Compare(a.path.String(), b.path.String()) })
-	// HTTPS_METHOD is a matter of the host: a path that does not say follows the others.
+	// HTTPS_METHOD is a matter of the host: a path that does not say follows those that rule.
 	for _, r := range h.routes {
 		if r.HTTPSMethod == "" {
 			r.HTTPSMethod = h.method(r.Vocabulary)
@@ -182,12 +182,24 @@ func (h *host) finish() {
 }
 
 func (h *host) method(v ruche.Vocabulary) ruche.HTTPSMethod {
-	for _, r := range h.routes {
+	for _, r := range h.ruling() {
 		if r.Vocabulary == v && r.HTTPSMethod != "" {
 			return r.HTTPSMethod
 		}
 	}
 	return ""
+}
+
+// lives reports whether anything that declares the host pattern runs.
+func (h *host) lives() bool { return h.routes[0].owner.life == running }
+
+// ruling returns the routes that decide what is the same for all paths of the host: those that are most alive.
+func (h *host) ruling() []*Route {
+	n := slices.IndexFunc(h.routes, func(r *Route) bool { return compareLife(r, h.routes[0]) != 0 })
+	if n < 0 {
+		return h.routes
+	}
+	return h.routes[:n]
 }
 
 // longest returns the route of the longest prefix of path.

@@ -155,3 +155,43 @@ func TestWhyTellsOfRulesThatDoNotRun(t *testing.T) {
 		t.Errorf(" got %s\nwant %s", got, want)
 	}
 }
+
+func TestWhatDoesNotRunDecidesNothingForTheHost(t *testing.T) {
+	old := np("shop.example", "/old")
+	old.HTTPSMethod, old.CertName, old.TLS = ruche.HTTPSNoHTTPS, "old", ruche.TLSFile
+	rule := tr("old", "Host(`shop.example`) || Host(`www.shop.example`)")
+	rule.CertName, rule.TLS = "old", ruche.TLSFile
+	router := tr("new", "Host(`shop.example`)")
+	router.CertName = "new"
+	shop := ruche.CertificateQuery{ServerName: "shop.example", Host: "shop.example"}
+	auto, named := shop, shop
+	auto.Mode, named.CertName = ruche.TLSAuto, "new"
+	tests := []struct {
+		name     string
+		old, new ruche.Route
+		want     ruche.CertificateQuery
+	}{
+		{"another path", old, np("shop.example", "/"), auto},
+		{"a router that runs", old, router, named},
+		{"a router that does not", rule, router, named},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fallen(t, func() *world {
+				return newWorld().container(1, tt.old).container(2, tt.new)
+			}, func(t *testing.T, compiled *table.Table) {
+				if got, ok := compiled.Certificate("shop.example"); got != tt.want || !ok {
+					t.Errorf("certificate by %+v, %v, want %+v", got, ok, tt.want)
+				}
+				if got := compiled.Lookup("shop.example", "/").Route.HTTPSMethod; got != "" {
+					t.Errorf("HTTPS method %q, want none of the old one's", got)
+				}
+			})
+		})
+	}
+	fallen(t, func() *world { return newWorld().container(1, old) }, func(t *testing.T, compiled *table.Table) {
+		if got, _ := compiled.Certificate("shop.example"); got.CertName != "old" {
+			t.Errorf("certificate by %+v, want the old one's while there is no other", got)
+		}
+	})
+}

@@ -34,7 +34,7 @@ func (t *Table) Lookup(host, path string) Result {
 	if byName != nil {
 		return Result{Route: byName, KnownHost: true, AddSlash: addSlash}
 	}
-	return Result{KnownHost: named != nil || t.rules.takes(host) != nil}
+	return Result{KnownHost: named != nil || t.rules.takesHost(host)}
 }
 
 // ruleWins decides between a rule and a pattern that both take a request.
@@ -68,27 +68,34 @@ func pathLen(n int) int {
 }
 
 // Certificate says by what the certificate for a server name is chosen, and false when no route takes the name. The
-// mode is TLSOff when none of the name's routes is served by HTTPS.
+// mode is TLSOff when none of the name's routes is served by HTTPS. Routes that do not run have a say where none runs.
 func (t *Table) Certificate(name string) (ruche.CertificateQuery, bool) {
 	named := t.names.find(name)
-	byRule := t.rules.takes(name)
+	byRule, naming := t.rules.takes(name)
 	switch {
 	case named == nil && byRule == nil:
 		return ruche.CertificateQuery{ServerName: name}, false
-	case named == nil, byRule != nil && named.pattern.Kind() != match.HostExact && byRule.names(name):
-		return ruche.CertificateQuery{ServerName: name, Host: name, Mode: byRule.TLS, CertName: byRule.CertName}, true
+	case named == nil:
+		return byRule.certificate(name), true
+	case naming != nil && (named.pattern.Kind() != match.HostExact || naming.owner.life == running && !named.lives()):
+		return naming.certificate(name), true
 	}
 	q := ruche.CertificateQuery{ServerName: name, Host: named.pattern.String(), Mode: ruche.TLSOff}
-	for _, r := range named.routes {
+	for _, r := range named.ruling() {
 		if q.Mode == ruche.TLSOff && r.HTTPSMethod != ruche.HTTPSNoHTTPS {
 			q.Mode = cmp.Or(r.TLS, ruche.TLSAuto)
 		}
 		q.CertName = cmp.Or(q.CertName, r.CertName)
 	}
 	if q.Mode == ruche.TLSOff && byRule != nil {
-		return ruche.CertificateQuery{ServerName: name, Host: name, Mode: byRule.TLS, CertName: byRule.CertName}, true
+		return byRule.certificate(name), true
 	}
 	return q, true
+}
+
+// certificate is what a rule's route asks for under a name that it takes.
+func (r *Route) certificate(name string) ruche.CertificateQuery {
+	return ruche.CertificateQuery{ServerName: name, Host: name, Mode: r.TLS, CertName: r.CertName}
 }
 
 func (r *Route) names(host string) bool {

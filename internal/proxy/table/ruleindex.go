@@ -95,19 +95,29 @@ func (m *merged) next() *Route {
 	return r
 }
 
-// takes reports whether some rule takes the host with some path, and returns the first that does.
-func (x *ruleIndex) takes(host string) *Route {
-	var first *ranked
-	for _, rules := range [][]*ranked{x.byHost[host], x.others} {
-		for _, r := range rules {
-			if (first == nil || r.place < first.place) && r.route.rule.MayMatchHost(host) {
-				first = r
-				break
-			}
+// takes returns the first rule that takes the host with some path, and the first that does so and names it. One that is more
+// alive goes before others that name the host no better.
+func (x *ruleIndex) takes(host string) (first, naming *Route) {
+	rules := merged{x.byHost[host], x.others}
+	for r := rules.next(); r != nil; r = rules.next() {
+		names := r.names(host)
+		better := first == nil || compareLife(r, first) < 0 && (names || first != naming)
+		betterName := names && (naming == nil || compareLife(r, naming) < 0)
+		if !better && !betterName || !r.rule.MayMatchHost(host) {
+			continue
+		}
+		if better {
+			first = r
+		}
+		if betterName {
+			naming = r
 		}
 	}
-	if first == nil {
-		return nil
-	}
-	return first.route
+	return first, naming
+}
+
+// takesHost reports whether some rule takes the host with some path.
+func (x *ruleIndex) takesHost(host string) bool {
+	first, _ := x.takes(host)
+	return first != nil
 }
