@@ -66,7 +66,7 @@ func unsupportedLabels() map[string]effect {
 func (r *reader) checkUnsupported() {
 	variables := unsupportedVariables()
 	for _, key := range slices.Sorted(maps.Keys(r.c.Env)) {
-		if e, known := variables[key]; known && r.declares(key) {
+		if e, known := variables[key]; known && r.declares(key) && !asWished(key, r.value(key)) {
 			if e.severity == ruche.SeverityError {
 				r.refuse(ruche.CodeKeyUnsupported, key, e.hint, "%s", e.message)
 				continue
@@ -85,10 +85,15 @@ func (r *reader) checkUnsupported() {
 		case !known:
 			r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, clip(key), strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(labels))),
 				"label %s of nginx-proxy is not known; it is ignored", quote(name))
-		case !r.blockedBy(source(key)):
+		case !r.blockedBy(source(key)) && !asWished(name, r.c.Labels[key]):
 			r.add(ruche.CodeKeyUnsupported, e.severity, key, e.hint, "%s", e.message)
 		}
 	}
+}
+
+// asWished reports whether a value that is not read asks for what happens anyway.
+func asWished(key, value string) bool {
+	return strings.EqualFold(key, "HSTS") && strings.EqualFold(strings.TrimSpace(value), "off")
 }
 
 func (r *reader) blockedBy(source string) bool {

@@ -23,6 +23,7 @@ type reader struct {
 // variable keeps the container's routes out, because nobody can know where they should lead.
 func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	r := &reader{c: c}
+	r.unquote()
 	r.checkUnknown()
 	if !r.declares("VIRTUAL_HOST") {
 		if r.declares("VIRTUAL_HOST_MULTIPORTS") {
@@ -84,11 +85,7 @@ func (r *reader) refuse(code ruche.Code, key, hint, format string, args ...any) 
 
 func (r *reader) readHosts() {
 	seen := map[string]bool{}
-	for item := range strings.SplitSeq(r.value("VIRTUAL_HOST"), ",") {
-		item = strings.TrimSpace(item)
-		if item == "" {
-			continue
-		}
+	for _, item := range items(r.value("VIRTUAL_HOST")) {
 		host, err := match.ParseHost(item)
 		if err != nil {
 			message, hint := reason(err)
@@ -104,6 +101,21 @@ func (r *reader) readHosts() {
 			r.hosts = append(r.hosts, name)
 		}
 	}
+}
+
+// items takes a list apart. As in nginx, a name with a dot in front stands for itself and for all below it.
+func items(list string) []string {
+	var found []string
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		bare, dotted := strings.CutPrefix(item, ".")
+		if host, err := match.ParseHost(bare); dotted && err == nil && host.Kind() == match.HostExact {
+			found = append(found, bare, "*"+item)
+		} else if item != "" {
+			found = append(found, item)
+		}
+	}
+	return found
 }
 
 // template reads what all hosts of the container have in common. It is not usable when a value makes it impossible
