@@ -20,12 +20,7 @@ func (t *Table) Why(host, path string) []string {
 		byName, steps = named.why(path)
 		why = append(why, steps...)
 	}
-	byRule, closeness := t.rules.find(match.Request{Host: host, Path: path})
-	why = append(why, t.whyRule(byRule, host, path)...)
-	if byName != nil && byRule != nil {
-		why = append(why, whyBoth(byRule, closeness, byName))
-	}
-	return why
+	return append(why, t.whyRule(byName, match.Request{Host: host, Path: path})...)
 }
 
 func (t *Table) whyHost(h *host, name string) string {
@@ -73,27 +68,38 @@ func (h *host) why(path string) (*Route, []string) {
 	return r, []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %d declared that it has", path, r.path.Value(), len(h.prefixes))}
 }
 
-func (t *Table) whyRule(r *Route, host, path string) []string {
-	asked := len(t.rules.byHost[host]) + len(t.rules.others)
-	switch {
-	case asked == 0:
-		return nil
-	case r == nil && !t.rules.takesHost(host):
-		return []string{"no router rule takes the host"}
-	case r == nil:
-		return []string{fmt.Sprintf("a router rule takes the host, but none takes the path %q", path)}
-	}
+// whyRule tells of the rules that take the request, up to the one that serves it, if any does.
+func (t *Table) whyRule(pattern *Route, req match.Request) []string {
+	serves, closeness := t.rules.find(req, pattern)
 	var why []string
-	rules := merged{t.rules.byHost[host], t.rules.others}
-	for o := rules.next(); o != r; o = rules.next() {
-		if o.rule.Match(match.Request{Host: host, Path: path}) {
-			why = append(why, fmt.Sprintf("router rule %s of priority %d takes the request, but what declares it does not run", o.rule, o.priority))
+	rules := merged{t.rules.byHost[req.Host], t.rules.others}
+	asked := len(rules[0]) + len(rules[1])
+	for r := rules.next(); r != nil && r != serves; r = rules.next() {
+		s, ok := r.rule.Specificity(req)
+		switch {
+		case !ok:
+		case pattern != nil && !ruleWins(r, s, pattern):
+			why = append(why, whyBoth(r, s, pattern))
+		default:
+			why = append(why, fmt.Sprintf("router rule %s of priority %d takes the request, but what declares it does not run", r.rule, r.priority))
 		}
 	}
-	if len(why) > 0 {
-		return append(why, fmt.Sprintf("router rule %s of priority %d takes the request in its place", r.rule, r.priority))
+	switch {
+	case serves != nil && len(why) == 0:
+		why = append(why, fmt.Sprintf("router rule %s takes the request: it has the highest priority (%d) of those that do", serves.rule, serves.priority))
+	case serves != nil:
+		why = append(why, fmt.Sprintf("router rule %s of priority %d takes the request in its place", serves.rule, serves.priority))
+	case len(why) > 0 || asked == 0:
+		return why
+	case !t.rules.takesHost(req.Host):
+		return []string{"no router rule takes the host"}
+	default:
+		return []string{fmt.Sprintf("a router rule takes the host, but none takes the path %q", req.Path)}
 	}
-	return []string{fmt.Sprintf("router rule %s takes the request: it has the highest priority (%d) of those that do", r.rule, r.priority)}
+	if pattern != nil {
+		why = append(why, whyBoth(serves, closeness, pattern))
+	}
+	return why
 }
 
 func whyBoth(rule *Route, closeness match.Specificity, pattern *Route) string {

@@ -27,8 +27,7 @@ func (t *Table) Lookup(host, path string) Result {
 	if named != nil {
 		byName, addSlash = named.find(path)
 	}
-	byRule, closeness := t.rules.find(match.Request{Host: host, Path: path})
-	if byRule != nil && (byName == nil || ruleWins(byRule, closeness, byName)) {
+	if byRule, _ := t.rules.find(match.Request{Host: host, Path: path}, byName); byRule != nil {
 		return Result{Route: byRule, KnownHost: true}
 	}
 	if byName != nil {

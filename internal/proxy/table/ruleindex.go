@@ -52,9 +52,9 @@ func newRuleIndex(routes []*Route) ruleIndex {
 	return x
 }
 
-// find returns the first rule in order that takes the request, but one that is more alive and describes the request as closely
-// goes before it.
-func (x *ruleIndex) find(req match.Request) (*Route, match.Specificity) {
+// find returns the first rule in order that takes the request and wins over the pattern that takes it too, nil if none does. One
+// that is more alive and describes the request as closely goes before it.
+func (x *ruleIndex) find(req match.Request, pattern *Route) (*Route, match.Specificity) {
 	var best *Route
 	closeness := match.Specificity{Host: match.HostAny}
 	rules := merged{x.byHost[req.Host], x.others}
@@ -63,7 +63,7 @@ func (x *ruleIndex) find(req match.Request) (*Route, match.Specificity) {
 			continue
 		}
 		s, ok := r.rule.Specificity(req)
-		if !ok || best != nil && !asClose(s, closeness) {
+		if !ok || pattern != nil && !ruleWins(r, s, pattern) || best != nil && !asClose(s, closeness) {
 			continue
 		}
 		best, closeness = r, s

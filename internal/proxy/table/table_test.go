@@ -95,6 +95,9 @@ func TestLookup(t *testing.T) {
 	both := newWorld().container(1, np("a", "/"), np("a", "/long/path"), np("*.w", "/"), np("c", "/c"), file("f", "/")).
 		container(2, tr("a", "Host(`a`)"), tr("b", "Host(`a`) && PathPrefix(`/long`)"), tr("w", "Host(`x.w`)"),
 			low("wr", "HostRegexp(`^[a-z]+\\.w$`)"), tr("c", "Host(`c`) && PathPrefix(`/c/d`)"), tr("f", "Host(`f`)"))
+	maintenance := tr("maintenance", "HostRegexp(`.+`)")
+	maintenance.Match.Priority = 1000
+	crossed := newWorld().container(1, maintenance).container(2, tr("shop", "Host(`a.w`)")).container(3, np("*.w", ""))
 	catch := newWorld().container(1, np("a", "/x")).container(2, tr("all", "PathPrefix(`/all`)"))
 	tests := []struct {
 		name  string
@@ -150,6 +153,12 @@ func TestLookup(t *testing.T) {
 			"c/c/d":       "traefik:c",
 			"c/":          "known",
 			"f/":          "file:f/",
+		}},
+		// The first rule loses to the pattern, which loses to the second.
+		{"a pattern between two rules", crossed, map[string]string{
+			"a.w/": "traefik:shop",
+			"b.w/": "nginx-proxy:*.w/",
+			"a/":   "traefik:maintenance",
 		}},
 		{"catch-all rule", catch, map[string]string{
 			"a/x":   "nginx-proxy:a/x",
@@ -425,6 +434,14 @@ func TestWhy(t *testing.T) {
 		if got := strings.Join(compiled.Why(tt.request[:i], tt.request[i:]), "; "); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.request, got, tt.want)
 		}
+	}
+}
+
+func TestWhyTellsOfRulesThatLoseToAPattern(t *testing.T) {
+	compiled := newWorld().container(1, np("*.v", "/")).container(2, tr("v", "HostRegexp(`v$`)")).compile()
+	want := "nginx-proxy:*.v/ and traefik:v both take the request; nginx-proxy:*.v/ serves it: it names the host more closely"
+	if got := compiled.Why("b.v", "/"); got[len(got)-1] != want {
+		t.Errorf("got %s\nwant %s as the last", strings.Join(got, "\n    "), want)
 	}
 }
 
