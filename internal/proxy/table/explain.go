@@ -10,15 +10,17 @@ import (
 // case, no period.
 func (t *Table) Why(host, path string) []string {
 	var why []string
-	named := t.names.find(host)
-	var byName *Route
-	if named == nil {
+	named, byName, _ := t.names.lookup(host, path)
+	switch first := t.names.find(host); {
+	case named == nil:
 		why = append(why, fmt.Sprintf("no host pattern takes %q", host))
-	} else {
+	case named != first:
+		why = append(why, fmt.Sprintf("host pattern %s takes %q first, but nothing that declares it runs, and none of its paths takes %q; %s is the next that does",
+			first.pattern, host, path, named.pattern))
+		why = append(why, named.why(path)...)
+	default:
 		why = append(why, t.whyHost(named, host))
-		var steps []string
-		byName, steps = named.why(path)
-		why = append(why, steps...)
+		why = append(why, named.why(path)...)
 	}
 	return append(why, t.whyRule(byName, match.Request{Host: host, Path: path})...)
 }
@@ -44,28 +46,28 @@ func count(n int, what string) string {
 }
 
 // why tells how find chooses.
-func (h *host) why(path string) (*Route, []string) {
+func (h *host) why(path string) []string {
 	r, addSlash := h.find(path)
 	prefix := h.longest(path)
 	switch {
 	case r == nil:
-		return nil, []string{fmt.Sprintf("none of the %s declared for it takes the path %q", count(len(h.routes), "path"), path)}
+		return []string{fmt.Sprintf("none of the %s declared for it takes the path %q", count(len(h.routes), "path"), path)}
 	case addSlash:
-		return r, []string{fmt.Sprintf("path %q is the prefix %q without its slash, so a redirect adds it", path, r.path.Value())}
+		return []string{fmt.Sprintf("path %q is the prefix %q without its slash, so a redirect adds it", path, r.path.Value())}
 	case r.path.Kind() == match.PathExact:
-		return r, []string{fmt.Sprintf("path %q is declared as an exact path", path)}
+		return []string{fmt.Sprintf("path %q is declared as an exact path", path)}
 	case r.path.Kind() == match.PathRegexp && prefix != nil:
-		return r, []string{
+		return []string{
 			fmt.Sprintf("prefix %q is the longest of %d, but does not end the search", prefix.path.Value(), len(h.prefixes)),
 			fmt.Sprintf("%q is the first of %s that takes the path %q", r.path, count(len(h.regexps), "regular expression"), path),
 		}
 	case r.path.Kind() == match.PathRegexp:
-		return r, []string{fmt.Sprintf("%q is the first of %s that takes the path %q", r.path, count(len(h.regexps), "regular expression"), path)}
+		return []string{fmt.Sprintf("%q is the first of %s that takes the path %q", r.path, count(len(h.regexps), "regular expression"), path)}
 	case r.path.Kind() == match.PathPrefixOnly:
-		return r, []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %s, which keeps regular expressions from being asked",
+		return []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %s, which keeps regular expressions from being asked",
 			path, r.path.Value(), fmt.Sprintf("%d declared", len(h.prefixes)))}
 	}
-	return r, []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %d declared that it has", path, r.path.Value(), len(h.prefixes))}
+	return []string{fmt.Sprintf("path %q begins with %q, the longest prefix of the %d declared that it has", path, r.path.Value(), len(h.prefixes))}
 }
 
 // whyRule tells of the rules that take the request, up to the one that serves it, if any does.

@@ -95,15 +95,39 @@ func (x *hostIndex) all() []*host {
 
 // find returns the host pattern that takes the host: the exact name, the longest leading wildcard, the longest
 // trailing one, the first regular expression.
-func (x *hostIndex) find(name string) *host {
-	if h := x.exact[name]; h != nil {
-		return h
+func (x *hostIndex) find(name string) (first *host) {
+	x.each(name, func(h *host) bool {
+		first = h
+		return true
+	})
+	return first
+}
+
+// lookup returns the host pattern and its route that take host and path. A pattern that nothing alive declares keeps from the
+// patterns after it the paths that its routes take, so that nobody else answers for them meanwhile; the others it lets pass.
+func (x *hostIndex) lookup(name, path string) (found *host, r *Route, addSlash bool) {
+	x.each(name, func(h *host) bool {
+		if found == nil {
+			found = h
+		}
+		if r, addSlash = h.find(path); r != nil {
+			found = h
+		}
+		return r != nil || h.lives()
+	})
+	return found, r, addSlash
+}
+
+// each goes through the host patterns that take the host, in the order in which they win, until stop says so.
+func (x *hostIndex) each(name string, stop func(*host) bool) {
+	if h := x.exact[name]; h != nil && stop(h) {
+		return
 	}
 	if len(x.leading) > 0 {
 		for i := range len(name) {
 			if name[i] == '.' && i > 0 {
-				if h := x.leading[name[i+1:]]; h != nil {
-					return h
+				if h := x.leading[name[i+1:]]; h != nil && stop(h) {
+					return
 				}
 			}
 		}
@@ -111,18 +135,17 @@ func (x *hostIndex) find(name string) *host {
 	if len(x.trailing) > 0 {
 		for i := len(name) - 2; i > 0; i-- {
 			if name[i] == '.' {
-				if h := x.trailing[name[:i]]; h != nil {
-					return h
+				if h := x.trailing[name[:i]]; h != nil && stop(h) {
+					return
 				}
 			}
 		}
 	}
 	for _, h := range x.regexps {
-		if h.pattern.Match(name) {
-			return h
+		if h.pattern.Match(name) && stop(h) {
+			return
 		}
 	}
-	return nil
 }
 
 func newHost(p match.Host) *host {

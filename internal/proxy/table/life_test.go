@@ -195,3 +195,40 @@ func TestWhatDoesNotRunDecidesNothingForTheHost(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatDoesNotRunHidesNoWildcard(t *testing.T) {
+	tests := []struct{ name, old, path, want string }{
+		{"a path that nothing declares", "/api", "/", second},
+		{"its own path", "/api", "/api", "503"},
+		{"below its own path", "/api", "/api/x", "503"},
+		{"an exact path", "= /api", "/api/x", second},
+		{"the whole site", "/", "/", "503"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fallen(t, func() *world {
+				return newWorld().container(1, np("shop.example", tt.old)).container(2, np("*.example", ""))
+			}, func(t *testing.T, compiled *table.Table) {
+				if got := served(compiled, "shop.example", tt.path); got != tt.want {
+					t.Errorf("got %s, want %s\nwhy: %s", got, tt.want, strings.Join(compiled.Why("shop.example", tt.path), "\n     "))
+				}
+			})
+		})
+	}
+	fallen(t, func() *world {
+		return newWorld().container(1, np("shop.example", "/api")).container(2, np("*.example", "/x"))
+	}, func(t *testing.T, compiled *table.Table) {
+		if got := served(compiled, "shop.example", "/"); got != "404" {
+			t.Errorf("got %s, want 404 where no pattern has the path", got)
+		}
+		want := `host pattern shop.example takes "shop.example" first, but nothing that declares it runs, and none of its paths takes "/x"; ` +
+			`*.example is the next that does`
+		if got := compiled.Why("shop.example", "/x")[0]; got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	})
+	living := newWorld().container(1, np("shop.example", "/api")).container(2, np("*.example", "")).compile()
+	if got := served(living, "shop.example", "/"); got != "404" {
+		t.Errorf("got %s, want 404: a site that runs has its name to itself", got)
+	}
+}

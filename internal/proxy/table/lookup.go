@@ -21,12 +21,7 @@ type Result struct {
 // vocabularies both have one, the more specific host wins, then the longer path, then the vocabulary's rank. It does not
 // allocate for hosts that are declared by name.
 func (t *Table) Lookup(host, path string) Result {
-	named := t.names.find(host)
-	var byName *Route
-	addSlash := false
-	if named != nil {
-		byName, addSlash = named.find(path)
-	}
+	named, byName, addSlash := t.names.lookup(host, path)
 	if byRule, _ := t.rules.find(match.Request{Host: host, Path: path}, byName); byRule != nil {
 		return Result{Route: byRule, KnownHost: true}
 	}
