@@ -104,3 +104,27 @@ func closedWord(word string) bool {
 	}
 	return false
 }
+
+// unknown reports a label that means nothing.
+func (r *reader) unknown(o option, word, what string, known []string) {
+	hint := strictyaml.DidYouMean(word, known)
+	if !r.suspected(o, hint) {
+		r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, o.key, hint, "%s %s is not known; it is ignored", what, quote(word))
+	}
+}
+
+// suspected reports a label that means nothing and was to name middlewares, as traefik.http.router.web.middlewares. Nobody knows for
+// which router, so it blocks them all.
+func (r *reader) suspected(o option, hint string) bool {
+	last := o.path[strings.LastIndexByte(o.path, '.')+1:]
+	if !strings.HasPrefix(last, "middleware") {
+		return false
+	}
+	if hint == "" {
+		hint = "write traefik.http.routers.<name>.middlewares, or remove the label"
+	}
+	r.suspect = "label " + clip(o.key) + " is not known; it may be a misspelt restriction of access"
+	r.add(ruche.CodeKeyUnknown, ruche.SeverityError, o.key, hint,
+		"the label is not known; it may be a misspelt restriction of access, so requests to this container get 503")
+	return true
+}

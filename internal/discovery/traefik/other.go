@@ -37,6 +37,7 @@ func (r *reader) unknownHTTP(o option, rest string) {
 	lists := []string{"routers", "services", "middlewares"}
 	kind, _, _ := strings.Cut(rest, ".")
 	switch {
+	case slices.Contains(lists, kind) && r.suspected(o, ""):
 	case slices.Contains(lists, kind):
 		r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, o.key, "write traefik.http."+kind+".<name>.<option>", "the label names no option; it is ignored")
 	case kind == "serverstransports":

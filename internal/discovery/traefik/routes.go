@@ -1,6 +1,7 @@
 package traefik
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ type reader struct {
 	services    []service
 	used        map[string]bool   // middlewares that routers name, in lower case
 	judged      map[string]string // why a middleware of the router at hand blocks it, by name in lower case
+	suspect     string            // why no router must be served, because of a label that belongs to none
 	diagnostics []ruche.Diagnostic
 }
 
@@ -52,6 +54,9 @@ func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	r.readServices()
 	routes := r.readRouters()
 	r.checkUnused()
+	for i := range routes {
+		routes[i].Blocked = cmp.Or(routes[i].Blocked, r.suspect)
+	}
 	return routes, r.diagnostics
 }
 

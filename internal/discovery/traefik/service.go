@@ -8,7 +8,6 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/docker"
-	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // service says how the container is spoken to.
@@ -163,9 +162,4 @@ func (r *reader) checkServiceOption(s *service, o option, said map[string]bool) 
 func below(path, e string) bool {
 	rest, ok := strings.CutPrefix(path, e)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-}
-
-// unknown reports a label that means nothing.
-func (r *reader) unknown(o option, word, what string, known []string) {
-	r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, o.key, strictyaml.DidYouMean(word, known), "%s %s is not known; it is ignored", what, quote(word))
 }
