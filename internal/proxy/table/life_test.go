@@ -163,7 +163,7 @@ func TestWhatDoesNotRunDecidesNothingForTheHost(t *testing.T) {
 	rule.CertName, rule.TLS = "old", ruche.TLSFile
 	router := tr("new", "Host(`shop.example`)")
 	router.CertName = "new"
-	shop := ruche.CertificateQuery{ServerName: "shop.example", Host: "shop.example"}
+	shop := ruche.CertificateQuery{ServerName: "shop.example", Host: "shop.example", Declared: true}
 	auto, named := shop, shop
 	auto.Mode, named.CertName = ruche.TLSAuto, "new"
 	tests := []struct {

@@ -70,11 +70,12 @@ func (t *Table) Certificate(name string) (ruche.CertificateQuery, bool) {
 	case named == nil && byRule == nil:
 		return ruche.CertificateQuery{ServerName: name}, false
 	case named == nil:
-		return byRule.certificate(name), true
+		return byRule.certificate(name, naming != nil), true
 	case naming != nil && (named.pattern.Kind() != match.HostExact || naming.owner.life == running && !named.lives()):
-		return naming.certificate(name), true
+		return naming.certificate(name, true), true
 	}
-	q := ruche.CertificateQuery{ServerName: name, Host: named.pattern.String(), Mode: ruche.TLSOff}
+	declared := named.pattern.Kind() == match.HostExact || naming != nil
+	q := ruche.CertificateQuery{ServerName: name, Host: named.pattern.String(), Declared: declared, Mode: ruche.TLSOff}
 	for _, r := range named.ruling() {
 		if q.Mode == ruche.TLSOff && r.HTTPSMethod != ruche.HTTPSNoHTTPS {
 			q.Mode = cmp.Or(r.TLS, ruche.TLSAuto)
@@ -82,14 +83,14 @@ func (t *Table) Certificate(name string) (ruche.CertificateQuery, bool) {
 		q.CertName = cmp.Or(q.CertName, r.CertName)
 	}
 	if q.Mode == ruche.TLSOff && byRule != nil {
-		return byRule.certificate(name), true
+		return byRule.certificate(name, declared), true
 	}
 	return q, true
 }
 
 // certificate is what a rule's route asks for under a name that it takes.
-func (r *Route) certificate(name string) ruche.CertificateQuery {
-	return ruche.CertificateQuery{ServerName: name, Host: name, Mode: r.TLS, CertName: r.CertName}
+func (r *Route) certificate(name string, declared bool) ruche.CertificateQuery {
+	return ruche.CertificateQuery{ServerName: name, Host: name, Declared: declared, Mode: r.TLS, CertName: r.CertName}
 }
 
 func (r *Route) names(host string) bool {

@@ -369,20 +369,22 @@ func TestCertificate(t *testing.T) {
 	named := np("a", "/x")
 	named.CertName, named.TLS = "shared", ruche.TLSFile
 	compiled := newWorld().container(1, np("a", "/"), named, np("*.w", "/"), off, plain, np(`~^r`, "/")).
-		container(2, tr("t", "Host(`t`)"), tr("xw", "Host(`x.w`)"), tr("re", "HostRegexp(`^k`)")).compile()
+		container(2, tr("t", "Host(`t`)"), tr("xw", "Host(`x.w`)"), tr("re", "HostRegexp(`^k`)"),
+			tr("either", "Host(`kn`) || HostRegexp(`^m`)")).compile()
 	tests := []struct {
 		name string
 		want ruche.CertificateQuery
 		ok   bool
 	}{
-		{"a", ruche.CertificateQuery{ServerName: "a", Host: "a", Mode: ruche.TLSAuto, CertName: "shared"}, true},
+		{"a", ruche.CertificateQuery{ServerName: "a", Host: "a", Declared: true, Mode: ruche.TLSAuto, CertName: "shared"}, true},
 		{"y.w", ruche.CertificateQuery{ServerName: "y.w", Host: "*.w", Mode: ruche.TLSAuto}, true},
-		{"x.w", ruche.CertificateQuery{ServerName: "x.w", Host: "x.w"}, true},
-		{"off", ruche.CertificateQuery{ServerName: "off", Host: "off", Mode: ruche.TLSOff}, true},
-		{"plain", ruche.CertificateQuery{ServerName: "plain", Host: "plain", Mode: ruche.TLSOff}, true},
+		{"x.w", ruche.CertificateQuery{ServerName: "x.w", Host: "x.w", Declared: true}, true},
+		{"off", ruche.CertificateQuery{ServerName: "off", Host: "off", Declared: true, Mode: ruche.TLSOff}, true},
+		{"plain", ruche.CertificateQuery{ServerName: "plain", Host: "plain", Declared: true, Mode: ruche.TLSOff}, true},
 		{"rrr", ruche.CertificateQuery{ServerName: "rrr", Host: "~^r", Mode: ruche.TLSAuto}, true},
-		{"t", ruche.CertificateQuery{ServerName: "t", Host: "t"}, true},
+		{"t", ruche.CertificateQuery{ServerName: "t", Host: "t", Declared: true}, true},
 		{"kk", ruche.CertificateQuery{ServerName: "kk", Host: "kk"}, true},
+		{"kn", ruche.CertificateQuery{ServerName: "kn", Host: "kn", Declared: true}, true},
 		{"none", ruche.CertificateQuery{ServerName: "none"}, false},
 	}
 	for _, tt := range tests {
