@@ -189,7 +189,9 @@ func TestTargetIsForwardedByteForByte(t *testing.T) {
 	clean, dest := site("clean.test", up), site("dest.test", up)
 	clean.CleanPath = true
 	dest.Match.Path, dest.Dest = "/app/", "/inner/"
-	r := start(t, Config{}, site("raw.test", up), clean, dest)
+	exact := site("dest.test", up)
+	exact.Match.Path, exact.Dest = "= /hook", "/in/hook"
+	r := start(t, Config{}, site("raw.test", up), clean, dest, exact)
 	tests := []struct{ host, target, want string }{
 		{"raw.test", "/", "/"},
 		{"raw.test", "/a%2Fb//c;x=1?q=a;b", "/a%2Fb//c;x=1?q=a;b"},
@@ -208,6 +210,7 @@ func TestTargetIsForwardedByteForByte(t *testing.T) {
 		{"clean.test", "/a%2Fb", "/a%2Fb"},
 		{"dest.test", "/app/x%20y?q=1", "/inner/x%20y?q=1"},
 		{"dest.test", "/app//x/../y", "/inner/y"},
+		{"dest.test", "/hook?q=1", "/in/hook?q=1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.host+tt.target, func(t *testing.T) {

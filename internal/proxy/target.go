@@ -91,11 +91,11 @@ func (t target) forwarded(r *table.Route) string {
 	query := t.raw[len(t.rawPath):]
 	switch {
 	case r.Dest != "":
-		prefix, ok := r.Prefix()
+		replaced, ok := r.Replaced()
 		if !ok {
 			return t.raw
 		}
-		p := r.Dest + strings.TrimPrefix(t.path, prefix)
+		p := r.Dest + strings.TrimPrefix(t.path, replaced)
 		if p[0] != '/' {
 			p = "/" + p
 		}

@@ -74,8 +74,7 @@ func (r *Route) samples() (hosts, paths []string) {
 // takesAllBelow reports whether the route, when it takes a path, takes every path that begins with it.
 func (r *Route) takesAllBelow() bool {
 	if r.rule == nil {
-		_, ok := r.Prefix()
-		return ok
+		return r.path.Kind() != match.PathRegexp && r.path.Kind() != match.PathExact
 	}
 	_, plain := r.rule.Paths()
 	return plain

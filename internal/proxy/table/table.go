@@ -76,10 +76,10 @@ func (o owner) before(p owner) bool {
 	return o.workload.Older(p.workload)
 }
 
-// Prefix returns the literal prefix that the route's path pattern takes and Dest replaces, and false for rules, exact
-// paths and regular expressions.
-func (r *Route) Prefix() (string, bool) {
-	if r.rule != nil || r.path.Kind() == match.PathRegexp || r.path.Kind() == match.PathExact {
+// Replaced returns what Dest replaces at the beginning of a path that the route takes: the prefix or the whole of an exact path;
+// and false for rules and regular expressions, which replace nothing.
+func (r *Route) Replaced() (string, bool) {
+	if r.rule != nil || r.path.Kind() == match.PathRegexp {
 		return "", false
 	}
 	return r.path.Value(), true
