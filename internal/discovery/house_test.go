@@ -151,11 +151,15 @@ func (h *house) await(what string, condition func() bool) {
 	}
 }
 
-// awaitState waits until a container's endpoint has a state, and returns it.
+// awaitState waits until a container's endpoint has a state, and returns it. The two buckets are watched independently, so it waits for the
+// declaration as well.
 func (h *house) awaitState(id string, state ruche.EndpointState) ruche.Endpoint {
 	h.t.Helper()
 	key := containerKey(id)
-	h.await("state "+string(state)+" of "+shortID(id), func() bool { return h.ends[key].State == state })
+	h.await("state "+string(state)+" of "+shortID(id), func() bool {
+		_, declared := h.decls[key]
+		return declared && h.ends[key].State == state
+	})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ends[key]

@@ -345,6 +345,7 @@ func TestOtherNodesAreLeftAlone(t *testing.T) {
 	h.run()
 	id := h.engine.Run(site("shop", "shop.example"))
 	h.awaitState(id, ruche.EndpointReady)
+	h.await("the other node's keys", func() bool { return len(h.decls) == 2 && len(h.ends) == 2 })
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if d, ok := h.decls[key]; !ok || !d.GoneSince.IsZero() || h.ends[key].State != ruche.EndpointReady {
