@@ -64,7 +64,6 @@ const (
 	CodeCertInvalid         Code = "certificate-invalid"
 	CodeCertsDirUnreadable  Code = "certs-dir-unreadable"
 	CodeClusterUnavailable  Code = "cluster-unavailable"
-	CodeListenerFailed      Code = "listener-failed"
 	CodeAccessLogFailed     Code = "access-log-failed"
 	CodeComponentRestarted  Code = "component-restarted"
 )
@@ -77,7 +76,7 @@ func Codes() []Code {
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
 		CodeDockerUnreachable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
-		CodeClusterUnavailable, CodeListenerFailed, CodeAccessLogFailed, CodeComponentRestarted,
+		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 	}
 }
 
