@@ -25,6 +25,7 @@ type exchange struct {
 	client  netip.Addr
 	trusted bool // the peer is a trusted proxy
 	id      string
+	hop     string // this proxy's token, see hopHeader
 
 	host    string // canonical; empty when the request names none
 	target  target
@@ -62,7 +63,7 @@ type handler struct {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := h.proxy
-	x := &exchange{w: w, r: r, control: http.NewResponseController(w), started: time.Now(), secure: h.secure, port: h.port, timeouts: &p.cfg.Timeouts}
+	x := &exchange{w: w, r: r, control: http.NewResponseController(w), started: time.Now(), secure: h.secure, port: h.port, hop: p.hop, timeouts: &p.cfg.Timeouts}
 	x.peer = parsePeer(r.RemoteAddr)
 	x.trusted = p.trusted(x.peer)
 	x.client = p.clientIP(x.peer, x.trusted, r.Header)
@@ -106,6 +107,9 @@ func (p *Proxy) serve(x *exchange) answer {
 		return refuse(http.StatusBadRequest, "this server does not tunnel")
 	case http.MethodTrace:
 		return refuse(http.StatusMethodNotAllowed, "the method TRACE is not allowed")
+	}
+	if x.looped() {
+		return refuse(http.StatusLoopDetected, "this server has forwarded the request to itself: the endpoint of the site is this server")
 	}
 	var ok bool
 	if x.target, ok = parseTarget(x.r.RequestURI); !ok {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -12,6 +13,15 @@ import (
 func hopByHop() []string {
 	return []string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy"}
+}
+
+// hopHeader has a token of every Ruche that forwarded the request. Via (RFC 9110 section 7.6.3) is meant for this, but
+// servers leave out compression and the like when they see it.
+const hopHeader = "Ruche-Hop"
+
+// looped reports whether the request was forwarded by this proxy before.
+func (x *exchange) looped() bool {
+	return httpguts.HeaderValuesContainsToken(x.r.Header[hopHeader], x.hop)
 }
 
 // removeHopByHop removes what concerns one connection only, and what Connection names.
@@ -79,7 +89,7 @@ func (x *exchange) outboundHeader() http.Header {
 // setForwarded tells the endpoint who the client is. One array holds the values of all headers set here.
 func (x *exchange) setForwarded(h http.Header) {
 	peer := x.peer.String()
-	values := make([]string, 0, 8)
+	values := make([]string, 0, 9)
 	set := func(name, value string, keep bool) {
 		if keep && x.trusted && len(h[name]) > 0 && h[name][0] != "" {
 			return
@@ -103,4 +113,9 @@ func (x *exchange) setForwarded(h http.Header) {
 	set("X-Forwarded-Ssl", ssl, false)
 	set("X-Original-Uri", x.target.raw, false)
 	set("X-Request-Id", x.id, false)
+	if hops := h[hopHeader]; len(hops) > 0 {
+		h[hopHeader] = append(slices.Clip(hops), x.hop)
+	} else {
+		set(hopHeader, x.hop, false)
+	}
 }

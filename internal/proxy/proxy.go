@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"net/http"
 	"sync"
@@ -17,6 +18,7 @@ type Proxy struct {
 	feed      *feed
 	forwarder *forwarder
 	log       *accessLog
+	hop       string // see hopHeader
 
 	swapping sync.Mutex // held while a new snapshot is made and put in force
 	current  atomic.Pointer[snapshot]
@@ -42,6 +44,7 @@ func New(cfg Config) (*Proxy, error) {
 		feed:      newFeed(),
 		forwarder: newForwarder(cfg.Timeouts, cfg.MaxBodyBytes),
 		log:       newAccessLog(cfg.AccessLog, cfg.Health),
+		hop:       rand.Text(),
 		compiled:  make(chan struct{}),
 		ready:     make(chan struct{}),
 	}, nil
