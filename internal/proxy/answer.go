@@ -23,6 +23,11 @@ type answer struct {
 
 func refuse(status int, message string) answer { return answer{status: status, message: message} }
 
+// blocked is the answer where serving would open what somebody closed.
+func blocked() answer {
+	return refuse(http.StatusServiceUnavailable, "this site asks for an access restriction that is not supported, so it is not served")
+}
+
 func (a answer) closing() answer {
 	a.close = true
 	return a

@@ -36,11 +36,14 @@ type Config struct {
 	Health       *health.Registry
 }
 
-// Certificates chooses certificates. It is asked at every TLS handshake and for every request over
-// plain HTTP, from many goroutines at once, and must be cheap.
+// Certificates chooses certificates, and knows what the files beside them close. It is asked at every TLS handshake and for every
+// request, from many goroutines at once, and must be cheap.
 type Certificates interface {
 	// Certificate returns nil when there is none; the status says why.
 	Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus)
+	// Restriction says why requests for a host pattern, as it was declared, must not be served: files protect it in a way that is
+	// not supported. It is empty when they may be served.
+	Restriction(host string) string
 }
 
 // Timeouts bound every wait. A zero field takes its default.

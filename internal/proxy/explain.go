@@ -35,7 +35,11 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 		ex.Reasons = append(ex.Reasons, p.reasonScheme(found, v, q)...)
 		ex.Diagnostics = append(ex.Diagnostics, st.Diagnostics...)
 	}
-	p.decide(&ex, found, v, q)
+	restriction := ""
+	if v.known && found.Route != nil {
+		restriction = p.restriction(s.table, found.Route, q.host)
+	}
+	p.decide(&ex, found, v, q, restriction)
 	if found.Route == nil {
 		ex.Candidates = s.table.Candidates(q.host, q.target.path)
 	}
@@ -112,7 +116,7 @@ func (p *Proxy) reasonScheme(found table.Result, v verdict, q question) []string
 }
 
 // decide fills in what the request gets.
-func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q question) {
+func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q question, restriction string) {
 	switch {
 	case q.secure && ex.Certificate.Kind == ruche.CertificateNone:
 		ex.Answer = "the TLS handshake is refused (unrecognized_name): " + ex.Certificate.Reason
@@ -125,6 +129,10 @@ func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q q
 	case found.Route == nil:
 		ex.Status = http.StatusNotFound
 		ex.Answer = fmt.Sprintf("404: the host %s is known, but no route takes the path %s", q.host, q.target.path)
+	case restriction != "":
+		ex.Status = http.StatusServiceUnavailable
+		ex.Answer = "503: not served on purpose: " + restriction
+		ex.Reasons = append(ex.Reasons, "a file closes the host on every path and both schemes: "+restriction)
 	case v.redirect:
 		ex.Status, ex.Location = http.StatusMovedPermanently, "https://"+q.host+p.httpsPort()+q.target.raw
 		ex.Answer = "301: redirected to " + ex.Location

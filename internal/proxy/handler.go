@@ -169,16 +169,32 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 		return refuse(p.cfg.UnknownHostStatus, "no site is published under this name"), false
 	case found.Route == nil:
 		return refuse(http.StatusNotFound, "nothing is published under this path"), false
+	case p.restriction(s.table, found.Route, x.host) != "":
+		return blocked(), false
 	case v.redirect:
 		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}, false
 	case found.AddSlash:
 		return answer{status: http.StatusMovedPermanently, location: x.scheme() + "://" + x.r.Host + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
 	case found.Route.Blocked != "":
-		return refuse(http.StatusServiceUnavailable, "this site asks for an access restriction that is not supported, so it is not served"), false
+		return blocked(), false
 	case p.cfg.MaxBodyBytes > 0 && x.r.ContentLength > p.cfg.MaxBodyBytes:
 		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing(), false
 	}
 	return answer{}, true
+}
+
+// restriction tells why files keep the route from serving the host; it is empty when none does. They may be named after the pattern
+// that the host's certificate goes by, or after the route's own.
+func (p *Proxy) restriction(t *table.Table, r *table.Route, host string) string {
+	if p.cfg.Certificates == nil {
+		return ""
+	}
+	q, _ := t.Certificate(host)
+	reason := p.cfg.Certificates.Restriction(q.Host)
+	if reason == "" && r.Match.Host != "" && r.Match.Host != q.Host {
+		reason = p.cfg.Certificates.Restriction(r.Match.Host)
+	}
+	return reason
 }
 
 // asked is what the decision about a request's scheme depends on.

@@ -301,4 +301,12 @@ func (c *testCertificates) Certificate(q ruche.CertificateQuery) (*tls.Certifica
 	return &c.cert, ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "there is no file for it"}
 }
 
+// Restriction closes the host patterns that have the label "locked".
+func (c *testCertificates) Restriction(host string) string {
+	if strings.Contains(host, "locked.") {
+		return host + ".ca.crt asks for client certificates"
+	}
+	return ""
+}
+
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }

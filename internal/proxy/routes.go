@@ -36,6 +36,9 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 		st.Endpoints[i] = endpointStatus(&route.Endpoints[i], r.all[i], now)
 	}
 	for i, host := range route.Hosts {
+		if st.Blocked == "" && p.cfg.Certificates != nil {
+			st.Blocked = p.cfg.Certificates.Restriction(host)
+		}
 		if strings.HasPrefix(host, "~") {
 			continue
 		}
