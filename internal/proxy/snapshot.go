@@ -43,6 +43,8 @@ type endpointState struct {
 	coolUntil atomic.Int64
 	// failingSince is when it failed first since it last answered, in nanoseconds of the Unix epoch; 0 if it did not.
 	failingSince atomic.Int64
+	// ready tells what the newest snapshot says; only newSnapshot reads and writes it.
+	ready bool
 
 	mu          sync.Mutex
 	lastError   string
@@ -70,7 +72,7 @@ func (e *endpointState) failingFor(now time.Time) time.Duration {
 	return 0
 }
 
-// answered takes the endpoint back into the rotation.
+// answered takes the endpoint back into the rotation. Its last error is kept to be shown.
 func (e *endpointState) answered() {
 	if e.coolUntil.Load() != 0 {
 		e.coolUntil.Store(0)
@@ -80,13 +82,21 @@ func (e *endpointState) answered() {
 	}
 }
 
+// turn notes whether the endpoint is ready now. One that becomes ready has been started anew: what it failed at before says nothing.
+func (e *endpointState) turn(ready bool) {
+	if ready && !e.ready {
+		e.answered()
+	}
+	e.ready = ready
+}
+
 func (e *endpointState) failure() (string, time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.lastError, e.lastErrorAt
 }
 
-// newSnapshot gives a table its states, taking over those of the snapshot before it.
+// newSnapshot gives a table its states, taking over those of the snapshot before it. Two must not be made at once.
 func newSnapshot(t *table.Table, before *snapshot) *snapshot {
 	s := &snapshot{table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState), replaced: make(chan struct{})}
 	lives := map[string]*routeLife{}
@@ -105,7 +115,7 @@ func newSnapshot(t *table.Table, before *snapshot) *snapshot {
 		for k := range r.Endpoints {
 			e := &r.Endpoints[k]
 			rs.all[k] = s.endpoint(e, known)
-			if e.Ready() {
+			if rs.all[k].turn(e.Ready()); e.Ready() {
 				rs.ready = append(rs.ready, rs.all[k])
 			}
 		}
