@@ -54,7 +54,7 @@ type Timeouts struct {
 	ResponseHeader time.Duration // from the end of a request to the head of the endpoint's answer: 60 s
 	Body           time.Duration // between two reads or writes of a body, on either side: 60 s
 	Upgraded       time.Duration // an upgraded connection (WebSocket) with nothing said on it: 1 h
-	Drain          time.Duration // running requests have this long to end after a stop: 30 s
+	Drain          time.Duration // running requests have this long to end after a stop: 30 s; upgraded connections, within it, until 2 s after the last request
 }
 
 func (t Timeouts) withDefaults() Timeouts {

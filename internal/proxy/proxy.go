@@ -140,15 +140,22 @@ func (p *Proxy) drain(servers []*server) {
 		})
 	}
 	shutting.Wait()
+	p.drainUpgrades(ctx)
+	for _, s := range servers {
+		s.wait()
+	}
+}
+
+// drainUpgrades lets upgraded connections end for a moment yet. It is called when no ordinary request is left.
+func (p *Proxy) drainUpgrades(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, upgradedDrain)
+	defer cancel()
 	left := p.forwarder.upgrades.wait()
 	select {
 	case <-left:
 	case <-ctx.Done():
 		p.forwarder.upgrades.end()
 		<-left
-	}
-	for _, s := range servers {
-		s.wait()
 	}
 }
 
@@ -180,6 +187,10 @@ type server struct {
 	secure   bool
 	running  atomic.Int64
 }
+
+// upgradedDrain is how long a stop waits for upgraded connections when they are all that is left. Many never end by themselves, and
+// clients know how to come back.
+const upgradedDrain = 2 * time.Second
 
 // stragglers is how long a stop waits for what has been told to end.
 const stragglers = 2 * time.Second

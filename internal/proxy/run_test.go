@@ -102,6 +102,31 @@ func TestDrainEndsWhatDoesNotEnd(t *testing.T) {
 	}
 }
 
+func TestUpgradedConnectionsHoldAStopForAMomentOnly(t *testing.T) {
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, Subprotocols: []string{"chat"}})
+		if err == nil {
+			_, _, _ = c.Read(context.Background())
+			_ = c.CloseNow()
+		}
+	})
+	r := start(t, Config{Timeouts: Timeouts{Drain: time.Hour}}, site("a.test", up))
+	ws := dialWebSocket(t, r, "ws://a.test/")
+	began := time.Now()
+	r.stop()
+	select {
+	case <-r.stopped:
+	case <-time.After(20 * time.Second):
+		t.Fatal("an upgraded connection holds the stop")
+	}
+	if took := time.Since(began); took < upgradedDrain {
+		t.Errorf("the connection was cut off after %s, want it to have %s to end", took, upgradedDrain)
+	}
+	if _, _, err := ws.Read(t.Context()); err == nil {
+		t.Error("the upgraded connection is still open")
+	}
+}
+
 func TestListenErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
