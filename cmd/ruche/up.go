@@ -6,7 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -45,6 +47,9 @@ flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key 
 
 func up(ctx context.Context, cfg *config.Config) error {
 	logger := newLogger(cfg)
+	slog.SetDefault(logger) // what libraries log by themselves gets the same form
+	// Whoever reads standard output may go away: that costs log lines, not the sites.
+	signal.Ignore(syscall.SIGPIPE)
 	file, err := openAccessLog(cfg.AccessLog)
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ func answerFor(err error) answer {
 		return answer{status: statusClientGone}
 	case errors.Is(err, errNoEndpoint):
 		return answer{status: http.StatusServiceUnavailable, message: "nothing that serves this site is running at the moment", retry: true}
+	case errors.Is(err, errNoDescriptor):
+		return answer{status: http.StatusServiceUnavailable, message: "this server has too many connections at the moment", retry: true}
 	case errors.Is(err, errStopping):
 		return answer{status: http.StatusServiceUnavailable, message: "this server is stopping", retry: true}
 	case errors.Is(err, errBodyTooLarge):
@@ -70,7 +72,7 @@ func (a answer) write(x *exchange) {
 	if a.retry {
 		h.Set("Retry-After", retryAfter)
 	}
-	if a.close {
+	if a.close || !x.r.ProtoAtLeast(1, 1) {
 		h.Set("Connection", "close")
 	}
 	text := ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -21,6 +22,7 @@ var (
 	errBodyTooSlow   = errors.New("the client stopped sending the body of the request")
 	errBodyMalformed = errors.New("the body of the request is malformed")
 	errClientGone    = errors.New("the client is gone")
+	errNoDescriptor  = errors.New("this process may open no more files")
 	errStopping      = errors.New("the drain has ended")
 	errUpgradeFailed = errors.New("the endpoint switched to another protocol than the one asked for")
 )
@@ -99,6 +101,11 @@ func (f *forwarder) try(x *exchange, e *endpointState, body *requestBody) result
 		return res
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
+		res.err = fmt.Errorf("%w: it answered with the status %d", errBroken, resp.StatusCode)
+		e.failed(res.err, time.Now(), false)
+		return res
+	}
 	e.answered()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		f.upgrade(x, e, resp, &res)
@@ -119,6 +126,8 @@ func (f *forwarder) explain(x *exchange, e *endpointState, body *requestBody, er
 	var dial *dialError
 	var slow interface{ Timeout() bool }
 	switch {
+	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("%w: %w", errNoDescriptor, err) // the endpoint is not to blame
 	case errors.As(err, &dial):
 		err = fmt.Errorf("%w: %w", errUnreachable, dial.cause)
 		e.failed(err, time.Now(), true)

@@ -111,6 +111,7 @@ func (a *bodyAttempt) Read(p []byte) (int, error) {
 	case b.limit > 0 && total > b.limit:
 		return 0, b.fail(errBodyTooLarge)
 	case err == io.EOF:
+		cleanTrailer(b.x.r.Trailer) // its values come with the end
 		b.clock.stop()
 		b.x.bodyRead.Store(true)
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -111,6 +111,7 @@ func (f *forwarder) request(ctx context.Context, x *exchange, e *endpointState, 
 	}
 	if body.present() {
 		attempt := body.attempt()
+		cleanTrailer(x.r.Trailer)
 		r.Body, r.ContentLength, r.Trailer = attempt, x.r.ContentLength, x.r.Trailer
 		r.GetBody = attempt.again
 	}

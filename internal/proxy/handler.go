@@ -68,8 +68,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.trusted = p.trusted(x.peer)
 	x.client = p.clientIP(x.peer, x.trusted, r.Header)
 	x.id = requestID(r.Header, x.trusted)
+	defer p.account(x)
 	if r.ProtoMajor == 1 {
-		x.upgrade = upgradeType(r.Header)
+		if r.ProtoMinor > 0 { // RFC 9110 section 7.8
+			x.upgrade = upgradeType(r.Header)
+		} else {
+			// net/http passes over a Transfer-Encoding here; what stands behind the head must not become a request (RFC 9112 section 6.1).
+			w.Header().Set("Connection", "close")
+		}
 		if r.Body != http.NoBody {
 			_ = x.control.EnableFullDuplex()
 		}
@@ -78,13 +84,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.status != 0 {
 		a.write(x)
 	}
-	took := time.Since(x.started)
-	if x.route != nil {
-		x.route.life.counts.add(x.res.status, took)
-	} else {
-		p.unrouted.add(x.res.status, took)
-	}
-	p.log.add(x, took)
 	if r.ProtoMajor == 1 && r.Body != http.NoBody && !x.bodyRead.Load() && x.res.status != http.StatusSwitchingProtocols {
 		// net/http now reads some of what is left, to keep the connection.
 		_ = x.control.SetReadDeadline(time.Now().Add(p.cfg.Timeouts.Body))
@@ -92,6 +91,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.broken() {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// account counts a finished exchange and logs it.
+func (p *Proxy) account(x *exchange) {
+	took := time.Since(x.started)
+	if x.route != nil {
+		x.route.life.counts.add(x.res.status, took)
+	} else {
+		p.unrouted.add(x.res.status, took)
+	}
+	p.log.add(x, took)
 }
 
 // broken reports whether the client must not take what it got for a whole answer.
@@ -174,7 +184,7 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	case v.redirect:
 		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}, false
 	case found.AddSlash:
-		return answer{status: http.StatusMovedPermanently, location: x.scheme() + "://" + x.r.Host + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
+		return answer{status: http.StatusMovedPermanently, location: scheme(x.encrypted()) + "://" + x.r.Host + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
 	case found.Route.Blocked != "":
 		return blocked(), false
 	case p.cfg.MaxBodyBytes > 0 && x.r.ContentLength > p.cfg.MaxBodyBytes:

@@ -52,12 +52,22 @@ func disguised(name string) bool {
 	return guarded(plain) || plain == "X-Request-Id" || plain == "Proxy"
 }
 
-// upgradeType returns the protocol that the message asks for or switches to, or nothing.
+// upgradeType returns the protocol that the message asks for or switches to, or nothing. HTTP/2 is none (RFC 9113 section 3.1): it would
+// be a tunnel past the routes.
 func upgradeType(h http.Header) string {
-	if !httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") {
-		return ""
+	if protocol := h.Get("Upgrade"); httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") && !strings.EqualFold(protocol, "h2c") {
+		return protocol
 	}
-	return h.Get("Upgrade")
+	return ""
+}
+
+// cleanTrailer removes from a client's trailer what it may not say, whoever it is.
+func cleanTrailer(h http.Header) {
+	for name := range h {
+		if guarded(name) || disguised(name) || name == "X-Request-Id" || slices.Contains(hopByHop(), name) {
+			delete(h, name)
+		}
+	}
 }
 
 // outboundHeader returns the header that endpoints get (docs: what Ruche tells your application).
