@@ -172,6 +172,9 @@ func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int6
 	if len(ops) > maxOps {
 		return 0, fmt.Errorf("cannot write %d keys at once: a transaction holds at most %d", len(ops), maxOps)
 	}
+	if err := errors.Join(c.end.err(), checkRoom(c.dir, reserve)); err != nil {
+		return 0, fmt.Errorf("cannot write %s: %w", ops[0].what, err)
+	}
 	txn := c.client.Txn(ctx)
 	if cond != nil {
 		txn = txn.If(*cond)

@@ -41,6 +41,8 @@ type Cluster struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	self   uint64 // this member's ID
+	dir    string
+	end    *fatalEnd
 
 	close  sync.Once
 	closed chan struct{}
@@ -50,7 +52,8 @@ type Cluster struct {
 // member of several waits for a majority of them until ctx ends. The caller must call Close, or
 // Run, which does.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
-	ec, err := etcdConfig(cfg)
+	end := &fatalEnd{logger: cfg.Logger}
+	ec, err := etcdConfig(cfg, end)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open cluster state: %w", err)
 	}
@@ -69,8 +72,11 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 		_ = lock.Unlock()
 		return nil, fmt.Errorf("cannot open cluster state in %s: %w", cfg.Dir, err)
 	}
+	end.started.Store(true)
 	c := &Cluster{
 		name:   cfg.Name,
+		dir:    cfg.Dir,
+		end:    end,
 		logger: cfg.Logger,
 		lock:   lock,
 		etcd:   etcd,
@@ -85,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 // Run keeps the member until ctx ends or Close is called, closes it and returns nil. It returns an error when the
-// member stops by itself.
+// member stops by itself, but not when its disk made it fail: then the process is to serve on what it knows.
 func (c *Cluster) Run(ctx context.Context) error {
 	var why error
 	select {
@@ -101,6 +107,10 @@ func (c *Cluster) Run(ctx context.Context) error {
 	case <-c.closed: // Close stopped it
 		return nil
 	default:
+		if c.end.err() != nil { // that was told, and the rest of the process goes on without it
+			<-ctx.Done()
+			return c.Close()
+		}
 		return errors.Join(fmt.Errorf("cluster member %s stopped: %w", c.name, why), c.Close())
 	}
 }
@@ -114,7 +124,9 @@ func (c *Cluster) Close() error {
 		if e := c.client.Close(); e != nil && !errors.Is(e, context.Canceled) {
 			err = fmt.Errorf("cannot close cluster state: %w", e)
 		}
-		c.etcd.Close()
+		if c.end.err() == nil { // else it would wait for goroutines that have ended in the middle of their work
+			c.etcd.Close()
+		}
 		err = errors.Join(err, c.lock.Unlock())
 	})
 	return err

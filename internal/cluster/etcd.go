@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -63,7 +64,7 @@ func peerURL(s string) (url.URL, error) {
 // alone is the peer URL of a member that nobody else reaches.
 func alone(name string) url.URL { return url.URL{Scheme: "unix", Host: name + ":0"} }
 
-func etcdConfig(cfg Config) (*embed.Config, error) {
+func etcdConfig(cfg Config, end *fatalEnd) (*embed.Config, error) {
 	if err := memberName(cfg.Name); err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func etcdConfig(cfg Config) (*embed.Config, error) {
 	ec.QuotaBackendBytes = quota
 	ec.MaxTxnOps = maxOps
 	ec.BootstrapDefragThresholdMegabytes = 64
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger))
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger, end))
 
 	// Clients call the member's functions and need no listener; nor do peers while there are none.
 	ec.ListenClientUrls, ec.AdvertiseClientUrls = nil, nil
@@ -99,21 +100,44 @@ func etcdConfig(cfg Config) (*embed.Config, error) {
 	return ec, nil
 }
 
-// damaged says what to do about data that cannot be read.
-func damaged(cause any) error {
+const (
+	// reserve is what must be free on the disk for a write, so that etcd, which ends the process when it runs out in the middle
+	// of one, never does.
+	reserve = 64 << 20
+	// startRoom is what must be free for a start: etcd allocates its log in pieces of 64 MB.
+	startRoom = 130 << 20
+)
+
+// checkRoom returns an error when less than need bytes are free on the disk of dir.
+func checkRoom(dir string, need uint64) error {
+	var disk syscall.Statfs_t
+	if syscall.Statfs(dir, &disk) != nil {
+		return nil // whoever writes will learn why
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < need {
+		return fmt.Errorf("the disk of %s is nearly full: %d MB are free, %d MB must be", dir, free>>20, need>>20)
+	}
+	return nil
+}
+
+// damaged says what to do about data that cannot be read. With a full disk it is most likely not damaged.
+func damaged(dir string, cause any) error {
+	if full := checkRoom(dir, startRoom); full != nil {
+		return fmt.Errorf("%w (%v)", full, cause)
+	}
 	return fmt.Errorf("the stored state is damaged: %v; restore the directory from a backup, or remove it to start empty", cause)
 }
 
-// checkDatabase opens the database file for a look. etcd opens it in a goroutine of its own, where nobody could recover from the
+// checkDatabase opens the database file for a look, or sees whether there is room for a new one. etcd opens it in a goroutine of its own, where nobody could recover from the
 // panic that follows a damaged one.
 func checkDatabase(dir string) error {
 	path := filepath.Join(dir, "member", "snap", "db")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return checkRoom(dir, startRoom)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {
-		return damaged(err)
+		return damaged(dir, err)
 	}
 	return db.Close()
 }
@@ -123,7 +147,7 @@ func checkDatabase(dir string) error {
 func startEtcd(ctx context.Context, ec *embed.Config) (e *embed.Etcd, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e, err = nil, damaged(p)
+			e, err = nil, damaged(ec.Dir, p)
 		}
 	}()
 	if err := checkDatabase(ec.Dir); err != nil {
@@ -131,7 +155,7 @@ func startEtcd(ctx context.Context, ec *embed.Config) (e *embed.Etcd, err error)
 	}
 	e, err = embed.StartEtcd(ec)
 	if err != nil {
-		return nil, startError(err)
+		return nil, startError(ec.Dir, err)
 	}
 	select {
 	case <-e.Server.ReadyNotify():
@@ -147,12 +171,13 @@ func startEtcd(ctx context.Context, ec *embed.Config) (e *embed.Etcd, err error)
 }
 
 // startError adds what to do to errors that people meet.
-func startError(err error) error {
+func startError(dir string, err error) error {
+	full := checkRoom(dir, startRoom)
 	switch m := err.Error(); {
 	case strings.Contains(m, "member count is unequal"), strings.Contains(m, "unmatched member"):
 		return fmt.Errorf("the invitation is out of date: %w; ask for a new one", err)
-	case strings.Contains(m, "no space left"):
-		return fmt.Errorf("%w; about 130 MB must be free", err)
+	case full != nil:
+		return fmt.Errorf("%w (%w)", full, err)
 	}
 	return err
 }

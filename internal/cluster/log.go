@@ -2,16 +2,47 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// zapLogger hands etcd's warnings and errors to logger. What etcd would end the process for is a panic instead, which
-// Open turns into an error.
-func zapLogger(logger *slog.Logger) *zap.Logger {
-	return zap.New(slogCore{logger.With("component", "etcd")}, zap.WithFatalHook(zapcore.WriteThenPanic))
+// zapLogger hands etcd's warnings and errors to logger, and to end what it would end the process for.
+func zapLogger(logger *slog.Logger, end *fatalEnd) *zap.Logger {
+	return zap.New(slogCore{logger.With("component", "etcd")}, zap.WithFatalHook(end), zap.WithPanicHook(end))
+}
+
+// fatalEnd decides what becomes of a goroutine in which etcd cannot go on: a disk that is full, most often. While the member starts it
+// is a panic, which Open turns into an error. Later only the goroutine ends: the state takes no more writes, but the process
+// serves on what it knows.
+type fatalEnd struct {
+	logger  *slog.Logger
+	started atomic.Bool
+	failed  atomic.Pointer[string] // why
+}
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (f *fatalEnd) OnWrite(e *zapcore.CheckedEntry, _ []zapcore.Field) {
+	if !f.started.Load() {
+		panic(e.Message)
+	}
+	if f.failed.CompareAndSwap(nil, &e.Message) {
+		f.logger.Error("the replicated state has failed: what is known is served on, changes wait until ruche is started again", "cause", e.Message,
+			"hint", "make room on the disk of the data directory, then restart ruche")
+	}
+	runtime.Goexit()
+}
+
+// err tells that the member has failed.
+func (f *fatalEnd) err() error {
+	if why := f.failed.Load(); why != nil {
+		return fmt.Errorf("%w: %s; make room on its disk if it is full, then restart ruche", ErrClosed, *why)
+	}
+	return nil
 }
 
 // slogCore is a zapcore.Core that writes to a slog.Logger.
@@ -64,6 +95,8 @@ func attributes(fields []zapcore.Field) []any {
 func expected(message string) bool {
 	switch message {
 	case "Running http and grpc server on single port. This is not recommended for production.", // it runs neither
+		"Failed to detect schema version",              // a new database has none yet; etcd looks again
+		"failed to update storage version",             // the same
 		"failed to update cluster version",             // a member that stops right after its start; a living one tries again
 		"simple token is not cryptographically signed": // nobody authenticates
 		return true

@@ -1,0 +1,16 @@
+package cluster
+
+import "go.uber.org/zap/zapcore"
+
+// Fail ends a goroutine as etcd does when it cannot go on. The returned function lets the member be closed like one that works,
+// because nothing has failed really.
+func Fail(c *Cluster, why string) (mend func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.end.OnWrite(&zapcore.CheckedEntry{Entry: zapcore.Entry{Message: why}}, nil)
+		panic("the goroutine goes on")
+	}()
+	<-done
+	return func() { c.end.failed.Store(nil) }
+}
