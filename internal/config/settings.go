@@ -64,7 +64,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *prefixes { return &c.TrustedProxies }, networks)},
 		{Name: "max-body-size", Default: "0", Help: "The largest request body to accept, in bytes or with k, m, g (1024 each step), KiB, MiB, GiB; 0 accepts any.",
 			set: into(func(c *Config) *int64 { return &c.MaxBodyBytes }, size)},
-		{Name: "drain-timeout", Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m.",
+		{Name: "drain-timeout", Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m; WebSockets end 2 s after the last other request.",
 			set: into(func(c *Config) *duration { return &c.DrainTimeout }, nonNegative)},
 	}
 }
