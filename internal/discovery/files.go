@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -131,8 +132,9 @@ func (f *files) readFile(name string) {
 	if !f.store.set(id, row{declaration: &declaration}) {
 		return
 	}
-	f.logger.Info("route file read", "file", name, "routes", len(routes), "problems", len(diagnostics))
-	for _, d := range diagnostics {
+	problems := slices.DeleteFunc(slices.Clone(diagnostics), func(d ruche.Diagnostic) bool { return d.Severity == ruche.SeverityInfo })
+	f.logger.Info("route file read", "file", name, "routes", len(routes), "problems", len(problems))
+	for _, d := range problems {
 		f.logger.Warn(d.Message, "source", d.Source, "hint", d.Hint)
 	}
 }

@@ -27,7 +27,8 @@ var routeFiles = []struct {
 	problems   []string
 }{
 	{"good", goodFile, "a.example/ *.b.example/api", nil},
-	{"empty", "", "", nil},
+	{"empty", "", "", []string{"f.yaml: the file is empty; it declares no routes"}},
+	{"blanks and comments", "\n# nothing yet\n", "", []string{"f.yaml: the file is empty; it declares no routes"}},
 	{"empty list", "routes: []\n", "", nil},
 	{"all forms of host and path", `routes:
   - {host: "a.*", path: "= /x", endpoints: ["http://h:1"]}
@@ -109,12 +110,13 @@ func TestParseRouteFile(t *testing.T) {
 
 func TestBadRouteKeepsItsLastGoodVersion(t *testing.T) {
 	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	const good = "  - {host: c.example, endpoints: [\"http://h:1\"]}\n" // a bad route at the end may be cut off
 	for _, tc := range []struct{ name, data, routes, stands string }{
-		{"bad endpoint", "routes:\n  - host: a.example\n    endpoints: [x]\n", "a.example/", "the last good version of this route stands"},
-		{"bad path: all of the host that are not declared anew", "routes:\n  - host: \"*.b.example\"\n    path: '~ ['\n    endpoints: [http://h:1]\n", "*.b.example/api", "the last good version of this route stands"},
-		{"unknown key", "routes:\n  - host: a.example\n    endpointz: [x]\n", "a.example/", "the last good version of this route stands"},
-		{"a path that is new", "routes:\n  - host: a.example\n    path: /new\n    endpoints: [x]\n", "", "this route is not in force"},
-		{"bad host", "routes:\n  - host: a b\n    endpoints: [http://h:1]\n", "", "this route is not in force"},
+		{"bad endpoint", "routes:\n  - host: a.example\n    endpoints: [x]\n" + good, "c.example/ a.example/", "the last good version of this route stands"},
+		{"bad path: all of the host that are not declared anew", "routes:\n  - host: \"*.b.example\"\n    path: '~ ['\n    endpoints: [http://h:1]\n" + good, "c.example/ *.b.example/api", "the last good version of this route stands"},
+		{"unknown key", "routes:\n  - host: a.example\n    endpointz: [x]\n" + good, "c.example/ a.example/", "the last good version of this route stands"},
+		{"a path that is new", "routes:\n  - host: a.example\n    path: /new\n    endpoints: [x]\n" + good, "c.example/", "this route is not in force"},
+		{"bad host", "routes:\n  - host: a b\n    endpoints: [http://h:1]\n" + good, "c.example/", "this route is not in force"},
 		{"the good one wins over the kept one", "routes:\n  - {host: a.example, endpoints: [x]}\n  - {host: a.example, endpoints: [\"http://h:5\"]}\n", "a.example/", "this route is not in force"},
 		{"whole file", "routes: [", "a.example/ *.b.example/api", "the last good version of this file stands, with 2 routes"},
 	} {
@@ -126,6 +128,82 @@ func TestBadRouteKeepsItsLastGoodVersion(t *testing.T) {
 			t.Errorf("%s: diagnostics %+v, want %q", tc.name, diagnostics, tc.stands)
 		}
 	}
+}
+
+func TestFileThatMayBeCutOffTakesNoRouteAway(t *testing.T) {
+	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	const (
+		both  = "a.example/ *.b.example/api"
+		first = "routes:\n  - host: a.example\n    endpoints: [http://127.0.0.1:9100]"
+		file  = "the last good version of this file stands, with 2 routes"
+		rest  = "what is missing of its last version stands, with "
+	)
+	for _, tc := range []struct{ name, data, routes, problem string }{
+		{"empty", "", both, "the file is empty; " + file},
+		{"blanks", " \n\n", both, "the file is empty; " + file},
+		{"comments", "# routes\n", both, "the file is empty; " + file},
+		{"only a byte order mark", "\xef\xbb\xbf", both, "the file is empty; " + file},
+		{"an empty map", "{}\n", both, "the file is empty; " + file},
+		{"nothing under the key", "routes:\n", both, "the file is empty; " + file},
+		{"an item that is not begun", "routes:\n  -", both, "the last route cannot be used; " + rest + "2 routes"},
+		{"a host that is cut off", "routes:\n  - host: a.te", both, "the last route cannot be used; " + rest + "2 routes"},
+		{"no endpoints", "routes:\n  - host: a.te\n", both, "the last route cannot be used; " + rest + "2 routes"},
+		{"no endpoints after a good route", first + "\n  - host: c.te\n", both, "the last route cannot be used; " + rest + "1 route"},
+		{"a path that is not there yet", first + "\n  - {host: a.example, endpoints: [\"http://h:1\"]}\n", both, "the last route cannot be used; " + rest + "1 route"},
+		{"no newline at the end", first, both, "it does not end with a newline; " + rest + "1 route"},
+		{"nothing is missing", strings.TrimSpace(goodFile), both, ""},
+		{"a bad route in front", "routes:\n  - host: c.te\n" + strings.TrimPrefix(first, "routes:\n") + "\n", "a.example/", "the route has no endpoints; this route is not in force"},
+		{"on purpose", first + "\n", "a.example/", ""},
+		{"on purpose, all", "routes: []\n", "", ""},
+		{"on purpose, all, without a newline", "routes: []", "", ""},
+		{"on purpose, in braces", `{"routes": [{"host": "a.example", "endpoints": ["http://h:1"]}]}`, "a.example/", ""},
+	} {
+		routes, diagnostics := parseRouteFile("f.yaml", []byte(tc.data), last)
+		if show(routes) != tc.routes {
+			t.Errorf("%s: routes %q, want %q", tc.name, show(routes), tc.routes)
+		}
+		if tc.problem == "" && len(diagnostics) == 0 {
+			continue
+		}
+		if len(diagnostics) == 0 || tc.problem == "" || !strings.HasSuffix(diagnostics[0].Message, tc.problem) || diagnostics[0].Hint == "" {
+			t.Errorf("%s: diagnostics %+v, want %q", tc.name, diagnostics, tc.problem)
+		}
+	}
+}
+
+func TestEmptyFileIsAMistakeOnlyWhenItHadRoutes(t *testing.T) {
+	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	for _, tc := range []struct {
+		name string
+		last []ruche.Route
+		want ruche.Severity
+	}{{"had routes", last, ruche.SeverityError}, {"had none", nil, ruche.SeverityInfo}} {
+		if _, diagnostics := parseRouteFile("f.yaml", nil, tc.last); len(diagnostics) != 1 || diagnostics[0].Severity != tc.want {
+			t.Errorf("%s: diagnostics %+v, want one of severity %s", tc.name, diagnostics, tc.want)
+		}
+	}
+}
+
+func TestFileBeingWrittenKeepsItsRoutes(t *testing.T) {
+	h := build(t)
+	h.cfg.RoutesDir = t.TempDir()
+	h.write("a.yaml", goodFile)
+	h.run()
+	const both = "a.example/ *.b.example/api"
+	h.awaitFile("a.yaml", both, 0)
+	h.write("a.yaml", "")
+	h.awaitFile("a.yaml", both, 1)
+	h.stopRun() // nor does a restart take them away
+	h.run()
+	h.awaitFile("a.yaml", both, 1)
+	h.write("a.yaml", "routes:\n  - host: a.te")
+	h.awaitFile("a.yaml", both, 2)
+	h.write("a.yaml", goodFile)
+	h.awaitFile("a.yaml", both, 0)
+	h.write("a.yaml", "routes: []\n")
+	h.awaitFile("a.yaml", "", 0)
+	h.write("a.yaml", "")
+	h.awaitFile("a.yaml", "", 1)
 }
 
 func (h *house) write(name, data string) {

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,17 +25,28 @@ type writtenRoute struct {
 }
 
 // parseRouteFile reads a route file. last is what stood in it when it was last good: a file that cannot be parsed keeps all
-// of it, and a bad route keeps its own last version.
+// of it, and a bad route keeps its own last version. What may be the beginning of a file that is still being written takes no route away.
 func parseRouteFile(name string, data []byte, last []ruche.Route) ([]ruche.Route, []ruche.Diagnostic) {
 	items, err := strictyaml.Items(name, data, "routes")
 	if err != nil {
 		return keepAll(name, last, mistakes(name, err))
 	}
+	if items == nil {
+		return emptyFile(name, last)
+	}
 	f := fileReader{name: name, last: last, lines: map[ruche.Match]int{}}
+	whole := true
 	for _, item := range items {
-		f.read(item)
+		whole = f.read(item)
 	}
 	f.keepBad()
+	switch {
+	case !whole:
+		f.keepMissing(items[len(items)-1].Line, "the last route cannot be used", "correct the last route")
+	case len(items) > 0 && unended(data):
+		f.keepMissing(items[len(items)-1].Line, "it does not end with a newline", "end the last line with a newline")
+	}
+	f.shorten()
 	if encoded, err := json.Marshal(f.routes); err != nil || len(encoded) > maxFile {
 		return keepAll(name, last, []ruche.Diagnostic{{
 			Source: name, Hint: "spread the routes over several files",
@@ -42,6 +54,22 @@ func parseRouteFile(name string, data []byte, last []ruche.Route) ([]ruche.Route
 		}})
 	}
 	return f.routes, f.diagnostics
+}
+
+// emptyFile tells a file that somebody began from one that lost its content: it is truncated before it is written, or the disk is full.
+func emptyFile(name string, last []ruche.Route) ([]ruche.Route, []ruche.Diagnostic) {
+	d := ruche.Diagnostic{Source: name, Message: "the file is empty", Hint: "to take its routes out, write routes: [] or remove the file"}
+	if len(last) > 0 {
+		return keepAll(name, last, []ruche.Diagnostic{d})
+	}
+	d.Code, d.Severity, d.Workload = ruche.CodeFileInvalid, ruche.SeverityInfo, name
+	d.Message, d.Hint = d.Message+"; it declares no routes", ""
+	return nil, []ruche.Diagnostic{d}
+}
+
+// unended reports whether the text may go on after its end. What begins with a brace cannot: without its end it is no YAML.
+func unended(data []byte) bool {
+	return !bytes.HasSuffix(data, []byte("\n")) && !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{"))
 }
 
 // mistakes turns what the decoder found into diagnostics.
@@ -98,7 +126,8 @@ type badRoute struct {
 	list       []ruche.Diagnostic
 }
 
-func (f *fileReader) read(item strictyaml.Item) {
+// read takes one item over, and reports whether it can be used.
+func (f *fileReader) read(item strictyaml.Item) bool {
 	var written writtenRoute
 	source := f.name + ":" + strconv.Itoa(item.Line)
 	bad := badRoute{}
@@ -136,16 +165,17 @@ func (f *fileReader) read(item strictyaml.Item) {
 				Message: fmt.Sprintf("host %s with path %s is declared in line %d already; this one is not used", route.Match.Host, route.Match.Path, line),
 				Hint:    "list all endpoints in one of the two",
 			})
-			return
+			return false
 		}
 	}
 	if len(bad.list) > 0 {
 		f.bad = append(f.bad, bad)
-		return
+		return false
 	}
 	route.Name = route.Match.Host + route.Match.Path
 	f.lines[route.Match] = item.Line
 	f.routes = append(f.routes, route)
+	return true
 }
 
 // keepBad lets the last good version of each bad route stand, where it can be told which one that is.
@@ -169,6 +199,30 @@ func (f *fileReader) keepBad() {
 			f.diagnostics = append(f.diagnostics, d)
 		}
 	}
+}
+
+// keepMissing lets the routes stand that were in the last good version and are not in this one, because the file may be cut off.
+func (f *fileReader) keepMissing(line int, why, hint string) {
+	kept := 0
+	for _, old := range f.last {
+		if _, declared := f.lines[old.Match]; !declared {
+			f.lines[old.Match] = 0
+			f.routes = append(f.routes, old)
+			kept++
+		}
+	}
+	if kept == 0 {
+		return
+	}
+	f.diagnostics = slices.Insert(f.diagnostics, 0, ruche.Diagnostic{
+		Code: ruche.CodeFileInvalid, Severity: ruche.SeverityWarning, Workload: f.name, Source: f.name + ":" + strconv.Itoa(line),
+		Message: fmt.Sprintf("the file may be cut off here: %s; what is missing of its last version stands, with %s", why, plural(kept, "route")),
+		Hint:    hint + "; then the routes that are not in the file are taken out",
+	})
+}
+
+// shorten bounds the diagnostics of one file.
+func (f *fileReader) shorten() {
 	if left := len(f.diagnostics) - maxDiagnostics; left > 0 {
 		f.diagnostics = append(f.diagnostics[:maxDiagnostics], ruche.Diagnostic{
 			Code: ruche.CodeFileInvalid, Severity: ruche.SeverityWarning, Workload: f.name, Source: f.name,

@@ -40,7 +40,7 @@ type Item struct {
 func (i Item) Decode(into any) error { return decodeNode(i.file, i.nodes, i.node, into) }
 
 // Items gives the items of the list that stands under key, which must be the only key of the
-// document. It is empty when the document or the list is.
+// document. It is nil when the document lacks the key or nothing stands under it, and empty but not nil for the empty list "[]".
 func Items(name string, data []byte, key string) ([]Item, error) {
 	root, err := parse(name, data)
 	if err != nil || root == nil {

@@ -191,9 +191,9 @@ func TestItemsRefuses(t *testing.T) {
 			}
 		})
 	}
-	for _, in := range []string{"", "#\n", "routes:\n", "routes: []\n"} {
-		if items, err := strictyaml.Items("f", []byte(in), "routes"); err != nil || len(items) != 0 {
-			t.Errorf("Items(%q) = %v, %v", in, items, err)
+	for in, absent := range map[string]bool{"": true, "#\n": true, "{}\n": true, "routes:\n": true, "routes: []\n": false, "routes: []": false} {
+		if items, err := strictyaml.Items("f", []byte(in), "routes"); err != nil || len(items) != 0 || (items == nil) != absent {
+			t.Errorf("Items(%q) = %#v, %v", in, items, err)
 		}
 	}
 }
