@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -68,6 +70,9 @@ func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write logs the entry.
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if passing(e.Message, fields) {
+		return nil
+	}
 	level := slog.LevelWarn
 	if e.Level > zapcore.WarnLevel {
 		level = slog.LevelError
@@ -91,14 +96,30 @@ func attributes(fields []zapcore.Field) []any {
 	return list
 }
 
+// passing reports whether etcd warns about what a start or a stop brings along and the next try mends. Any other cause of the same
+// message is logged.
+func passing(message string, fields []zapcore.Field) bool {
+	var cause string
+	switch message {
+	case "Failed to detect schema version", "failed to update storage version":
+		cause = "missing term information" // a new database has no term yet
+	case "failed to update cluster version":
+		cause = "request cancelled" // the member is being closed
+	default:
+		return false
+	}
+	return slices.ContainsFunc(fields, func(f zapcore.Field) bool {
+		err, ok := f.Interface.(error)
+		return ok && strings.Contains(err.Error(), cause)
+	})
+}
+
 // expected reports whether etcd warns about what is so on purpose here.
 func expected(message string) bool {
 	switch message {
 	case "Running http and grpc server on single port. This is not recommended for production.", // it runs neither
-		"Failed to detect schema version",              // a new database has none yet; etcd looks again
-		"failed to update storage version",             // the same
-		"failed to update cluster version",             // a member that stops right after its start; a living one tries again
-		"simple token is not cryptographically signed": // nobody authenticates
+		"aborting cluster version update; server is stopped", // it says why itself
+		"simple token is not cryptographically signed":       // nobody authenticates
 		return true
 	}
 	return false
