@@ -52,6 +52,7 @@ type Timeouts struct {
 	Idle           time.Duration // between two requests of a connection: 180 s
 	Dial           time.Duration // connecting to an endpoint, with its TLS handshake: 5 s
 	ResponseHeader time.Duration // from the end of a request to the head of the endpoint's answer: 60 s
+	Hold           time.Duration // from the first failure of all of a route's endpoints, a request waits for one that takes it: 5 s
 	Body           time.Duration // between two reads or writes of a body, on either side: 60 s
 	Upgraded       time.Duration // an upgraded connection (WebSocket) with nothing said on it: 1 h
 	Drain          time.Duration // running requests have this long to end after a stop: 30 s; upgraded connections, within it, until 2 s after the last request
@@ -66,6 +67,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		{&t.Idle, 180 * time.Second},
 		{&t.Dial, 5 * time.Second},
 		{&t.ResponseHeader, 60 * time.Second},
+		{&t.Hold, 5 * time.Second},
 		{&t.Body, 60 * time.Second},
 		{&t.Upgraded, time.Hour},
 		{&t.Drain, 30 * time.Second},
@@ -82,9 +84,10 @@ const (
 	maxHeaderBytes = 64 << 10
 	// coolDown is how long an endpoint that could not be reached is the last choice, as with nginx's fail_timeout.
 	coolDown = 10 * time.Second
-	// settleTime is how long a request that reached no endpoint waits for a newer table. The Engine tells of a container's end
-	// within some 10 ms of it.
-	settleTime = 250 * time.Millisecond
+	// knockFirst is how long a request waits before it tries endpoints again that could not be reached; then twice as long each time,
+	// up to knockLast.
+	knockFirst = 5 * time.Millisecond
+	knockLast  = 100 * time.Millisecond
 	// retryAfter is what a known host without endpoint tells clients, in seconds.
 	retryAfter = "5"
 )

@@ -134,10 +134,11 @@ func (p *Proxy) serve(x *exchange) answer {
 }
 
 // route has the request answered by a route of the table in force. When none of the route's endpoints could be reached, that
-// is most often a container that has just ended, a moment before the Engine says so: then the request waits for the next table,
-// which knows better, instead of failing.
+// is most often a container that has just ended, a moment before the Engine says so, or one that has just started and does not listen
+// yet. So the request does not fail at once: it waits for the next table, which may know better, and knocks again now and then.
 func (p *Proxy) route(x *exchange) answer {
-	var settled <-chan time.Time
+	var giveUp time.Time
+	pause := knockFirst
 	for {
 		s := p.current.Load()
 		a, forwarded := p.find(x, s)
@@ -151,19 +152,25 @@ func (p *Proxy) route(x *exchange) answer {
 		case !x.res.repeatable:
 			return answerFor(x.res.err)
 		}
-		if settled == nil {
-			// An endpoint that has been failing for longer is not about to be taken out: its requests need not wait.
-			timer := time.NewTimer(settleTime - x.res.endpoint.failingFor(time.Now()))
-			defer timer.Stop()
-			settled = timer.C
+		now := time.Now()
+		if giveUp.IsZero() {
+			// An endpoint that has been failing for longer is not about to be replaced: its requests need not wait.
+			giveUp = now.Add(p.cfg.Timeouts.Hold - x.res.endpoint.failingFor(now))
 		}
+		left := giveUp.Sub(now)
+		if left <= 0 {
+			return answerFor(x.res.err)
+		}
+		knock := time.NewTimer(min(pause, left))
 		select {
 		case <-s.replaced:
-		case <-settled:
-			return answerFor(x.res.err)
+		case <-knock.C:
+			pause = min(2*pause, knockLast)
 		case <-x.r.Context().Done():
+			knock.Stop()
 			return answerFor(errClientGone)
 		}
+		knock.Stop()
 	}
 }
 

@@ -80,6 +80,9 @@ func start(t testing.TB, cfg Config, routes ...ruche.Route) *rig {
 	if cfg.AccessLog == nil {
 		cfg.AccessLog = r.log
 	}
+	if cfg.Timeouts.Hold == 0 {
+		cfg.Timeouts.Hold = time.Millisecond
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"net"
+	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/ruche-project/ruche"
 )
@@ -19,7 +23,11 @@ func TestARequestThatReachedNobodyWaitsForTheNextTable(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := start(t, Config{}, site("a.test", deaf(t)))
+			hold := time.Minute
+			if tt.next == nil {
+				hold = 50 * time.Millisecond
+			}
+			r := start(t, Config{Timeouts: Timeouts{Hold: hold}}, site("a.test", deaf(t)))
 			var status int
 			var retryAfter string
 			done := make(chan struct{})
@@ -59,5 +67,34 @@ func TestAnEndpointThatHasFailedForLongMakesNobodyWait(t *testing.T) {
 	}
 	if e.failingSince.Load() != 1 {
 		t.Error("a further failure made the first one forgotten")
+	}
+}
+
+// A container's process takes some time to listen, and the Engine tells of its start before.
+func TestAnEndpointThatWasJustStartedMayTakeItsTimeToListen(t *testing.T) {
+	address := deaf(t)
+	r := start(t, Config{Timeouts: Timeouts{Hold: time.Minute}}, site("a.test", address))
+	status := make(chan int)
+	go func() {
+		resp, _ := r.get("http://a.test/")
+		status <- resp.StatusCode
+	}()
+	until(t, "the endpoint was tried", func() bool {
+		for _, e := range r.current.Load().endpoints {
+			if text, _ := e.failure(); text != "" {
+				return true
+			}
+		}
+		return false
+	})
+	l, err := net.Listen("tcp", strings.TrimPrefix(address, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Second}
+	t.Cleanup(func() { _ = s.Close() })
+	go func() { _ = s.Serve(l) }()
+	if got := <-status; got != 200 {
+		t.Errorf("got %d, want 200", got)
 	}
 }

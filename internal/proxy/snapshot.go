@@ -41,7 +41,7 @@ type endpointState struct {
 	inFlight             atomic.Int64
 	// coolUntil is when it is a choice like others again, in nanoseconds of the Unix epoch.
 	coolUntil atomic.Int64
-	// failingSince is when it failed first since it last answered, in nanoseconds of the Unix epoch; 0 if it did not.
+	// failingSince is when it failed first since it last answered or became ready, in nanoseconds of the Unix epoch; 0 if it did not.
 	failingSince atomic.Int64
 	// ready tells what the newest snapshot says; only newSnapshot reads and writes it.
 	ready bool
@@ -64,7 +64,7 @@ func (e *endpointState) failed(err error, now time.Time, unreachable bool) {
 	e.lastError, e.lastErrorAt = err.Error(), now
 }
 
-// failingFor is the time since its first failure after it last answered.
+// failingFor is the time since its first failure after it last answered or became ready.
 func (e *endpointState) failingFor(now time.Time) time.Duration {
 	if since := e.failingSince.Load(); since != 0 {
 		return now.Sub(time.Unix(0, since))

@@ -32,8 +32,8 @@ func TestAnEndpointThatBecomesReadyTakesPartAtOnce(t *testing.T) {
 		if s.routes[0].all[0] != e {
 			t.Fatalf("%d: the state of the endpoint did not survive", i)
 		}
-		if got := e.cooling(time.Now()); got != tt.cooling || (e.failingFor(time.Now()) != 0) != tt.cooling {
-			t.Errorf("%d, %s: cooling down %v, failing for %s, want cooling down %v", i, tt.state, got, e.failingFor(time.Now()), tt.cooling)
+		if got := e.cooling(time.Now()); got != tt.cooling || (e.failingSince.Load() != 0) != tt.cooling {
+			t.Errorf("%d, %s: cooling down %v, failing since %d, want cooling down %v", i, tt.state, got, e.failingSince.Load(), tt.cooling)
 		}
 	}
 	if text, _ := e.failure(); text != "refused" {
