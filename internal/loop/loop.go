@@ -1,0 +1,302 @@
+// Package loop runs code that is written as if it blocked on epoll: one Loop per processor, and on each of them thousands of
+// coroutines ("fibers") that wait for their connections. A fiber costs a stack only while it works: a connection on which nothing happens is
+// a struct in a table.
+//
+// Everything here belongs to its loop: unless a comment says otherwise, functions and methods may be called from the loop's own fibers
+// and callbacks only, which run one at a time. Code on a fiber must not block in any other way than through this package (no channels, no
+// locks that are held for long): it would stop the whole loop.
+package loop
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Group is the loops of a process.
+type Group struct {
+	loops []*Loop
+	ended sync.WaitGroup
+}
+
+// Config is what a group needs.
+type Config struct {
+	// Loops is how many there are; 0 means one per processor that the process may use.
+	Loops int
+	// Panicked is told what code on a fiber panicked with, and where. That fiber's task has ended; everything else goes on.
+	Panicked func(value any, stack []byte)
+}
+
+// New makes a group and starts its loops. The error says which system call failed.
+func New(cfg Config) (*Group, error) {
+	if cfg.Loops == 0 {
+		cfg.Loops = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Panicked == nil {
+		cfg.Panicked = func(any, []byte) {}
+	}
+	g := &Group{}
+	for i := range cfg.Loops {
+		l, err := newLoop(g, i, cfg.Panicked)
+		if err != nil {
+			for _, made := range g.loops {
+				made.release()
+			}
+			return nil, err
+		}
+		g.loops = append(g.loops, l)
+	}
+	for _, l := range g.loops {
+		g.ended.Go(l.run)
+	}
+	return g, nil
+}
+
+// Loops returns the group's loops. It may be called from any goroutine, like all methods of a Group.
+func (g *Group) Loops() []*Loop { return g.loops }
+
+// Close closes all connections and listeners, wakes the fibers that wait for them with net.ErrClosed, and returns when the loops have ended.
+func (g *Group) Close() {
+	for _, l := range g.loops {
+		l.Post(func() { l.stopping = true })
+	}
+	g.ended.Wait()
+}
+
+// Loop waits for events and runs the fibers that they concern, one at a time.
+type Loop struct {
+	group    *Group
+	index    int
+	panicked func(any, []byte)
+
+	epoll, wake int // file descriptors
+	slots       []slot
+	free        []int32 // slots to use again
+	now         int64   // when this turn began, see clock
+	timers      timers
+	current     *fiber
+	idle        []*fiber // fibers without a task
+	ready       []*fiber // fibers to resume in this turn
+	busy        int      // fibers with a task
+	stopping    bool
+	// attached counts the connections and, apart from its own loop, only helps to spread new ones.
+	attached atomic.Int64
+
+	mu      sync.Mutex
+	posted  []func()
+	spare   []func()
+	waiting atomic.Bool // the loop sleeps or is about to: who posts must wake it
+}
+
+// slot is what an event's index leads to; the generation tells an event for a descriptor that was closed meanwhile.
+type slot struct {
+	source     source
+	generation int32
+}
+
+// source is what epoll tells about.
+type source interface{ event(events uint32) }
+
+func newLoop(g *Group, index int, panicked func(any, []byte)) (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make an epoll instance: %w", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		_ = unix.Close(epoll)
+		return nil, fmt.Errorf("cannot make an eventfd: %w", err)
+	}
+	l := &Loop{group: g, index: index, panicked: panicked, epoll: epoll, wake: wake, now: clock()}
+	if _, err := l.add(wake, &waker{l}, unix.EPOLLIN); err != nil {
+		l.release()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Loop) release() {
+	_ = unix.Close(l.epoll)
+	_ = unix.Close(l.wake)
+}
+
+// Index is the loop's place in Group.Loops. It may be called from any goroutine.
+func (l *Loop) Index() int { return l.index }
+
+// waker empties the eventfd; the loop looks at what was posted in every turn.
+type waker struct{ loop *Loop }
+
+func (w *waker) event(uint32) {
+	var count [8]byte
+	_, _ = unix.Read(w.loop.wake, count[:])
+}
+
+// Post has f called on the loop, soon. It may be called from any goroutine.
+func (l *Loop) Post(f func()) {
+	l.mu.Lock()
+	l.posted = append(l.posted, f)
+	l.mu.Unlock()
+	if l.waiting.Swap(false) {
+		one := [8]byte{1}
+		_, _ = unix.Write(l.wake, one[:])
+	}
+}
+
+func (l *Loop) takePosted() []func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.posted) == 0 {
+		return nil
+	}
+	posted := l.posted
+	l.posted, l.spare = l.spare[:0], posted
+	return posted
+}
+
+func (l *Loop) anythingPosted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.posted) > 0
+}
+
+// breath is how long a loop without a pause runs before it lets other goroutines have its processor.
+const breath = int64(time.Millisecond)
+
+// run turns until the loop is to stop and nothing is left on it.
+func (l *Loop) run() {
+	defer l.release()
+	events := make([]unix.EpollEvent, 256)
+	breathed := clock()
+	for {
+		for _, e := range events[:l.wait(events)] {
+			if s := &l.slots[e.Fd]; s.generation == e.Pad && s.source != nil {
+				s.source.event(e.Events)
+			}
+		}
+		for _, f := range l.takePosted() {
+			f()
+		}
+		l.fire()
+		l.resumeReady()
+		if l.stopping && l.closeAll() {
+			return
+		}
+		if l.now-breathed > breath {
+			breathed = l.now
+			runtime.Gosched()
+		}
+	}
+}
+
+// wait returns how many events there are. It sleeps when there is nothing else to do.
+func (l *Loop) wait(events []unix.EpollEvent) int {
+	timeout := 0
+	if len(l.ready) == 0 && !l.stopping {
+		timeout = l.timers.timeout(clock())
+		l.waiting.Store(true)
+		if l.anythingPosted() {
+			timeout = 0
+		}
+	}
+	n := epollWait(l.epoll, events, timeout)
+	l.waiting.Store(false)
+	l.now = clock()
+	return n
+}
+
+// resumeReady runs those that were made ready before it began; who is made ready meanwhile has to wait for the next turn, so that
+// events are looked at in between.
+func (l *Loop) resumeReady() {
+	n := len(l.ready)
+	for i := range n {
+		f := l.ready[i]
+		l.ready[i] = nil
+		l.resume(f)
+	}
+	l.ready = append(l.ready[:0], l.ready[n:]...)
+}
+
+// closeAll closes what is open and reports whether all is gone; fibers may need some turns to notice.
+func (l *Loop) closeAll() bool {
+	open := false
+	for i := range l.slots {
+		switch s := l.slots[i].source.(type) {
+		case *Conn:
+			open = true
+			_ = s.Close()
+		case *Listener:
+			open = true
+			s.close()
+		}
+	}
+	if open || l.busy > 0 || len(l.timers) > 0 {
+		l.timers.wakeAll(l)
+		return false
+	}
+	for _, f := range l.idle {
+		f.end()
+	}
+	return true
+}
+
+// add has epoll tell the source about a descriptor.
+func (l *Loop) add(fd int, s source, events uint32) (int32, error) {
+	var i int32
+	if n := len(l.free); n > 0 {
+		i = l.free[n-1]
+		l.free = l.free[:n-1]
+	} else {
+		i = int32(len(l.slots))
+		l.slots = append(l.slots, slot{})
+	}
+	l.slots[i].source = s
+	event := unix.EpollEvent{Events: events, Fd: i, Pad: l.slots[i].generation}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		l.drop(i)
+		return 0, fmt.Errorf("cannot watch a socket: %w", err)
+	}
+	return i, nil
+}
+
+// drop forgets a slot. Closing its descriptor takes it out of epoll.
+func (l *Loop) drop(i int32) {
+	l.slots[i].source = nil
+	l.slots[i].generation++
+	l.free = append(l.free, i)
+}
+
+// guard calls f and reports a panic instead of passing it on.
+func (l *Loop) guard(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.panicked(v, debug.Stack())
+		}
+	}()
+	f()
+}
+
+// Now is the time at which the loop's turn began: cheaper than time.Now, and some microseconds old.
+func (l *Loop) Now() time.Time { return started.Add(time.Duration(l.now)) }
+
+// clock is the monotonic time in nanoseconds since the process started.
+func clock() int64 { return int64(time.Since(started)) }
+
+var started = time.Now() //nolint:gochecknoglobals // the origin of all clocks here; never changed
+
+// epollWait sleeps in a system call that the Go scheduler knows of, so that its processor is free for others meanwhile.
+func epollWait(epoll int, events []unix.EpollEvent, timeout int) int {
+	n, err := unix.EpollWait(epoll, events, timeout)
+	if err != nil {
+		if err == syscall.EINTR { //nolint:errorlint // errno values come unwrapped
+			return 0
+		}
+		panic(fmt.Sprintf("epoll_wait: %v", err)) // the descriptor is ours and open
+	}
+	return n
+}
