@@ -1,0 +1,174 @@
+package h1
+
+// Head is what requests and responses have in common. What holds of Field holds of every slice here.
+type Head struct {
+	// Minor is the version's second digit: 0 or 1.
+	Minor int
+	// Fields are all fields in their order.
+	Fields []Field
+	// Framing is how the body ends; ContentLength is its length with Length, else 0.
+	Framing       Framing
+	ContentLength int64
+	// Close is set when the connection ends after this exchange.
+	Close bool
+	// Upgrade is the list of protocols asked for or switched to. It is nil unless Connection names upgrade and Minor is 1.
+	Upgrade []byte
+
+	first   *byte // where the buffer of the message that is being parsed begins, nil between messages
+	pos     int   // where the line begins that is being looked for
+	scanned int   // how far it was looked for
+	lines   int   // how many lines were parsed, without empty ones before the first
+
+	hosts     int    // how many Host fields there are
+	host      []byte // the value of the last
+	length    int64  // what Content-Length says, -1 without it
+	encodings int    // how many Transfer-Encoding fields there are
+	protocols []byte // the value of Upgrade
+	options   option // what Connection says
+}
+
+// option is a set of what Connection can say.
+type option uint8
+
+const (
+	optionClose     option = 1 << iota
+	optionKeepAlive        // keep-alive
+	optionUpgrade          // upgrade
+	optionName             // anything but close and keep-alive: a field's name
+)
+
+// begin forgets the message before.
+func (h *Head) begin(first *byte) {
+	h.Minor, h.Fields, h.Framing, h.ContentLength, h.Close, h.Upgrade = 1, h.Fields[:0], NoBody, 0, false, nil
+	h.first, h.pos, h.scanned, h.lines = first, 0, 0, 0
+	h.hosts, h.host, h.length, h.encodings, h.protocols, h.options = 0, nil, -1, 0, nil, 0
+}
+
+// Reset makes the next Parse begin anew. That is only needed when a message is given up halfway.
+func (h *Head) Reset() { h.first = nil }
+
+// line returns the next line of b without its CRLF, and false when b does not hold all of it.
+func (h *Head) line(b []byte) (line []byte, whole bool, err error) {
+	i := text(b, h.scanned)
+	if i+1 >= len(b) && (i == len(b) || b[i] == '\r') {
+		h.scanned = i
+		return nil, false, nil
+	}
+	if b[i] != '\r' || b[i+1] != '\n' {
+		return nil, false, h.badByte(b[i])
+	}
+	line = b[h.pos:i]
+	h.pos, h.scanned = i+2, i+2
+	return line, true, nil
+}
+
+// badByte is the refusal of a byte that is part of no line.
+func (h *Head) badByte(c byte) error {
+	switch {
+	case c == '\r':
+		return bad("a CR without LF", "RFC 9112 2.2")
+	case c == '\n':
+		return bad("a line that ends with LF alone instead of CRLF", "RFC 9112 2.2")
+	case c == 0x16 && h.lines == 0:
+		return bad("TLS where plain HTTP is spoken", "RFC 9112 3")
+	case h.lines == 0:
+		return bad("a control byte in the first line", "RFC 9112 3")
+	}
+	return bad("a control byte in a header", "RFC 9110 5.5")
+}
+
+// field parses a field line and returns what was added.
+func (h *Head) field(line []byte, most int, response bool) (*Field, error) {
+	i, seen := 0, byte(0)
+	for ; i < len(line); i++ {
+		c := class[line[i]]
+		if c&isToken == 0 {
+			break
+		}
+		seen |= c
+	}
+	name := line[:i]
+	if i == len(line) || line[i] != ':' || i == 0 {
+		var err error
+		if i, err = h.oddName(line, i, response); err != nil {
+			return nil, err
+		}
+	}
+	if len(h.Fields) >= most {
+		return nil, Error{431, "too many headers", "RFC 6585 5"}
+	}
+	id := Other
+	if seen&isUnderscore == 0 {
+		id = identify(name)
+	} else {
+		id = disguised(name)
+	}
+	h.Fields = append(h.Fields, Field{id, name, trim(line[i+1:])})
+	return &h.Fields[len(h.Fields)-1], nil
+}
+
+// oddName says what is wrong with a field line whose name ends at i without a colon. Whitespace before the colon is removed from
+// responses, as a proxy has to (RFC 9112 section 5.1); it returns where the colon is.
+func (h *Head) oddName(line []byte, i int, response bool) (int, error) {
+	blank := i < len(line) && (line[i] == ' ' || line[i] == '\t')
+	switch {
+	case i == 0 && blank && len(h.Fields) == 0:
+		return 0, bad("whitespace before the first header", "RFC 9112 2.2")
+	case i == 0 && blank:
+		return 0, bad("a header folded over several lines", "RFC 9112 5.2")
+	case i == 0 && line[0] == ':':
+		return 0, bad("a header without a name", "RFC 9112 5")
+	case i == len(line):
+		return 0, bad("a header without a colon", "RFC 9112 5")
+	case !blank:
+		return 0, bad("a byte in a header's name that no name has", "RFC 9110 5.1")
+	}
+	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
+		i++
+	}
+	switch {
+	case i == len(line) || line[i] != ':':
+		return 0, bad("whitespace in a header's name", "RFC 9112 5.1")
+	case !response:
+		return 0, bad("whitespace between a header's name and the colon", "RFC 9112 5.1")
+	}
+	return i, nil
+}
+
+// connection reads a Connection field (RFC 9110 section 7.6.1).
+func (h *Head) connection(list []byte) {
+	for len(list) > 0 {
+		var name []byte
+		switch name, list = item(list); {
+		case fold(name, "close"):
+			h.options |= optionClose
+		case fold(name, "keep-alive"):
+			h.options |= optionKeepAlive
+		case fold(name, "upgrade"):
+			h.options |= optionUpgrade | optionName
+		case len(name) > 0:
+			h.options |= optionName
+		}
+	}
+}
+
+// ConnectionNames reports whether Connection names the field, which then concerns this connection only. The options close and
+// keep-alive are no field names.
+func (h *Head) ConnectionNames(name []byte) bool {
+	return h.options&optionName != 0 && h.connectionNames(name)
+}
+
+func (h *Head) connectionNames(name []byte) bool {
+	for i := range h.Fields {
+		if h.Fields[i].ID != Connection {
+			continue
+		}
+		for list := h.Fields[i].Value; len(list) > 0; {
+			var option []byte
+			if option, list = item(list); same(option, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
