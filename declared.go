@@ -82,7 +82,7 @@ type Route struct {
 	Source string `json:"source"`
 	Match  Match  `json:"match"`
 
-	// Scheme is how endpoints are spoken to: "http", or "https" without verification.
+	// Scheme is how endpoints are spoken to: one of the schemes, SchemeHTTP and so on.
 	Scheme string `json:"scheme"`
 	// Port is the endpoints' port; 0 when Endpoints is set.
 	Port uint16 `json:"port,omitempty"`
@@ -91,6 +91,22 @@ type Route struct {
 	// Endpoints are fixed base URLs ("http://127.0.0.1:9100"), in route files only. When it is empty the
 	// live Endpoint of the declaring workload is used with Port.
 	Endpoints []string `json:"endpoints,omitempty"`
+	// Weights are the shares of requests that endpoints get next to the others: of Endpoints by index, or the one of the workload's own.
+	// What is missing weighs 1; an endpoint that weighs 0 gets no requests.
+	Weights []int `json:"weights,omitempty"`
+
+	// Policy, Sticky, Check and Eject say how endpoints are chosen; the zero values mean round robin, no cookie, no active check and
+	// Ruche's own rule of ejection.
+	Policy Policy  `json:"policy,omitempty"`
+	Sticky *Sticky `json:"sticky,omitempty"`
+	Check  *Check  `json:"check,omitempty"`
+	Eject  *Eject  `json:"eject,omitempty"`
+
+	// Root is the directory of the scripts as a FastCGI endpoint sees it (VIRTUAL_ROOT).
+	Root string `json:"root,omitempty"`
+	// ProxyProtocol is the version of the PROXY header that begins a connection to an endpoint: 1, 2, or 0 for none.
+	ProxyProtocol int       `json:"proxy_protocol,omitempty"`
+	KeepAlive     KeepAlive `json:"keep_alive,omitempty"`
 
 	// Dest replaces the matched prefix of the path (VIRTUAL_DEST); empty: the path is left alone.
 	Dest string `json:"dest,omitempty"`

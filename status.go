@@ -44,8 +44,22 @@ type EndpointStatus struct {
 	// LastError is the newest failure to reach it, LastErrorAt when; zero when there was none.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	// CoolingDown tells that a recent failure makes it the last choice for the moment.
-	CoolingDown bool `json:"cooling_down,omitempty"`
+	// CoolingDown tells that recent failures make it the last choice, until EjectedUntil.
+	CoolingDown  bool      `json:"cooling_down,omitempty"`
+	EjectedUntil time.Time `json:"ejected_until,omitzero"`
+	// Weight is its share of requests next to the route's other endpoints.
+	Weight int `json:"weight"`
+	// Check is what the active health check found; nil when there is none.
+	Check *CheckStatus `json:"check,omitempty"`
+}
+
+// CheckStatus is what the active health check of an endpoint found.
+type CheckStatus struct {
+	// Healthy is false when the check has taken the endpoint out.
+	Healthy bool `json:"healthy"`
+	// At is when it was checked last; zero before the first time. Error is how that failed; empty when it did not.
+	At    time.Time `json:"at,omitzero"`
+	Error string    `json:"error,omitempty"`
 }
 
 // RouteSource is one declaration that feeds a route.
@@ -69,6 +83,9 @@ type RouteStatus struct {
 	// Certificates has one entry for each of Hosts that is an exact name or a wildcard.
 	Certificates map[string]CertificateStatus `json:"certificates,omitempty"`
 	HTTPSMethod  HTTPSMethod                  `json:"https_method"`
+	// Policy is how endpoints are chosen, Sticky the name of the cookie that keeps clients at one, if there is one.
+	Policy Policy `json:"policy"`
+	Sticky string `json:"sticky,omitempty"`
 	// Blocked is why the route answers 503 on purpose; see Route.Blocked.
 	Blocked string `json:"blocked,omitempty"`
 	// ShadowedBy is the ID of the route that takes all its requests, if there is one.

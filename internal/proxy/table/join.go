@@ -206,6 +206,7 @@ func (j *join) settle(g *group) {
 		}
 		j.addEndpoints(g, p)
 	}
+	r.complete()
 }
 
 // decider is the part whose settings are in force: the first, but one that must not be served only when there is no other that is
@@ -219,35 +220,10 @@ func decider(parts []part) part {
 	return parts[0]
 }
 
-// agree takes over what the part says and nobody before it said, and reports what it says otherwise.
-func (j *join) agree(g *group, d, p part) {
-	r := g.route
-	r.TLS = cmp.Or(r.TLS, p.route.TLS)
-	r.CertName = cmp.Or(r.CertName, p.route.CertName)
-	r.HTTPSMethod = cmp.Or(r.HTTPSMethod, p.route.HTTPSMethod)
-	var differ []string
-	for _, s := range []struct{ name, got, want string }{
-		{"destination path", p.route.Dest, r.Dest},
-		{"path cleaning", strconv.FormatBool(p.route.CleanPath), strconv.FormatBool(r.CleanPath)},
-		{"TLS mode", string(cmp.Or(p.route.TLS, r.TLS)), string(r.TLS)},
-		{"certificate name", cmp.Or(p.route.CertName, r.CertName), r.CertName},
-		{"HTTPS method", string(cmp.Or(p.route.HTTPSMethod, r.HTTPSMethod)), string(r.HTTPSMethod)},
-	} {
-		if s.got != s.want {
-			differ = append(differ, fmt.Sprintf("%s is %q, not %q", s.name, s.want, s.got))
-		}
-	}
-	if len(differ) > 0 {
-		j.reportTo(g, p, ruche.CodeRouteConflict,
-			fmt.Sprintf("settings disagree with those of %s, which win: %s", d.declaration.Workload.Name, strings.Join(differ, "; ")),
-			"the oldest workload that runs wins; declare the same on all workloads of a host and path")
-	}
-}
-
 func (j *join) addEndpoints(g *group, p part) {
 	w := p.declaration.Workload
 	if len(p.route.Endpoints) > 0 {
-		for _, u := range p.route.Endpoints {
+		for i, u := range p.route.Endpoints {
 			scheme, address, ok := parseEndpoint(u)
 			if !ok {
 				j.reportTo(g, p, ruche.CodeValueInvalid, fmt.Sprintf("endpoint %q is not a base URL", u), "write for example http://127.0.0.1:9100")
@@ -258,7 +234,8 @@ func (j *join) addEndpoints(g *group, p part) {
 				state = ruche.EndpointStopped
 			}
 			g.addEndpoint(Endpoint{
-				Scheme: scheme, Address: address, WorkloadID: w.ID, Workload: w.Name, Node: w.Node, State: state, PortReason: "fixed endpoint",
+				Scheme: scheme, Address: address, Weight: weight(p.route, i), WorkloadID: w.ID, Workload: w.Name, Node: w.Node, State: state,
+				PortReason: "fixed endpoint",
 			})
 		}
 		return
@@ -268,13 +245,21 @@ func (j *join) addEndpoints(g *group, p part) {
 		return
 	}
 	e := Endpoint{
-		Scheme: cmp.Or(p.route.Scheme, "http"), WorkloadID: w.ID, Workload: w.Name, Node: live.Node, Network: live.Network,
+		Scheme: cmp.Or(p.route.Scheme, ruche.SchemeHTTP), Weight: weight(p.route, 0), WorkloadID: w.ID, Workload: w.Name, Node: live.Node, Network: live.Network,
 		NetworkReason: live.NetworkReason, PortReason: p.route.PortReason, State: live.State, StateReason: live.StateReason, Since: live.Since,
 	}
 	if live.Address != "" && p.route.Port != 0 {
 		e.Address = net.JoinHostPort(live.Address, strconv.Itoa(int(p.route.Port)))
 	}
 	g.addEndpoint(e)
+}
+
+// weight is what endpoint i of a declared route weighs.
+func weight(r *ruche.Route, i int) int {
+	if i < len(r.Weights) {
+		return max(r.Weights[i], 0)
+	}
+	return 1
 }
 
 func (g *group) addEndpoint(e Endpoint) {

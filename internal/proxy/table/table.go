@@ -5,6 +5,7 @@ package table
 
 import (
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -40,10 +41,21 @@ type Route struct {
 	TLS         ruche.TLSMode
 	CertName    string
 	HTTPSMethod ruche.HTTPSMethod
+	// Policy is never empty; Sticky, when there is one, has a cookie name.
+	Policy ruche.Policy
+	Sticky *ruche.Sticky
+	Check  *ruche.Check
+	Eject  *ruche.Eject
+	// Root, ProxyProtocol and NoKeepAlive say how endpoints are spoken to; see ruche.Route.
+	Root          string
+	ProxyProtocol int
+	NoKeepAlive   bool
 	// Blocked is why all that is declared must answer 503; see ruche.Route.
 	Blocked     string
 	ShadowedBy  string
 	Diagnostics []ruche.Diagnostic
+
+	keepAlive ruche.KeepAlive // as it was declared
 
 	host     match.Host
 	path     match.Path
@@ -89,17 +101,19 @@ func (r *Route) Replaced() (string, bool) {
 type Endpoint struct {
 	// URL is scheme, address and port; empty when there is no address yet.
 	URL string
-	// Scheme is "http" or "https", Address is "host:port".
+	// Scheme is one of ruche's schemes, Address is "host:port".
 	Scheme, Address string
-	WorkloadID      string
-	Workload        string // name
-	Node            string
-	Network         string
-	NetworkReason   string
-	PortReason      string
-	State           ruche.EndpointState
-	StateReason     string
-	Since           time.Time
+	// Weight is its share of the requests; 0: it gets none.
+	Weight        int
+	WorkloadID    string
+	Workload      string // name
+	Node          string
+	Network       string
+	NetworkReason string
+	PortReason    string
+	State         ruche.EndpointState
+	StateReason   string
+	Since         time.Time
 }
 
 // Ready reports whether the endpoint takes requests.
@@ -126,13 +140,14 @@ func parseEndpoint(s string) (scheme, address string, ok bool) {
 	if err != nil || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
 		return "", "", false
 	}
+	port, known := ruche.DefaultPort(u.Scheme)
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
+	case !known:
 		return "", "", false
 	case u.Port() != "":
 		return u.Scheme, u.Host, true
-	case u.Scheme == "https":
-		return u.Scheme, u.Host + ":443", true
+	case port == 0:
+		return "", "", false
 	}
-	return u.Scheme, u.Host + ":80", true
+	return u.Scheme, u.Host + ":" + strconv.Itoa(int(port)), true
 }
