@@ -100,32 +100,71 @@ func ValidFieldName(name []byte) bool { return only(name, isToken) }
 // ValidFieldValue reports whether a field can have this value (RFC 9110 section 5.5). Whitespace around it is allowed, and ignored by readers.
 func ValidFieldValue(value []byte) bool { return text(value, 0) == len(value) }
 
+// plainName returns the index of the first byte from i on that is not of a field name without underscores, if that is a colon, else -1.
+// Letters and dashes are looked at eight together.
+func plainName(b []byte, i int) int {
+	for i+8 <= len(b) {
+		x := binary.LittleEndian.Uint64(b[i:])
+		small := (x | 0x20*ones) &^ highs
+		letters := (small + (0x80-'a')*ones) &^ (small + (0x80-'z'-1)*ones)
+		dashes := ^((x&^highs ^ '-'*ones) + 0x7f*ones)
+		found := ^((letters | dashes) &^ x) & highs
+		if found == 0 {
+			i += 8
+			continue
+		}
+		i += bits.TrailingZeros64(found) >> 3
+		if c := b[i]; c == ':' {
+			return i
+		} else if class[c]&(isToken|isUnderscore) != isToken {
+			return -1
+		}
+		i++
+	}
+	return -1
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' }
+
 // trim returns b without the spaces and tabs around it.
 func trim(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+	for len(b) > 0 && blank(b[0]) {
 		b = b[1:]
 	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+	for len(b) > 0 && blank(b[len(b)-1]) {
 		b = b[:len(b)-1]
 	}
 	return b
 }
 
-// fold reports whether b is lower, of which the letters may be written large. lower has only small letters, digits and dashes.
+// fold reports whether b, which has no control bytes, is lower, of which the letters may be written large. lower has only small letters,
+// digits and dashes: the bit that makes letters small is set in all of them.
 func fold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
+	n := len(lower)
+	if len(b) != n {
 		return false
 	}
-	for i := range len(lower) {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
+	if n < 8 {
+		for i := range n {
+			if b[i]|0x20 != lower[i] {
+				return false
+			}
 		}
-		if c != lower[i] {
+		return true
+	}
+	for i := 0; i < n-8; i += 8 {
+		if binary.LittleEndian.Uint64(b[i:])|0x20*ones != word(lower[i:]) {
 			return false
 		}
 	}
-	return true
+	return binary.LittleEndian.Uint64(b[n-8:])|0x20*ones == word(lower[n-8:])
+}
+
+// word is binary.LittleEndian.Uint64 for a string.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // item takes the first element off a list (RFC 9110 section 5.6.1). It may be empty.

@@ -77,53 +77,106 @@ func (h *Head) badByte(c byte) error {
 	return bad("a control byte in a header", "RFC 9110 5.5")
 }
 
-// field parses a field line and returns what was added.
+// next parses the next field line and returns what was added to Fields, or end at the empty line, or nothing when b does not hold
+// the whole line. most is how many fields there may be.
+func (h *Head) next(b []byte, most int, response bool) (f *Field, end bool, err error) {
+	if f = h.plain(b, most); f != nil {
+		return f, false, nil
+	}
+	line, whole, err := h.line(b)
+	if err != nil || !whole {
+		return nil, false, err
+	}
+	if len(line) == 0 {
+		return nil, true, nil
+	}
+	f, err = h.field(line, most, response)
+	return f, false, err
+}
+
+// plain adds the field whose line begins at pos when the line is whole and without anything unusual, which it is nearly always, and
+// returns it. Else it returns nil and has done nothing: line and field, which look closer, decide.
+func (h *Head) plain(b []byte, most int) *Field {
+	start := h.pos
+	colon := plainName(b, start)
+	if colon <= start || h.scanned != start || len(h.Fields) >= most {
+		return nil
+	}
+	from := colon + 1
+	for from < len(b) && blank(b[from]) {
+		from++
+	}
+	end := text(b, from)
+	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
+		return nil
+	}
+	h.pos, h.scanned = end+2, end+2
+	for end > from && blank(b[end-1]) {
+		end--
+	}
+	f := h.add()
+	f.Name, f.Value = b[start:colon], b[from:end]
+	f.ID = identify(f.Name)
+	return f
+}
+
+// add makes room for a field. It is filled in place: a copy of a whole Field costs as much as the rest of a short line.
+func (h *Head) add() *Field {
+	n := len(h.Fields)
+	if n == cap(h.Fields) {
+		h.Fields = append(h.Fields, Field{})
+	} else {
+		h.Fields = h.Fields[:n+1]
+	}
+	return &h.Fields[n]
+}
+
+// field parses a field line, whatever it is like.
 func (h *Head) field(line []byte, most int, response bool) (*Field, error) {
 	i, seen := 0, byte(0)
-	for ; i < len(line); i++ {
-		c := class[line[i]]
-		if c&isToken == 0 {
-			break
-		}
-		seen |= c
+	for i < len(line) && class[line[i]]&isToken != 0 {
+		seen |= class[line[i]]
+		i++
 	}
-	name := line[:i]
-	if i == len(line) || line[i] != ':' || i == 0 {
+	colon := i
+	if i == 0 || i == len(line) || line[i] != ':' {
 		var err error
-		if i, err = h.oddName(line, i, response); err != nil {
+		if colon, err = h.oddName(line, i, response); err != nil {
 			return nil, err
 		}
 	}
 	if len(h.Fields) >= most {
 		return nil, Error{431, "too many headers", "RFC 6585 5"}
 	}
-	id := Other
+	f := h.add()
+	f.Name, f.Value = line[:i], trim(line[colon+1:])
 	if seen&isUnderscore == 0 {
-		id = identify(name)
+		f.ID = identify(f.Name)
 	} else {
-		id = disguised(name)
+		f.ID = disguised(f.Name)
 	}
-	h.Fields = append(h.Fields, Field{id, name, trim(line[i+1:])})
-	return &h.Fields[len(h.Fields)-1], nil
+	return f, nil
 }
+
+func errTooLong() error { return Error{431, "headers that are too long", "RFC 6585 5"} }
 
 // oddName says what is wrong with a field line whose name ends at i without a colon. Whitespace before the colon is removed from
 // responses, as a proxy has to (RFC 9112 section 5.1); it returns where the colon is.
 func (h *Head) oddName(line []byte, i int, response bool) (int, error) {
-	blank := i < len(line) && (line[i] == ' ' || line[i] == '\t')
+	space := i < len(line) && blank(line[i])
 	switch {
-	case i == 0 && blank && len(h.Fields) == 0:
+	case i == 0 && space && len(h.Fields) == 0:
 		return 0, bad("whitespace before the first header", "RFC 9112 2.2")
-	case i == 0 && blank:
+	case i == 0 && space:
 		return 0, bad("a header folded over several lines", "RFC 9112 5.2")
 	case i == 0 && line[0] == ':':
 		return 0, bad("a header without a name", "RFC 9112 5")
 	case i == len(line):
 		return 0, bad("a header without a colon", "RFC 9112 5")
-	case !blank:
+	case !space:
 		return 0, bad("a byte in a header's name that no name has", "RFC 9110 5.1")
 	}
-	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
+	for i < len(line) && blank(line[i]) {
 		i++
 	}
 	switch {

@@ -45,33 +45,43 @@ func (r *Request) Parse(b []byte, lim Limits) (n int, err error) {
 
 func (r *Request) parse(b []byte, lim Limits) (int, error) {
 	view := b[:min(len(b), lim.HeadBytes)]
-	for {
+	for r.lines == 0 {
 		line, whole, err := r.line(view)
 		switch {
 		case err != nil:
 			return 0, err
 		case !whole && len(b) < lim.HeadBytes:
 			return 0, nil
-		case !whole && r.lines == 0:
-			return 0, Error{414, "a request line that is too long", "RFC 9110 15.5.15"}
 		case !whole:
-			return 0, Error{431, "headers that are too long", "RFC 6585 5"}
-		case r.lines == 0 && len(line) == 0:
-			if r.empty++; r.empty > emptyLines {
-				return 0, bad("empty lines before the request", "RFC 9112 2.2")
+			return 0, Error{414, "a request line that is too long", "RFC 9110 15.5.15"}
+		case len(line) > 0:
+			if err := r.requestLine(line); err != nil {
+				return 0, err
 			}
-			continue
-		case r.lines == 0:
-			err = r.requestLine(line)
-		case len(line) == 0:
-			return r.pos, r.finish()
+			r.lines = 1
+		case r.empty == emptyLines:
+			return 0, bad("empty lines before the request", "RFC 9112 2.2")
 		default:
-			err = r.fieldLine(line, lim.Fields)
+			r.empty++
+		}
+	}
+	for {
+		f, end, err := r.next(view, lim.Fields, false)
+		switch {
+		case f != nil:
+			if f.ID-1 < Expect {
+				err = r.act(f)
+			}
+		case end:
+			return r.pos, r.finish()
+		case err == nil && len(b) < lim.HeadBytes:
+			return 0, nil
+		case err == nil:
+			err = errTooLong()
 		}
 		if err != nil {
 			return 0, err
 		}
-		r.lines++
 	}
 }
 
@@ -114,12 +124,8 @@ func badVersion(line []byte) error {
 
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
-// fieldLine reads a field line and acts on it.
-func (r *Request) fieldLine(line []byte, most int) error {
-	f, err := r.field(line, most, false)
-	if err != nil || f.ID == Other || f.ID > Expect {
-		return err
-	}
+// act does what a field asks for.
+func (r *Request) act(f *Field) error {
 	switch f.ID {
 	case Host:
 		r.hosts++

@@ -33,7 +33,7 @@ func (r *Response) Parse(b []byte, method []byte, lim Limits) (n int, err error)
 
 func (r *Response) parse(b []byte, method []byte, lim Limits) (int, error) {
 	view := b[:min(len(b), lim.HeadBytes)]
-	for {
+	if r.lines == 0 {
 		line, whole, err := r.line(view)
 		switch {
 		case err != nil:
@@ -41,18 +41,30 @@ func (r *Response) parse(b []byte, method []byte, lim Limits) (int, error) {
 		case !whole && len(b) < lim.HeadBytes:
 			return 0, nil
 		case !whole:
-			return 0, bad("headers that are too long", "RFC 6585 5")
-		case r.lines == 0:
-			err = r.statusLine(line)
-		case len(line) == 0:
+			return 0, errTooLong()
+		}
+		if err := r.statusLine(line); err != nil {
+			return 0, err
+		}
+		r.lines = 1
+	}
+	for {
+		f, end, err := r.next(view, lim.Fields, true)
+		switch {
+		case f != nil:
+			if f.ID-1 < Expect {
+				err = r.act(f)
+			}
+		case end:
 			return r.pos, r.finish(method)
-		default:
-			err = r.fieldLine(line, lim.Fields)
+		case err == nil && len(b) < lim.HeadBytes:
+			return 0, nil
+		case err == nil:
+			err = errTooLong()
 		}
 		if err != nil {
 			return 0, err
 		}
-		r.lines++
 	}
 }
 
@@ -87,12 +99,8 @@ func (r *Response) statusLine(line []byte) error {
 	return nil
 }
 
-// fieldLine reads a field line and acts on it.
-func (r *Response) fieldLine(line []byte, most int) error {
-	f, err := r.field(line, most, true)
-	if err != nil || f.ID == Other || f.ID > Expect {
-		return err
-	}
+// act does what a field asks for.
+func (r *Response) act(f *Field) error {
 	switch f.ID {
 	case Connection:
 		r.connection(f.Value)

@@ -5,7 +5,10 @@ func StatusText(status int) string {
 	if status < 400 {
 		return goodText(status)
 	}
-	return errorText(status)
+	if status < 500 {
+		return clientErrorText(status)
+	}
+	return serverErrorText(status)
 }
 
 // goodText is StatusText below 400.
@@ -59,8 +62,8 @@ func goodText(status int) string {
 	return ""
 }
 
-// errorText is StatusText from 400 on.
-func errorText(status int) string {
+// clientErrorText is StatusText from 400 to 499.
+func clientErrorText(status int) string {
 	switch status {
 	case 400:
 		return "Bad Request"
@@ -98,8 +101,6 @@ func errorText(status int) string {
 		return "Range Not Satisfiable"
 	case 417:
 		return "Expectation Failed"
-	case 418:
-		return "I'm a teapot"
 	case 421:
 		return "Misdirected Request"
 	case 422:
@@ -120,6 +121,13 @@ func errorText(status int) string {
 		return "Request Header Fields Too Large"
 	case 451:
 		return "Unavailable For Legal Reasons"
+	}
+	return ""
+}
+
+// serverErrorText is StatusText from 500 on.
+func serverErrorText(status int) string {
+	switch status {
 	case 500:
 		return "Internal Server Error"
 	case 501:

@@ -57,22 +57,17 @@ func (d *Body) trailing(b []byte) (used int, err error) {
 
 // parse reads the lines and keeps the fields that may be there.
 func (t *trailer) parse() error {
-	t.head.begin(nil)
-	t.head.lines = 1
-	for t.head.pos < len(t.lines) {
-		line, whole, err := t.head.line(t.lines)
-		if err != nil {
+	h := &t.head
+	h.begin(nil) // the error of a trailer may be found twice
+	for h.lines = 1; h.pos < len(t.lines); {
+		f, _, err := h.next(t.lines, trailerFields, false)
+		switch {
+		case err != nil:
 			return err
-		}
-		if !whole { // cannot be: lines end with a LF
+		case f == nil: // cannot be: all lines are whole, and none is empty
 			return bad("a trailer that is cut off", "RFC 9112 7.1.2")
-		}
-		f, err := t.head.field(line, trailerFields, false)
-		if err != nil {
-			return err
-		}
-		if NotInTrailer(f.ID) {
-			t.head.Fields = t.head.Fields[:len(t.head.Fields)-1]
+		case NotInTrailer(f.ID):
+			h.Fields = h.Fields[:len(h.Fields)-1]
 		}
 	}
 	return nil
