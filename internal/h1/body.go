@@ -35,7 +35,7 @@ const (
 	// sizeDigits is how long a chunk size may be: 60 bits.
 	sizeDigits = 15
 	// extensionBytes is by how much the extensions of chunks may exceed the content (RFC 9112 section 7.1.1 asks for a bound).
-	extensionBytes = 4 << 10
+	extensionBytes = 2 << 10
 )
 
 // Reset begins a body. length counts with the framing Length only.

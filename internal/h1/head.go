@@ -124,10 +124,9 @@ func (h *Head) plain(b []byte, most int) *Field {
 func (h *Head) add() *Field {
 	n := len(h.Fields)
 	if n == cap(h.Fields) {
-		h.Fields = append(h.Fields, Field{})
-	} else {
-		h.Fields = h.Fields[:n+1]
+		h.Fields = append(make([]Field, 0, max(2*n, 16)), h.Fields...)
 	}
+	h.Fields = h.Fields[:n+1]
 	return &h.Fields[n]
 }
 
@@ -149,11 +148,16 @@ func (h *Head) field(line []byte, most int, response bool) (*Field, error) {
 		return nil, Error{431, "too many headers", "RFC 6585 5"}
 	}
 	f := h.add()
-	f.Name, f.Value = line[:i], trim(line[colon+1:])
+	f.ID, f.Name, f.Value = Other, line[:i], trim(line[colon+1:])
 	if seen&isUnderscore == 0 {
 		f.ID = identify(f.Name)
-	} else {
-		f.ID = disguised(f.Name)
+		return f, nil
+	}
+	switch plain := identifyPlain(f.Name); {
+	case plain == ContentLength || plain == TransferEncoding:
+		return nil, bad("a Content-Length or Transfer-Encoding written with an underscore", "RFC 9112 11.2")
+	case plain != Other && plain < Disguised:
+		f.ID = Disguised
 	}
 	return f, nil
 }

@@ -92,18 +92,21 @@ func NotInTrailer(id ID) bool { return uint64(noTrailer)>>id&1 != 0 }
 // IdentifyString is Identify for a string.
 func IdentifyString(name string) ID { return Identify([]byte(name)) }
 
-// Identify returns the ID of a field name, whose letters may be small or large.
+// Identify returns the ID of a field name (ValidFieldName), whose letters may be small or large.
 func Identify(name []byte) ID {
 	for _, c := range name {
 		if c == '_' {
-			return disguised(name)
+			if plain := identifyPlain(name); plain != Other && plain < Disguised {
+				return Disguised
+			}
+			return Other
 		}
 	}
 	return identify(name)
 }
 
-// disguised returns the ID of a name with underscores.
-func disguised(name []byte) ID {
+// identifyPlain returns the ID that a name with underscores has when they are dashes.
+func identifyPlain(name []byte) ID {
 	var plain [32]byte // longer than any name, apart from those that only begin with X-Forwarded-
 	n := copy(plain[:], name)
 	for i, c := range plain[:n] {
@@ -111,125 +114,124 @@ func disguised(name []byte) ID {
 			plain[i] = '-'
 		}
 	}
-	if id := identify(plain[:n]); id != Other && id < Disguised {
-		return Disguised
+	if len(name) > n && identify(plain[:n]) != XForwardedOther {
+		return Other
 	}
-	return Other
+	return identify(plain[:n])
 }
 
-// identify returns the ID of a name without underscores. The length and a letter or two leave one candidate.
+// identify returns the ID of a name without underscores. Its length and a letter leave one candidate.
 func identify(name []byte) ID {
-	if len(name) < 2 || len(name) > 12 {
-		return identifyLong(name)
+	switch n := len(name); {
+	case n < 2:
+		return Other
+	case n < 8:
+		return identifyShort(name, name[0]|0x20)
+	case n < 13:
+		return identifyMiddle(name, name[0]|0x20)
 	}
-	id, lower := Other, ""
-	switch c := name[0] | 0x20; len(name) {
-	case 2:
-		id, lower = TE, "te"
-	case 3:
-		id, lower = Via, "via"
-	case 4:
-		if id, lower = Host, "host"; c == 'd' {
-			id, lower = Date, "date"
-		}
-	case 5:
-		id, lower = Proxy, "proxy"
-	case 6:
-		switch c {
-		case 'c':
-			id, lower = Cookie, "cookie"
-		case 'e':
-			id, lower = Expect, "expect"
-		case 's':
-			id, lower = Server, "server"
-		}
-	case 7:
-		switch c {
-		case 'a':
-			id, lower = AltSvc, "alt-svc"
-		case 'r':
-			id, lower = Referer, "referer"
-		case 't':
-			id, lower = Trailer, "trailer"
-		case 'u':
-			id, lower = Upgrade, "upgrade"
-		}
-	case 8:
-		id, lower = Location, "location"
-	case 9:
-		switch c {
-		case 'f':
-			id, lower = Forwarded, "forwarded"
-		case 'r':
-			id, lower = RucheHop, "ruche-hop"
-		case 'x':
-			id, lower = XRealIP, "x-real-ip"
-		}
-	case 10:
-		switch c {
-		case 'c':
-			id, lower = Connection, "connection"
-		case 'k':
-			id, lower = KeepAlive, "keep-alive"
-		case 's':
-			id, lower = SetCookie, "set-cookie"
-		case 'u':
-			id, lower = UserAgent, "user-agent"
-		}
-	case 11:
-		id, lower = RetryAfter, "retry-after"
-	case 12:
-		if id, lower = ContentType, "content-type"; c == 'x' {
-			id, lower = XRequestID, "x-request-id"
-		}
-	}
+	return identifyLong(name, name[0]|0x20)
+}
+
+// is returns id when name is lower (fold), else Other.
+func is(id ID, name []byte, lower string) ID {
 	if fold(name, lower) {
 		return id
 	}
 	return Other
 }
 
-// identifyLong is identify for names of more than twelve bytes.
-func identifyLong(name []byte) ID {
-	if len(name) < 13 {
-		return Other
+// identifyShort is identify for names of 2 to 7 bytes; c is the first, as a small letter.
+func identifyShort(name []byte, c byte) ID {
+	switch uint(len(name))<<8 | uint(c) {
+	case 2<<8 | 't':
+		return is(TE, name, "te")
+	case 3<<8 | 'v':
+		return is(Via, name, "via")
+	case 4<<8 | 'h':
+		return is(Host, name, "host")
+	case 4<<8 | 'd':
+		return is(Date, name, "date")
+	case 5<<8 | 'p':
+		return is(Proxy, name, "proxy")
+	case 6<<8 | 'c':
+		return is(Cookie, name, "cookie")
+	case 6<<8 | 'e':
+		return is(Expect, name, "expect")
+	case 6<<8 | 's':
+		return is(Server, name, "server")
+	case 7<<8 | 'a':
+		return is(AltSvc, name, "alt-svc")
+	case 7<<8 | 'r':
+		return is(Referer, name, "referer")
+	case 7<<8 | 't':
+		return is(Trailer, name, "trailer")
+	case 7<<8 | 'u':
+		return is(Upgrade, name, "upgrade")
 	}
-	id, lower := Other, ""
-	switch c := name[0] | 0x20; c {
+	return Other
+}
+
+// identifyMiddle is identify for names of 8 to 12 bytes.
+func identifyMiddle(name []byte, c byte) ID {
+	switch uint(len(name))<<8 | uint(c) {
+	case 8<<8 | 'l':
+		return is(Location, name, "location")
+	case 9<<8 | 'f':
+		return is(Forwarded, name, "forwarded")
+	case 9<<8 | 'r':
+		return is(RucheHop, name, "ruche-hop")
+	case 9<<8 | 'x':
+		return is(XRealIP, name, "x-real-ip")
+	case 10<<8 | 'c':
+		return is(Connection, name, "connection")
+	case 10<<8 | 'k':
+		return is(KeepAlive, name, "keep-alive")
+	case 10<<8 | 's':
+		return is(SetCookie, name, "set-cookie")
+	case 10<<8 | 'u':
+		return is(UserAgent, name, "user-agent")
+	case 11<<8 | 'r':
+		return is(RetryAfter, name, "retry-after")
+	case 12<<8 | 'c':
+		return is(ContentType, name, "content-type")
+	case 12<<8 | 'x':
+		return is(XRequestID, name, "x-request-id")
+	}
+	return Other
+}
+
+// identifyLong is identify for names of more than 12 bytes.
+func identifyLong(name []byte, c byte) ID {
+	switch c {
 	case 'x':
 		return identifyForwarded(name)
 	case 'c':
-		id, lower = ContentLength, "content-length"
+		return is(ContentLength, name, "content-length")
 	case 't':
-		id, lower = TransferEncoding, "transfer-encoding"
+		return is(TransferEncoding, name, "transfer-encoding")
 	case 's':
-		id, lower = StrictTransportSecurity, "strict-transport-security"
+		return is(StrictTransportSecurity, name, "strict-transport-security")
 	case 'a':
-		id, lower = Authorization, "authorization"
+		return is(Authorization, name, "authorization")
 	case 'p':
 		switch len(name) {
 		case 16:
-			id, lower = ProxyConnection, "proxy-connection"
+			return is(ProxyConnection, name, "proxy-connection")
 		case 18:
-			id, lower = ProxyAuthenticate, "proxy-authenticate"
+			return is(ProxyAuthenticate, name, "proxy-authenticate")
 		case 19:
-			id, lower = ProxyAuthorization, "proxy-authorization"
+			return is(ProxyAuthorization, name, "proxy-authorization")
 		}
-	}
-	if fold(name, lower) {
-		return id
 	}
 	return Other
 }
 
-// identifyForwarded returns the ID of a long name that begins with an x.
+// identifyForwarded is identifyLong for names that begin with an x.
 func identifyForwarded(name []byte) ID {
 	const prefix = "x-forwarded-"
-	if fold(name, "x-original-uri") {
-		return XOriginalURI
-	}
 	if !fold(name[:len(prefix)], prefix) {
-		return Other
+		return is(XOriginalURI, name, "x-original-uri")
 	}
 	switch rest := name[len(prefix):]; {
 	case fold(rest, "for"):

@@ -126,16 +126,60 @@ func validPort(p []byte) bool {
 	return len(p) <= 5 && n <= 65535
 }
 
-// validIPv6 reports whether a looks like an IPv6 address. Whether it is one shows when it is looked up.
+// validIPv6 reports whether a is an IPv6 address without a zone (RFC 4291 section 2.2).
 func validIPv6(a []byte) bool {
-	colons := 0
-	for _, c := range a {
-		switch {
-		case c == ':':
-			colons++
-		case c != '.' && class[c]&isHex == 0:
+	groups, compressed := 0, false
+	for i := 0; i < len(a); {
+		if a[i] == ':' {
+			// Two colons, at the start or behind a group's own.
+			if compressed || i+1 == len(a) && i == 0 || i == 0 && a[1] != ':' {
+				return false
+			}
+			if i == 0 {
+				i++
+			}
+			i, compressed = i+1, true
+			continue
+		}
+		start := i
+		for i < len(a) && class[a[i]]&isHex != 0 {
+			i++
+		}
+		if i < len(a) && a[i] == '.' {
+			groups += 2
+			return validIPv4(a[start:]) && (groups == 8 || compressed && groups < 8)
+		}
+		if groups++; i == start || i > start+4 {
 			return false
 		}
+		if i == len(a) {
+			break
+		}
+		if a[i] != ':' || i+1 == len(a) {
+			return false
+		}
+		i++
 	}
-	return colons >= 2 && len(a) <= 45
+	return groups == 8 || compressed && groups < 8
+}
+
+// validIPv4 reports whether a is an IPv4 address in four decimal numbers.
+func validIPv4(a []byte) bool {
+	numbers, n, digits := 1, 0, 0
+	for _, c := range a {
+		switch {
+		case c == '.':
+			if numbers++; digits == 0 {
+				return false
+			}
+			n, digits = 0, 0
+		case !digit(c) || digits > 0 && n == 0:
+			return false
+		default:
+			if n, digits = n*10+int(c-'0'), digits+1; n > 255 {
+				return false
+			}
+		}
+	}
+	return numbers == 4 && digits > 0
 }
