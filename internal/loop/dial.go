@@ -10,9 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects to a TCP address within the time given. The error says whether the time was over (os.ErrDeadlineExceeded) or what the system told.
+// Dial connects to a TCP address within the time given; 0 means as long as the system tries. The error says whether the time was over
+// (os.ErrDeadlineExceeded), the group is being closed (net.ErrClosed), or what the system told.
 func (l *Loop) Dial(to netip.AddrPort, timeout time.Duration) (*Conn, error) {
-	family, sa := sockaddr(to)
+	_ = l.running()
+	if l.stopping {
+		return nil, net.ErrClosed
+	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	family, sa, err := sockaddr(to)
+	if err != nil {
+		return nil, err
+	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -22,14 +31,10 @@ func (l *Loop) Dial(to netip.AddrPort, timeout time.Duration) (*Conn, error) {
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("connect", err)
 	}
-	inProgress := err != nil
-	c := &Conn{remote: to}
+	c := &Conn{remote: to, writable: err == nil}
 	if err := l.adopt(fd, c); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
-	}
-	if !inProgress {
-		return c, nil
 	}
 	c.writeTimeout = int64(timeout)
 	if err := c.connecting(); err != nil {
@@ -42,33 +47,18 @@ func (l *Loop) Dial(to netip.AddrPort, timeout time.Duration) (*Conn, error) {
 
 // connecting waits for the end of a connect.
 func (c *Conn) connecting() error {
-	for {
-		if err := c.wait(&c.writer, &c.writeUntil, c.writeTimeout, c.writeDeadline, &c.writeLate); err != nil {
+	for !c.writable {
+		if err := c.waitWritable(); err != nil {
 			return err
 		}
-		if !c.writable {
-			continue
-		}
-		code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		if err != nil {
-			return os.NewSyscallError("getsockopt", err)
-		}
-		if code != 0 {
-			return os.NewSyscallError("connect", unix.Errno(code))
-		}
-		return nil
 	}
-}
-
-func sockaddr(to netip.AddrPort) (int, unix.Sockaddr) {
-	if a := to.Addr().Unmap(); a.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: a.As4()}
+	code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		return os.NewSyscallError("connect", unix.Errno(code))
 	}
-	sa := &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
-	if zone := to.Addr().Zone(); zone != "" {
-		if i, err := net.InterfaceByName(zone); err == nil {
-			sa.ZoneId = uint32(i.Index)
-		}
+	// A socket that connects to a port of its own machine that nobody listens at, and is given this very port, reaches itself.
+	if c.local = localAddr(c.fd); c.local == c.remote {
+		return os.NewSyscallError("connect", unix.ECONNREFUSED)
 	}
-	return unix.AF_INET6, sa
+	return os.NewSyscallError("getsockopt", err)
 }

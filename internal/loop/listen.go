@@ -16,10 +16,10 @@ import (
 
 // Acceptor is told of a listener's connections.
 type Acceptor struct {
-	// Accepted is called on a fiber for each new connection.
+	// Accepted is called on a fiber for each new connection. When it panics the connection is closed.
 	Accepted func(c *Conn)
-	// Starved is called on a loop when a connection could not be taken because the process has no file descriptor left. The loop tries again
-	// after a moment.
+	// Starved is called on a loop when a connection could not be taken, most likely because the process has no file descriptor left. The loop
+	// tries again after a moment. It may be nil, and must not wait.
 	Starved func(err error)
 }
 
@@ -35,50 +35,73 @@ type Listener struct {
 	loop     *Loop
 	open     *Open
 	fd       int
-	slot     int32
+	slot     int32 // -1: epoll does not watch it
 	acceptor Acceptor
 	done     bool
 	timer    timer
 }
 
 // Serve takes connections from a listening TCP socket, which stays the caller's; each loop has a duplicate of it. It may be called from any
-// goroutine.
+// goroutine. When the group is closed it fails with net.ErrClosed.
 func (g *Group) Serve(l *net.TCPListener, a Acceptor) (*Open, error) {
+	if a.Starved == nil {
+		a.Starved = func(error) {}
+	}
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the listener: %w", err)
 	}
 	o := &Open{group: g}
 	for _, lp := range g.loops {
-		ls := &Listener{loop: lp, open: o, acceptor: a, fd: -1}
+		ls := &Listener{loop: lp, open: o, acceptor: a, fd: -1, slot: -1}
 		ls.timer.owner = ls
 		var dupErr error
-		err := raw.Control(func(fd uintptr) {
-			ls.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-		})
+		err := raw.Control(func(fd uintptr) { ls.fd, dupErr = duplicate(int(fd)) })
 		if err = errors.Join(err, dupErr); err != nil {
-			o.Close()
+			for _, made := range o.listeners {
+				_ = unix.Close(made.fd)
+			}
 			return nil, fmt.Errorf("cannot duplicate the listener: %w", err)
 		}
 		o.listeners = append(o.listeners, ls)
 	}
+	err = nil
 	for _, ls := range o.listeners {
-		ls.loop.Post(func() { ls.watch() })
+		if !ls.loop.post(ls.watch) {
+			_ = unix.Close(ls.fd)
+			err = fmt.Errorf("cannot serve: %w", net.ErrClosed)
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return o, nil
 }
 
-// Close stops taking connections; those that were taken go on. It returns when no loop takes any more, and may be called from any
-// goroutine that is not a loop's.
+// duplicate returns a descriptor for the same listening socket. What is set on it here its connections inherit; that saves them system calls.
+func duplicate(fd int) (int, error) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return -1, os.NewSyscallError("fcntl", err)
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	return dup, os.NewSyscallError("fcntl", err)
+}
+
+// Close stops taking connections; those that were taken go on. It returns when no loop takes any more, though Accepted may still
+// be called for one that was on its way from loop to loop. It may be called from any goroutine that is not a loop's.
 func (o *Open) Close() {
 	done := make(chan struct{}, len(o.listeners))
+	posted := 0
 	for _, ls := range o.listeners {
-		ls.loop.Post(func() {
+		if ls.loop.post(func() {
 			ls.close()
 			done <- struct{}{}
-		})
+		}) {
+			posted++
+		}
 	}
-	for range o.listeners {
+	for range posted {
 		<-done
 	}
 }
@@ -87,17 +110,38 @@ func (o *Open) Close() {
 func (o *Open) Connected() int64 { return o.connected.Load() }
 
 func (ls *Listener) watch() {
+	if ls.loop.stopping {
+		ls.close()
+	}
 	if ls.done {
 		return
 	}
 	// One connection need not wake every loop.
 	slot, err := ls.loop.add(ls.fd, ls, unix.EPOLLIN|unix.EPOLLEXCLUSIVE)
 	if err != nil {
-		ls.acceptor.Starved(err)
-		ls.loop.timers.set(&ls.timer, ls.loop.now+int64(starvedPause))
+		ls.pause(err)
 		return
 	}
 	ls.slot = slot
+}
+
+// pause leaves the listener alone for a moment.
+func (ls *Listener) pause(err error) {
+	ls.unwatch()
+	ls.loop.timers.set(&ls.timer, ls.loop.in(starvedPause))
+	ls.starved(err)
+}
+
+func (ls *Listener) starved(err error) {
+	ls.loop.guard(func() { ls.acceptor.Starved(err) })
+}
+
+// unwatch has epoll forget the listener: it is open under other descriptors too, so closing this one would not.
+func (ls *Listener) unwatch() {
+	if ls.slot >= 0 {
+		ls.loop.forget(ls.fd, ls.slot)
+		ls.slot = -1
+	}
 }
 
 func (ls *Listener) close() {
@@ -105,18 +149,15 @@ func (ls *Listener) close() {
 		return
 	}
 	ls.done = true
-	if ls.timer.when != 0 {
-		ls.loop.timers.remove(&ls.timer)
-	} else {
-		ls.loop.drop(ls.slot)
-	}
+	ls.loop.timers.set(&ls.timer, 0)
+	ls.unwatch()
 	_ = unix.Close(ls.fd)
 }
 
 const (
 	// batch is how many connections a loop takes in one turn.
 	batch = 32
-	// starvedPause is how long a loop leaves a listener alone when the process has no descriptor left.
+	// starvedPause is how long a loop leaves a listener alone that it cannot take connections from.
 	starvedPause = 50 * time.Millisecond
 )
 
@@ -126,14 +167,12 @@ func (ls *Listener) event(uint32) {
 		switch err {
 		case 0:
 			ls.take(fd, remote)
-		case unix.EINTR, unix.ECONNABORTED:
-		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
-			ls.acceptor.Starved(os.NewSyscallError("accept", err))
-			_ = unix.EpollCtl(ls.loop.epoll, unix.EPOLL_CTL_DEL, ls.fd, nil)
-			ls.loop.drop(ls.slot)
-			ls.loop.timers.set(&ls.timer, ls.loop.now+int64(starvedPause))
+		case unix.EAGAIN:
 			return
-		default:
+		case unix.EINTR, unix.ECONNABORTED, unix.EPERM, // this connection's own trouble, see accept(2)
+			unix.ENETDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
+		default: // EMFILE, ENFILE, ENOBUFS, ENOMEM
+			ls.pause(os.NewSyscallError("accept", err))
 			return
 		}
 	}
@@ -153,31 +192,41 @@ func (ls *Listener) take(fd int, remote netip.AddrPort) {
 		}
 	}
 	if target == ls.loop {
-		ls.begin(target, fd, remote, true)
+		if c := ls.begin(target, fd, remote); c != nil {
+			target.resume(c.server())
+		}
 		return
 	}
-	target.Post(func() { ls.begin(target, fd, remote, false) })
+	posted := target.post(func() {
+		if c := ls.begin(target, fd, remote); c != nil {
+			target.ready = append(target.ready, c.server())
+		}
+	})
+	if !posted {
+		ls.refuse(fd)
+	}
 }
 
-func (ls *Listener) begin(l *Loop, fd int, remote netip.AddrPort, direct bool) {
-	c := &Conn{remote: remote, accepted: ls}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	c.local = localAddr(fd)
-	if err := l.adopt(fd, c); err != nil {
-		_ = unix.Close(fd)
-		ls.open.connected.Add(-1)
-		return
+// begin makes the connection known to a loop, if that is possible.
+func (ls *Listener) begin(l *Loop, fd int, remote netip.AddrPort) *Conn {
+	if l.stopping {
+		ls.refuse(fd)
+		return nil
 	}
 	// Most clients speak first, and often what they say has come with the connection.
-	c.readable = true
-	if direct {
-		l.start(func() { ls.acceptor.Accepted(c) })
-		return
+	c := &Conn{local: localAddr(fd), remote: remote, accepted: ls, readable: true, writable: true}
+	if err := l.adopt(fd, c); err != nil {
+		ls.refuse(fd)
+		ls.starved(err)
+		return nil
 	}
-	l.Go(func() { ls.acceptor.Accepted(c) })
+	return c
 }
 
-func (ls *Listener) closed(*Conn) { ls.open.connected.Add(-1) }
+func (ls *Listener) refuse(fd int) {
+	_ = unix.Close(fd)
+	ls.open.connected.Add(-1)
+}
 
 func accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	var sa unix.RawSockaddrAny
@@ -188,32 +237,4 @@ func accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 		return -1, netip.AddrPort{}, err
 	}
 	return int(n), addrPort(&sa), 0
-}
-
-func localAddr(fd int) netip.AddrPort {
-	var sa unix.RawSockaddrAny
-	size := uint32(unsafe.Sizeof(sa))
-	if _, _, err := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))); err != 0 {
-		return netip.AddrPort{}
-	}
-	return addrPort(&sa)
-}
-
-// addrPort is an IPv4 or IPv6 socket address; an IPv4 address in IPv6 form becomes the former.
-func addrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
-	switch sa.Addr.Family {
-	case unix.AF_INET:
-		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
-		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), swap16(in.Port))
-	case unix.AF_INET6:
-		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
-		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), swap16(in.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// swap16 turns a port in network byte order into a number.
-func swap16(port uint16) uint16 {
-	b := (*[2]byte)(unsafe.Pointer(&port))
-	return uint16(b[0])<<8 | uint16(b[1])
 }

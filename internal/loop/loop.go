@@ -3,11 +3,13 @@
 // a struct in a table.
 //
 // Everything here belongs to its loop: unless a comment says otherwise, functions and methods may be called from the loop's own fibers
-// and callbacks only, which run one at a time. Code on a fiber must not block in any other way than through this package (no channels, no
-// locks that are held for long): it would stop the whole loop.
+// and callbacks only, which run one at a time; those that wait from fibers only. Code on a fiber must not block in any other way than through
+// this package (no channels, no locks that are held while a fiber waits): it would stop the whole loop, for ever if what it waits for
+// happens on the same loop. It must not end its goroutine either (runtime.Goexit, and so FailNow of tests).
 package loop
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -23,13 +25,17 @@ import (
 type Group struct {
 	loops []*Loop
 	ended sync.WaitGroup
+	// closing ends when Close is called.
+	closing context.Context
+	close   context.CancelFunc
 }
 
 // Config is what a group needs.
 type Config struct {
 	// Loops is how many there are; 0 means one per processor that the process may use.
 	Loops int
-	// Panicked is told what code on a fiber panicked with, and where. That fiber's task has ended; everything else goes on.
+	// Panicked is told what code on a fiber or in a callback panicked with, and where. That task or callback has ended; everything else
+	// goes on. It is called from any loop, also from several at once.
 	Panicked func(value any, stack []byte)
 }
 
@@ -52,6 +58,7 @@ func New(cfg Config) (*Group, error) {
 		}
 		g.loops = append(g.loops, l)
 	}
+	g.closing, g.close = context.WithCancel(context.Background())
 	for _, l := range g.loops {
 		g.ended.Go(l.run)
 	}
@@ -61,10 +68,12 @@ func New(cfg Config) (*Group, error) {
 // Loops returns the group's loops. It may be called from any goroutine, like all methods of a Group.
 func (g *Group) Loops() []*Loop { return g.loops }
 
-// Close closes all connections and listeners, wakes the fibers that wait for them with net.ErrClosed, and returns when the loops have ended.
+// Close closes all connections and listeners, wakes the fibers that wait for them with net.ErrClosed and those that sleep, cancels what
+// runs in Offload, drops what After has in store, and returns when the loops have ended: when every fiber's task has. It must not be called on a loop.
 func (g *Group) Close() {
+	g.close()
 	for _, l := range g.loops {
-		l.Post(func() { l.stopping = true })
+		l.post(func() { l.stopping = true })
 	}
 	g.ended.Wait()
 }
@@ -79,19 +88,24 @@ type Loop struct {
 	slots       []slot
 	free        []int32 // slots to use again
 	now         int64   // when this turn began, see clock
+	turn        uint64  // counts calls of epoll_wait
 	timers      timers
 	current     *fiber
+	spent       int      // what the current fiber has read and written since it was resumed, see breathe
 	idle        []*fiber // fibers without a task
 	ready       []*fiber // fibers to resume in this turn
 	busy        int      // fibers with a task
-	stopping    bool
+	stopping    bool     // Group.Close was called
+	stopped     bool     // and everything is closed
 	// attached counts the connections and, apart from its own loop, only helps to spread new ones.
 	attached atomic.Int64
 
-	mu      sync.Mutex
+	spare []func() // what posted was before
+
+	mu      sync.Mutex // guards what follows
 	posted  []func()
-	spare   []func()
-	waiting atomic.Bool // the loop sleeps or is about to: who posts must wake it
+	waiting bool // the loop sleeps or is about to: who posts must wake it
+	ended   bool // nothing that is posted would be called
 }
 
 // slot is what an event's index leads to; the generation tells an event for a descriptor that was closed meanwhile.
@@ -129,48 +143,20 @@ func (l *Loop) release() {
 // Index is the loop's place in Group.Loops. It may be called from any goroutine.
 func (l *Loop) Index() int { return l.index }
 
-// waker empties the eventfd; the loop looks at what was posted in every turn.
-type waker struct{ loop *Loop }
-
-func (w *waker) event(uint32) {
-	var count [8]byte
-	_, _ = unix.Read(w.loop.wake, count[:])
-}
-
-// Post has f called on the loop, soon. It may be called from any goroutine.
-func (l *Loop) Post(f func()) {
-	l.mu.Lock()
-	l.posted = append(l.posted, f)
-	l.mu.Unlock()
-	if l.waiting.Swap(false) {
-		one := [8]byte{1}
-		_, _ = unix.Write(l.wake, one[:])
-	}
-}
-
-func (l *Loop) takePosted() []func() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.posted) == 0 {
-		return nil
-	}
-	posted := l.posted
-	l.posted, l.spare = l.spare[:0], posted
-	return posted
-}
-
-func (l *Loop) anythingPosted() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.posted) > 0
-}
+// Stopping reports whether the group is being closed: Sleep and Dial return at once then, so whoever tries again and again must end.
+func (l *Loop) Stopping() bool { return l.stopping }
 
 // breath is how long a loop without a pause runs before it lets other goroutines have its processor.
 const breath = int64(time.Millisecond)
 
 // run turns until the loop is to stop and nothing is left on it.
 func (l *Loop) run() {
-	defer l.release()
+	ended := false
+	defer func() {
+		if !ended {
+			panic("loop: it was ended by a panic, or by runtime.Goexit on a fiber")
+		}
+	}()
 	events := make([]unix.EpollEvent, 256)
 	breathed := clock()
 	for {
@@ -179,12 +165,11 @@ func (l *Loop) run() {
 				s.source.event(e.Events)
 			}
 		}
-		for _, f := range l.takePosted() {
-			f()
-		}
+		l.runPosted()
 		l.fire()
 		l.resumeReady()
-		if l.stopping && l.closeAll() {
+		if l.stopping && l.stop() {
+			ended = true
 			return
 		}
 		if l.now-breathed > breath {
@@ -197,16 +182,15 @@ func (l *Loop) run() {
 // wait returns how many events there are. It sleeps when there is nothing else to do.
 func (l *Loop) wait(events []unix.EpollEvent) int {
 	timeout := 0
-	if len(l.ready) == 0 && !l.stopping {
+	if len(l.ready) == 0 {
 		timeout = l.timers.timeout(clock())
-		l.waiting.Store(true)
-		if l.anythingPosted() {
+		if timeout != 0 && !l.mayWait() {
 			timeout = 0
 		}
 	}
 	n := epollWait(l.epoll, events, timeout)
-	l.waiting.Store(false)
 	l.now = clock()
+	l.turn++
 	return n
 }
 
@@ -215,32 +199,32 @@ func (l *Loop) wait(events []unix.EpollEvent) int {
 func (l *Loop) resumeReady() {
 	n := len(l.ready)
 	for i := range n {
-		f := l.ready[i]
-		l.ready[i] = nil
-		l.resume(f)
+		l.resume(l.ready[i])
 	}
-	l.ready = append(l.ready[:0], l.ready[n:]...)
+	rest := copy(l.ready, l.ready[n:])
+	clear(l.ready[rest:])
+	l.ready = l.ready[:rest]
 }
 
-// closeAll closes what is open and reports whether all is gone; fibers may need some turns to notice.
-func (l *Loop) closeAll() bool {
-	open := false
-	for i := range l.slots {
-		switch s := l.slots[i].source.(type) {
-		case *Conn:
-			open = true
-			_ = s.Close()
-		case *Listener:
-			open = true
-			s.close()
+// stop closes what is open, once, and reports whether the loop has ended; fibers may need some turns to notice.
+func (l *Loop) stop() bool {
+	if !l.stopped {
+		l.stopped = true
+		for i := range l.slots {
+			switch s := l.slots[i].source.(type) {
+			case *Conn:
+				s.stop()
+			case *Listener:
+				s.close()
+			}
 		}
-	}
-	if open || l.busy > 0 || len(l.timers) > 0 {
 		l.timers.wakeAll(l)
+	}
+	if l.busy > 0 || !l.end() {
 		return false
 	}
 	for _, f := range l.idle {
-		f.end()
+		f.stop()
 	}
 	return true
 }
@@ -264,21 +248,35 @@ func (l *Loop) add(fd int, s source, events uint32) (int32, error) {
 	return i, nil
 }
 
-// drop forgets a slot. Closing its descriptor takes it out of epoll.
+// drop forgets a slot. Closing its descriptor takes it out of epoll, if no other descriptor shares the socket; see forget.
 func (l *Loop) drop(i int32) {
 	l.slots[i].source = nil
 	l.slots[i].generation++
 	l.free = append(l.free, i)
 }
 
+// forget is drop for a socket that goes on under another descriptor: epoll would tell of it as long as it is open.
+func (l *Loop) forget(fd int, i int32) {
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+	l.drop(i)
+}
+
 // guard calls f and reports a panic instead of passing it on.
 func (l *Loop) guard(f func()) {
 	defer func() {
 		if v := recover(); v != nil {
-			l.panicked(v, debug.Stack())
+			l.report(v)
 		}
 	}()
 	f()
+}
+
+func (l *Loop) report(v any) {
+	if c, ok := v.(*carried); ok {
+		l.panicked(c.value, c.stack)
+		return
+	}
+	l.panicked(v, debug.Stack())
 }
 
 // Now is the time at which the loop's turn began: cheaper than time.Now, and some microseconds old.

@@ -91,7 +91,7 @@ func (h timers) timeout(now int64) int {
 	return int(min(left/millisecond+1, 3_600_000))
 }
 
-// wakeAll fires all of them, when the loop stops.
+// wakeAll fires all of them, when the loop stops: nobody sets one any more.
 func (h *timers) wakeAll(l *Loop) {
 	for len(*h) > 0 {
 		t := (*h)[0]
@@ -106,12 +106,5 @@ func (l *Loop) fire() {
 		t := l.timers[0]
 		l.timers.remove(t)
 		t.owner.expired(l.now)
-	}
-}
-
-// drop takes a timer out if it is in.
-func (h *timers) drop(t *timer) {
-	if t.when != 0 {
-		h.remove(t)
 	}
 }

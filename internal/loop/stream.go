@@ -1,0 +1,126 @@
+package loop
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxMove bounds what one system call reads or writes, so that no connection keeps the loop.
+const maxMove = 256 << 10
+
+// Read implements net.Conn. It has others take a turn now and then even if there is something to read.
+func (c *Conn) Read(p []byte) (int, error) {
+	for {
+		switch {
+		case c.left != nil:
+			return c.left.Read(p)
+		case c.closed:
+			return 0, net.ErrClosed
+		case len(p) == 0:
+			return 0, nil
+		case c.readDeadline != 0 && c.readDeadline <= c.loop.now:
+			return 0, os.ErrDeadlineExceeded
+		case c.loop.breathe():
+			continue
+		}
+		if !c.readable {
+			if err := c.waitReadable(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		want := min(len(p), maxMove)
+		n, err := c.recv(p[:want], 0)
+		c.loop.spent += n + callCost
+		switch {
+		case err == 0 && n == 0:
+			return 0, io.EOF
+		case err == 0:
+			if n < want && !c.gone {
+				c.disprove() // a short read has emptied the socket (epoll(7), question 9)
+			}
+			return n, nil
+		case err == unix.EAGAIN:
+			c.disprove()
+		case err != unix.EINTR:
+			c.gone = true
+			return 0, os.NewSyscallError("recv", err)
+		}
+	}
+}
+
+// disprove notes that there is nothing to read. Events that epoll has told already in this turn are older than that.
+func (c *Conn) disprove() { c.readable, c.emptied = false, c.loop.turn }
+
+// Write implements net.Conn. It has others take a turn now and then even if it need not wait.
+func (c *Conn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		switch {
+		case c.left != nil:
+			n, err := c.left.Write(p[written:])
+			return written + n, err
+		case c.closed:
+			return written, net.ErrClosed
+		case written == len(p):
+			return written, nil
+		case c.writeDeadline != 0 && c.writeDeadline <= c.loop.now:
+			return written, os.ErrDeadlineExceeded
+		case c.loop.breathe():
+			continue
+		}
+		if !c.writable {
+			if err := c.waitWritable(); err != nil {
+				return written, err
+			}
+			continue
+		}
+		want := min(len(p)-written, maxMove)
+		n, err := c.send(p[written : written+want])
+		c.loop.spent += n + callCost
+		switch {
+		case err == 0:
+			written += n
+			c.writable = n == want // a short write has filled the socket
+		case err == unix.EAGAIN:
+			c.writable = false
+		case err != unix.EINTR:
+			c.gone = true
+			return written, os.NewSyscallError("send", err)
+		}
+	}
+}
+
+// CloseWrite ends the direction to the peer.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.left.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	if c.closed {
+		return net.ErrClosed
+	}
+	return os.NewSyscallError("shutdown", unix.Shutdown(c.fd, unix.SHUT_WR))
+}
+
+// The system calls that move bytes never block, so Go's scheduler need not know of them.
+
+func (c *Conn) recv(p []byte, flags uintptr) (int, syscall.Errno) {
+	n, _, err := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
+	if err != 0 {
+		return 0, err
+	}
+	return int(n), 0
+}
+
+func (c *Conn) send(p []byte) (int, syscall.Errno) {
+	n, _, err := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+	if err != 0 {
+		return 0, err
+	}
+	return int(n), 0
+}
