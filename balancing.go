@@ -79,11 +79,11 @@ type Check struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	// NoRedirects takes a redirect for the answer. Otherwise it is followed, as long as it stays at the endpoint.
 	NoRedirects bool `json:"no_redirects,omitempty"`
-	// Interval is the time between two checks of an endpoint that is well, UnhealthyInterval of one that is not (0: the same), both in
-	// nanoseconds. Timeout is how long one check may take.
-	Interval          time.Duration `json:"interval"`
+	// Interval is the time between two checks of an endpoint that is well (0: 30 s), UnhealthyInterval of one that is not (0: the same).
+	// Timeout is how long one check may take (0: 5 s). In JSON all three are nanoseconds.
+	Interval          time.Duration `json:"interval,omitempty"`
 	UnhealthyInterval time.Duration `json:"unhealthy_interval,omitempty"`
-	Timeout           time.Duration `json:"timeout"`
+	Timeout           time.Duration `json:"timeout,omitempty"`
 	// Failures in a row take an endpoint out, Successes in a row take it in again; 0 means 1.
 	Failures  int `json:"failures,omitempty"`
 	Successes int `json:"successes,omitempty"`
@@ -93,7 +93,7 @@ type Check struct {
 type Eject struct {
 	// Failures in a row eject an endpoint: broken exchanges, and, because this is declared, the answers 502, 503 and 504.
 	Failures int `json:"failures"`
-	// Time is how long the first ejection takes, in nanoseconds; 0: the default.
+	// Time is how long the first ejection takes (0: 5 s); each further one takes twice as long, up to a minute. In JSON it is nanoseconds.
 	Time time.Duration `json:"time,omitempty"`
 }
 

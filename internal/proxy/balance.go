@@ -1,42 +1,251 @@
 package proxy
 
 import (
-	"slices"
+	"math/bits"
+	"net/netip"
 	"time"
+
+	"github.com/ruche-project/ruche"
 )
 
-// picker chooses endpoints for one request: round robin over those that are ready, each at most once, those that
-// could not be reached a moment ago last.
+// choice is one endpoint that requests of a route may go to.
+type choice struct {
+	endpoint *endpointState
+	weight   int64       // 1 or more
+	check    *checkState // nil when it is not checked
+}
+
+// pickKey is what of a request matters for the choice of its endpoint.
+type pickKey struct {
+	// client is the address that the policy client-hash goes by.
+	client netip.Addr
+	// cookie is the value of the route's sticky cookie in the request (see cookieName and cookieValue); empty if there is none. It must not
+	// change while the picker is in use.
+	cookie []byte
+	// again tells that the request was sent to an endpoint before, with another picker: then its first endpoint is taken out of the retry
+	// budget like the following ones.
+	again bool
+}
+
+// picker chooses endpoints for one request, each at most once. It is a value; it allocates nothing for routes of up to 256 endpoints of
+// which up to 8 are tried.
 type picker struct {
-	ready []*endpointState
-	start int
-	tried []*endpointState
+	route *routeState
+	key   pickKey
+	turn  uint32 // the round robin's position for this request, once it was asked for
+	tries int
+	first [8]int32 // what was tried, by its place among the route's choices
+	more  []int32
+	// turned tells that turn is set, spent that the budget forbade another try.
+	turned, spent bool
 }
 
-func (r *routeState) picker() picker {
-	p := picker{ready: r.ready}
-	if len(p.ready) > 1 {
-		p.start = int(r.life.turn.Add(1) % uint32(len(p.ready)))
-	}
-	return p
-}
+func (r *routeState) picker(k pickKey) picker { return picker{route: r, key: k} }
 
-// next returns the endpoint to try now, or nil when all were tried.
+// next returns the endpoint to try now. It is nil when all that may be tried were, or when the route's retry budget is spent.
+//
+// Endpoints that are well come first. Those that failed a moment ago are the last choice. Those whose active check fails
+// are tried only when it fails for all of the route: then it tells more about the check than about the endpoints.
 func (p *picker) next(now time.Time) *endpointState {
-	var last *endpointState
-	for i := range p.ready {
-		e := p.ready[(p.start+i)%len(p.ready)]
-		switch {
-		case slices.Contains(p.tried, e):
-		case !e.cooling(now):
-			p.tried = append(p.tried, e)
-			return e
-		case last == nil:
-			last = e
+	if p.tries >= len(p.route.ready) {
+		return nil
+	}
+	i := p.choose(now.UnixNano())
+	if i < 0 {
+		return nil
+	}
+	budget := &p.route.life.budget
+	if p.tries == 0 && !p.key.again {
+		budget.request(now)
+	} else if !budget.retry(now) {
+		p.spent = true
+		return nil
+	}
+	p.note(i)
+	return p.route.ready[i].endpoint
+}
+
+// outOfBudget reports whether next returned nil because the route's retry budget is spent, with endpoints left to try.
+func (p *picker) outOfBudget() bool { return p.spent }
+
+func (p *picker) note(i int) {
+	if p.tries < len(p.first) {
+		p.first[p.tries] = int32(i)
+	} else {
+		p.more = append(p.more, int32(i))
+	}
+	p.tries++
+}
+
+// choose returns the place of the endpoint to try, or -1.
+func (p *picker) choose(now int64) int {
+	ready := p.route.ready
+	if len(ready) == 1 {
+		return 0
+	}
+	var room [int(classes) * inlineWords]uint64
+	sets := room[:]
+	words := (len(ready) + 63) / 64
+	if words > inlineWords {
+		sets = make([]uint64, int(classes)*words)
+	}
+	for {
+		s, wary := p.candidates(sets, words, now)
+		if s.count() == 0 {
+			return -1
+		}
+		i := p.byCookie(s)
+		if i < 0 {
+			i = p.byPolicy(s)
+		}
+		// One that was ejected comes back with a single request; when another request was faster, look again.
+		if !wary || ready[i].endpoint.comeBack(now) {
+			return i
+		}
+		clear(sets)
+	}
+}
+
+// candidates sorts what was not tried by class, and returns those to choose among; room is for that and holds zeros. wary tells that there
+// are enough good ones to be careful with one that was ejected.
+func (p *picker) candidates(room []uint64, words int, now int64) (s set, wary bool) {
+	var by [classes]set
+	for c := range by {
+		by[c] = room[c*words : (c+1)*words]
+	}
+	var all [classes]int
+	for i := range p.route.ready {
+		c := p.route.ready[i].class(now)
+		all[c]++
+		by[c].add(i)
+	}
+	for t := range p.tries {
+		i := p.tried(t)
+		for c := range by {
+			by[c].remove(i)
 		}
 	}
-	if last != nil {
-		p.tried = append(p.tried, last)
+	// Failures may come from the requests, and what is left must bear the load: at most half of the endpoints may be out for them.
+	crowded := all[doubtful] > all[well]
+	if crowded {
+		by[well].addAll(by[doubtful])
 	}
-	return last
+	switch {
+	case by[well].count() > 0:
+		return by[well], !crowded
+	case all[well]+all[doubtful]+all[lost] == 0:
+		return by[unwell], false
+	}
+	by[doubtful].addAll(by[lost])
+	return by[doubtful], false
+}
+
+func (p *picker) tried(t int) int {
+	if t < len(p.first) {
+		return int(p.first[t])
+	}
+	return int(p.more[t-len(p.first)])
+}
+
+// class says how much an endpoint is to be trusted with a request.
+type class int
+
+const (
+	well     class = iota
+	doubtful       // ejected because of how it answers
+	lost           // ejected because no connection came about
+	unwell         // its active check fails
+	classes
+)
+
+func (c *choice) class(now int64) class {
+	if c.check != nil && c.check.down.Load() {
+		return unwell
+	}
+	e := c.endpoint.ejection.Load()
+	switch {
+	case e == nil || e.over(now):
+		return well
+	case e.lost:
+		return lost
+	}
+	return doubtful
+}
+
+// byCookie returns the endpoint that the client's cookie names, or -1 when it names none of the set.
+func (p *picker) byCookie(s set) int {
+	if p.route.sticky == nil || p.tries > 0 || len(p.key.cookie) != tokenLen {
+		return -1
+	}
+	for i := range p.route.ready {
+		if p.route.ready[i].endpoint.token == string(p.key.cookie) && s.has(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (p *picker) byPolicy(s set) int {
+	switch p.route.policy {
+	case ruche.PolicyLeastConnections:
+		return p.leastBusy(s)
+	case ruche.PolicyTwoChoices:
+		return p.twoChoices(s)
+	case ruche.PolicyClientHash:
+		if p.key.client.IsValid() {
+			return p.byClient(s)
+		}
+	}
+	return p.inTurn(s)
+}
+
+// inlineWords is how many words of a set find room on the stack.
+const inlineWords = 4
+
+// set is a set of places among a route's choices.
+type set []uint64
+
+func (s set) add(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s set) remove(i int)   { s[i/64] &^= 1 << (i % 64) }
+func (s set) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+func (s set) addAll(o set) {
+	for w := range s {
+		s[w] |= o[w]
+	}
+}
+
+func (s set) count() int {
+	n := 0
+	for _, w := range s {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// after returns the first member from place i on, or -1: for i := s.after(0); i >= 0; i = s.after(i + 1).
+func (s set) after(i int) int {
+	for w := i / 64; w < len(s); w++ {
+		if rest := s[w] &^ (1<<(i%64) - 1); rest != 0 {
+			return w*64 + bits.TrailingZeros64(rest)
+		}
+		i = 0
+	}
+	return -1
+}
+
+// nth returns member k, counted from 0; the set must have more than k.
+func (s set) nth(k int) int {
+	for w, rest := range s {
+		n := bits.OnesCount64(rest)
+		if k >= n {
+			k -= n
+			continue
+		}
+		for range k {
+			rest &= rest - 1
+		}
+		return w*64 + bits.TrailingZeros64(rest)
+	}
+	return -1
 }

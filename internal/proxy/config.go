@@ -82,8 +82,6 @@ func (t Timeouts) withDefaults() Timeouts {
 const (
 	// maxHeaderBytes is what the head of a request may have: twice nginx's default buffers.
 	maxHeaderBytes = 64 << 10
-	// coolDown is how long an endpoint that could not be reached is the last choice, as with nginx's fail_timeout.
-	coolDown = 10 * time.Second
 	// knockFirst is how long a request waits before it tries endpoints again that could not be reached; then twice as long each time,
 	// up to knockLast.
 	knockFirst = 5 * time.Millisecond

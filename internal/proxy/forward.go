@@ -50,7 +50,7 @@ func (f *forwarder) forward(x *exchange) result {
 	res := result{err: errNoEndpoint}
 	body := newRequestBody(x, f.maxBody, f.timeouts.Body)
 	defer body.revoke()
-	pick := x.route.picker()
+	pick := x.route.picker(pickKey{client: x.client})
 	for tries := 0; ; tries++ {
 		e := pick.next(time.Now())
 		if e == nil {

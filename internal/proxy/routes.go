@@ -31,9 +31,13 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 		ID: route.ID, Vocabulary: route.Vocabulary, Match: route.Match, Hosts: route.Hosts, Sources: route.Sources,
 		Endpoints: make([]ruche.EndpointStatus, len(route.Endpoints)), Blocked: route.Blocked, ShadowedBy: route.ShadowedBy,
 		Diagnostics: route.Diagnostics, Requests: r.life.counts.classes(), HTTPSMethod: ruche.HTTPSNoRedirect,
+		Policy: r.policy, Sticky: r.cookieName(),
 	}
 	for i := range route.Endpoints {
 		st.Endpoints[i] = endpointStatus(&route.Endpoints[i], r.all[i], now)
+		if r.checks != nil {
+			st.Endpoints[i].Check = r.checks[i].status()
+		}
 	}
 	for i, host := range route.Hosts {
 		if st.Blocked == "" && p.cfg.Certificates != nil {
@@ -56,7 +60,8 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 func endpointStatus(e *table.Endpoint, state *endpointState, now time.Time) ruche.EndpointStatus {
 	st := ruche.EndpointStatus{
 		URL: e.URL, Workload: e.Workload, Node: e.Node, Network: e.Network, NetworkReason: e.NetworkReason, PortReason: e.PortReason,
-		State: e.State, StateReason: e.StateReason, Since: e.Since, InFlight: state.inFlight.Load(), CoolingDown: state.cooling(now),
+		State: e.State, StateReason: e.StateReason, Since: e.Since, InFlight: state.inFlight.Load(), Weight: e.Weight,
+		CoolingDown: state.cooling(now), EjectedUntil: state.ejectedUntil(now),
 	}
 	st.LastError, st.LastErrorAt = state.failure()
 	return st

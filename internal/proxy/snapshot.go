@@ -16,6 +16,8 @@ type snapshot struct {
 	routes []*routeState // by table.Route.Index
 	// endpoints has every endpoint of the table by table.Endpoint.Key.
 	endpoints map[string]*endpointState
+	// checks has every check of a ready endpoint by its key.
+	checks map[string]*checkState
 	// replaced is closed when a newer snapshot is in force.
 	replaced chan struct{}
 }
@@ -24,62 +26,45 @@ type snapshot struct {
 type routeState struct {
 	route *table.Route
 	// all are the route's endpoints, in the table's order; ready those that take requests.
-	all, ready []*endpointState
-	life       *routeLife
+	all   []*endpointState
+	ready []choice
+	// checks are those of all, nil where an endpoint has none; nil when nothing is checked.
+	checks []*checkState
+	policy ruche.Policy
+	sticky *ruche.Sticky // nil when there is no cookie
+	even   bool          // all of ready weigh the same
+	shares shares        // of ready, when they do not
+	life   *routeLife
 }
 
 // routeLife is what of a route survives a swap.
 type routeLife struct {
 	counts counts
 	// turn is the round robin's position.
-	turn atomic.Uint32
+	turn   atomic.Uint32
+	budget budget
 }
 
 // endpointState is what is known about an endpoint. It survives swaps as long as the endpoint is in the table.
 type endpointState struct {
 	url, scheme, address string
+	token                string // for cookies
+	seed                 uint64 // for hashing
 	inFlight             atomic.Int64
-	// coolUntil is when it is a choice like others again, in nanoseconds of the Unix epoch.
-	coolUntil atomic.Int64
+	// ejection is nil unless the endpoint is ejected, or was and has not answered since.
+	ejection atomic.Pointer[ejection]
 	// failingSince is when it failed first since it last answered or became ready, in nanoseconds of the Unix epoch; 0 if it did not.
 	failingSince atomic.Int64
+	// eject is the rule that its routes declare; nil: none.
+	eject atomic.Pointer[ruche.Eject]
 	// ready tells what the newest snapshot says; only newSnapshot reads and writes it.
 	ready bool
 
-	mu          sync.Mutex
+	mu          sync.Mutex // held for a moment
 	lastError   string
 	lastErrorAt time.Time
-}
-
-func (e *endpointState) cooling(now time.Time) bool { return e.coolUntil.Load() > now.UnixNano() }
-
-// failed notes that the endpoint did not do its part; unreachable makes it the last choice for a while.
-func (e *endpointState) failed(err error, now time.Time, unreachable bool) {
-	if unreachable {
-		e.coolUntil.Store(now.Add(coolDown).UnixNano())
-	}
-	e.failingSince.CompareAndSwap(0, now.UnixNano())
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.lastError, e.lastErrorAt = err.Error(), now
-}
-
-// failingFor is the time since its first failure after it last answered or became ready.
-func (e *endpointState) failingFor(now time.Time) time.Duration {
-	if since := e.failingSince.Load(); since != 0 {
-		return now.Sub(time.Unix(0, since))
-	}
-	return 0
-}
-
-// answered takes the endpoint back into the rotation. Its last error is kept to be shown.
-func (e *endpointState) answered() {
-	if e.coolUntil.Load() != 0 {
-		e.coolUntil.Store(0)
-	}
-	if e.failingSince.Load() != 0 {
-		e.failingSince.Store(0)
-	}
+	streak      int // failures since it last answered or became ready
+	ejections   int // the same of ejections
 }
 
 // turn notes whether the endpoint is ready now. One that becomes ready has been started anew: what it failed at before says nothing.
@@ -98,30 +83,85 @@ func (e *endpointState) failure() (string, time.Time) {
 
 // newSnapshot gives a table its states, taking over those of the snapshot before it. Two must not be made at once.
 func newSnapshot(t *table.Table, before *snapshot) *snapshot {
-	s := &snapshot{table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState), replaced: make(chan struct{})}
-	lives := map[string]*routeLife{}
-	known := map[string]*endpointState{}
-	if before != nil {
-		known = before.endpoints
-		for _, r := range before.routes {
-			lives[r.route.ID] = r.life
-		}
+	s := &snapshot{
+		table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState), checks: make(map[string]*checkState),
+		replaced: make(chan struct{}),
 	}
+	if before == nil {
+		before = &snapshot{}
+	}
+	earlier := make(map[string]*routeState, len(before.routes))
+	for _, r := range before.routes {
+		earlier[r.route.ID] = r
+	}
+	rules := make(map[*endpointState]*ruche.Eject)
 	for i, r := range t.Routes {
-		rs := &routeState{route: r, life: lives[r.ID], all: make([]*endpointState, len(r.Endpoints))}
-		if rs.life == nil {
-			rs.life = &routeLife{}
-		}
-		for k := range r.Endpoints {
-			e := &r.Endpoints[k]
-			rs.all[k] = s.endpoint(e, known)
-			if rs.all[k].turn(e.Ready()); e.Ready() {
-				rs.ready = append(rs.ready, rs.all[k])
+		s.routes[i] = s.newRoute(r, before, earlier[r.ID])
+		if r.Eject != nil {
+			for _, e := range s.routes[i].all {
+				rules[e] = stricter(rules[e], r.Eject)
 			}
 		}
-		s.routes[i] = rs
+	}
+	for _, e := range s.endpoints {
+		e.eject.Store(rules[e])
 	}
 	return s
+}
+
+// newRoute gives a route its states. earlier is what it was in the snapshot before; nil if it is new.
+func (s *snapshot) newRoute(r *table.Route, before *snapshot, earlier *routeState) *routeState {
+	rs := &routeState{
+		route: r, policy: r.Policy, sticky: r.Sticky, even: true,
+		all: make([]*endpointState, len(r.Endpoints)), ready: make([]choice, 0, len(r.Endpoints)),
+	}
+	var c *checks
+	if r.Check != nil {
+		c = newChecks(r)
+		rs.checks = make([]*checkState, len(r.Endpoints))
+	}
+	for k := range r.Endpoints {
+		e := &r.Endpoints[k]
+		state := s.endpoint(e, before.endpoints)
+		rs.all[k] = state
+		if state.turn(e.Ready()); !e.Ready() {
+			continue
+		}
+		one := choice{endpoint: state, weight: int64(e.Weight)}
+		if c != nil {
+			one.check = s.check(c, e, state, before.checks)
+			rs.checks[k] = one.check
+		}
+		if e.Weight > 0 {
+			rs.ready = append(rs.ready, one)
+			rs.even = rs.even && one.weight == rs.ready[0].weight
+		}
+	}
+	if earlier == nil {
+		rs.life = &routeLife{}
+	} else {
+		rs.life = earlier.life
+	}
+	if !rs.even {
+		rs.shares.owed = make([]int64, len(rs.ready))
+		if earlier != nil {
+			rs.inherit(earlier)
+		}
+	}
+	return rs
+}
+
+// inherit takes over what each endpoint is owed, so that frequent swaps do not begin with the heaviest endpoint every time.
+func (r *routeState) inherit(earlier *routeState) {
+	earlier.shares.mu.Lock()
+	defer earlier.shares.mu.Unlock()
+	owed := make(map[*endpointState]int64, len(earlier.shares.owed))
+	for i, n := range earlier.shares.owed {
+		owed[earlier.ready[i].endpoint] = n
+	}
+	for i := range r.ready {
+		r.shares.owed[i] = owed[r.ready[i].endpoint]
+	}
 }
 
 func (s *snapshot) endpoint(e *table.Endpoint, known map[string]*endpointState) *endpointState {
@@ -132,6 +172,7 @@ func (s *snapshot) endpoint(e *table.Endpoint, known map[string]*endpointState) 
 	state := known[key]
 	if state == nil {
 		state = &endpointState{url: e.URL, scheme: e.Scheme, address: e.Address}
+		state.token, state.seed = identity(key)
 	}
 	s.endpoints[key] = state
 	return state
