@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,40 +151,91 @@ func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q q
 
 // decideEndpoints tells which endpoints a forwarded request goes to, and what keeps the others out.
 func decideEndpoints(ex *ruche.Explanation) {
-	var ready, cooling int
+	var c endpointCount
 	for _, e := range ex.Route.Endpoints {
-		switch {
-		case e.State != ruche.EndpointReady:
-			reason := fmt.Sprintf("endpoint %s (%s) takes no requests: %s", nameOf(e), e.Workload, e.State)
-			if e.StateReason != "" {
-				reason += " (" + e.StateReason + ")"
-			}
+		if reason := c.add(e); reason != "" {
 			ex.Reasons = append(ex.Reasons, reason)
-		case e.URL == "":
-			ex.Reasons = append(ex.Reasons, fmt.Sprintf("endpoint of %s has no address: %s", e.Workload, e.NetworkReason))
-		default:
-			ready++
-			if e.CoolingDown {
-				cooling++
-				ex.Reasons = append(ex.Reasons, fmt.Sprintf("endpoint %s is the last choice for the moment: %s", e.URL, e.LastError))
-			}
 		}
 	}
 	switch n := len(ex.Route.Endpoints); {
 	case n == 0:
 		ex.Reasons = append(ex.Reasons, "no endpoint is running"+goneText(ex.Route.Sources))
 	default:
-		ex.Reasons = append(ex.Reasons, fmt.Sprintf("%d of %s ready", ready, plural(n, "endpoint")))
+		ex.Reasons = append(ex.Reasons, fmt.Sprintf("%d of %s ready", c.ready, plural(n, "endpoint")))
 	}
-	if ready == 0 {
+	if c.ready == 0 {
 		ex.Status = http.StatusServiceUnavailable
 		ex.Answer = "503 with Retry-After: the route is known, but no endpoint is ready"
 		return
 	}
-	ex.Answer = "forwarded to " + plural(ready, "endpoint")
-	if cooling == ready {
+	asked := c.ready - c.unwell
+	if asked == 0 {
+		asked = c.ready
+		ex.Reasons = append(ex.Reasons, "the health check fails for all of them, so it is not heeded")
+	}
+	ex.Reasons = append(ex.Reasons, reasonPolicy(ex.Route, asked)...)
+	ex.Answer = "forwarded to " + plural(asked, "endpoint")
+	if c.cooling == asked {
 		ex.Answer += ", though none could be reached a moment ago"
 	}
+}
+
+// endpointCount counts the endpoints of a route: those that may get requests, of these those whose active check fails, and of the others
+// those that are ejected.
+type endpointCount struct{ ready, unwell, cooling int }
+
+// add counts an endpoint, and tells what keeps requests away from it; empty when nothing does.
+func (c *endpointCount) add(e ruche.EndpointStatus) string {
+	switch {
+	case e.State != ruche.EndpointReady:
+		reason := fmt.Sprintf("endpoint %s (%s) takes no requests: %s", nameOf(e), e.Workload, e.State)
+		if e.StateReason != "" {
+			reason += " (" + e.StateReason + ")"
+		}
+		return reason
+	case e.URL == "":
+		return fmt.Sprintf("endpoint of %s has no address: %s", e.Workload, e.NetworkReason)
+	case e.Weight == 0:
+		return fmt.Sprintf("endpoint %s weighs 0 and gets no requests", e.URL)
+	}
+	c.ready++
+	switch {
+	case e.Check != nil && !e.Check.Healthy:
+		c.unwell++
+		reason := fmt.Sprintf("endpoint %s is out: its health check failed at %s", e.URL, timeOfDay(e.Check.At))
+		if e.Check.Error != "" {
+			reason += ": " + e.Check.Error
+		}
+		return reason
+	case e.CoolingDown:
+		c.cooling++
+		return fmt.Sprintf("endpoint %s is the last choice until %s: %s", e.URL, timeOfDay(e.EjectedUntil), e.LastError)
+	}
+	return ""
+}
+
+func timeOfDay(t time.Time) string { return t.UTC().Format("15:04:05 MST") }
+
+// reasonPolicy tells how one of several endpoints is chosen.
+func reasonPolicy(r *ruche.RouteStatus, asked int) []string {
+	var why []string
+	if r.Sticky != "" {
+		why = append(why, fmt.Sprintf("the cookie %s keeps a client at the endpoint that answered it first", r.Sticky))
+	}
+	if asked < 2 {
+		return why
+	}
+	how := fmt.Sprintf("one of them is chosen by the policy %s", r.Policy)
+	var weights []string
+	even := true
+	for _, e := range r.Endpoints {
+		weights = append(weights, strconv.Itoa(e.Weight))
+		even = even && e.Weight == r.Endpoints[0].Weight
+	}
+	if !even {
+		how += ", with the weights " + strings.Join(weights, ", ")
+	}
+	return append(why, how)
 }
 
 func nameOf(e ruche.EndpointStatus) string {

@@ -82,6 +82,7 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	tasks.Go(func() { p.swap(background) })
+	tasks.Go(func() { p.check(background) })
 	watch(background, &tasks)
 	logged := make(chan struct{})
 	go func() {

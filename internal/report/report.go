@@ -132,13 +132,16 @@ func (p *printer) endpoint(e ruche.EndpointStatus, now time.Time) {
 	if e.PortReason != "" {
 		p.line("    port: %s", e.PortReason)
 	}
+	if e.Check != nil {
+		p.line("    health check: %s", checkSummary(*e.Check, now))
+	}
 	if e.InFlight > 0 {
 		p.line("    %d requests are being forwarded to it", e.InFlight)
 	}
 	if e.LastError != "" {
 		cooling := ""
 		if e.CoolingDown {
-			cooling = "; it is the last choice until that is 10 seconds ago"
+			cooling = "; it is the last choice for " + age(e.EjectedUntil.Sub(now)) + " more"
 		}
 		p.line("    last error, %s ago: %s%s", age(now.Sub(e.LastErrorAt)), e.LastError, cooling)
 	}

@@ -29,6 +29,8 @@ func shop() ruche.RouteStatus {
 				URL: "http://172.18.0.3:8080", Workload: "shop-web-1", Network: "shop_default", NetworkReason: "the first by name that Ruche shares",
 				PortReason: "VIRTUAL_PORT", State: ruche.EndpointReady, Since: now().Add(-3 * time.Hour), InFlight: 2,
 				LastError: "connection refused", LastErrorAt: now().Add(-4 * time.Second), CoolingDown: true,
+				EjectedUntil: now().Add(6 * time.Second), Weight: 1,
+				Check: &ruche.CheckStatus{At: now().Add(-2 * time.Second), Error: "it answered with the status 500"},
 			},
 			{Workload: "shop-web-2", NetworkReason: "no network is shared", State: ruche.EndpointUnreachable, StateReason: "running"},
 		},

@@ -88,6 +88,21 @@ func source(s ruche.RouteSource, now time.Time) string {
 	return text
 }
 
+// checkSummary tells what the active health check of an endpoint found last.
+func checkSummary(c ruche.CheckStatus, now time.Time) string {
+	switch {
+	case c.At.IsZero():
+		return "not made yet"
+	case c.Error == "" && c.Healthy:
+		return "passed " + age(now.Sub(c.At)) + " ago"
+	case c.Error == "":
+		return "passed " + age(now.Sub(c.At)) + " ago, but not often enough to take it in again"
+	case c.Healthy:
+		return "failed " + age(now.Sub(c.At)) + " ago, but not often enough to take it out: " + c.Error
+	}
+	return "FAILED " + age(now.Sub(c.At)) + " ago, it is out: " + c.Error
+}
+
 // age writes a duration in the largest unit that leaves at least two of it.
 func age(d time.Duration) string {
 	switch {
