@@ -54,7 +54,8 @@ func (d *Body) Reset(f Framing, length int64) {
 
 // Next takes bytes off b: data is content, a slice of b; n is how many bytes of b are used up, data and framing; done says that the body
 // is complete, its trailer included. It is called again with what is left of b, or with more, until it says done; n is 0 only when b is
-// empty or the body is done. An error is an Error; its status is 400, which stands for 502 in a response.
+// empty or the body is done. An error is an Error, with the
+// status that a request is refused with; for a response that is 502.
 func (d *Body) Next(b []byte) (data []byte, n int, done bool, err error) {
 	switch {
 	case d.state == inDone:

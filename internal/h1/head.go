@@ -222,7 +222,7 @@ func (h *Head) connectionNames(name []byte) bool {
 		}
 		for list := h.Fields[i].Value; len(list) > 0; {
 			var option []byte
-			if option, list = item(list); same(option, name) {
+			if option, list = item(list); len(option) > 0 && same(option, name) {
 				return true
 			}
 		}
