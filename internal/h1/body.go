@@ -86,6 +86,10 @@ func (d *Body) chunked(b []byte) (data []byte, n int, done bool, err error) {
 			}
 			continue
 		}
+		if used := d.plain(b[n:]); used > 0 {
+			n += used
+			continue
+		}
 		used, err := d.frame(b[n:])
 		if err != nil {
 			if data != nil { // which comes first; the error is found again
@@ -96,6 +100,34 @@ func (d *Body) chunked(b []byte) (data []byte, n int, done bool, err error) {
 		n += used
 	}
 	return data, n, d.state == inDone, nil
+}
+
+// plain takes all that is between two contents when it is there as a whole and has no extension, and returns how long it is. Else it returns
+// 0 and has done nothing: frame decides.
+func (d *Body) plain(b []byte) int {
+	i := 0
+	switch {
+	case d.state == inDataEnd && len(b) > 2 && b[0] == '\r' && b[1] == '\n':
+		i = 2
+	case d.state != inSize || d.digits > 0:
+		return 0
+	}
+	first, size := i, int64(0)
+	for i < len(b) && class[b[i]]&isHex != 0 {
+		size = size<<4 | int64(hexValue(b[i]))
+		i++
+	}
+	if i-first > sizeDigits || size == 0 || i+1 >= len(b) || b[i] != '\r' || b[i+1] != '\n' {
+		return 0
+	}
+	d.begin(size)
+	return i + 2
+}
+
+// begin begins a chunk.
+func (d *Body) begin(size int64) {
+	d.state, d.rest = inData, size
+	d.extra = int(max(int64(d.extra)-size, 0))
 }
 
 // frame takes a step through what is between contents. b is not empty. When it fails it has changed nothing.
@@ -165,8 +197,7 @@ func (d *Body) sizeEnd(c byte) error {
 		d.state = inTrailer
 		return nil
 	}
-	d.extra = int(max(int64(d.extra)-d.rest, 0))
-	d.state = inData
+	d.begin(d.rest)
 	return nil
 }
 

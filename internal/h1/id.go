@@ -196,7 +196,10 @@ func identifyMiddle(name []byte, c byte) ID {
 	case 12<<8 | 'c':
 		return is(ContentType, name, "content-type")
 	case 12<<8 | 'x':
-		return is(XRequestID, name, "x-request-id")
+		if fold(name, "x-request-id") {
+			return XRequestID
+		}
+		return is(XForwardedOther, name, "x-forwarded-")
 	}
 	return Other
 }

@@ -131,12 +131,12 @@ func validIPv6(a []byte) bool {
 	groups, compressed := 0, false
 	for i := 0; i < len(a); {
 		if a[i] == ':' {
-			// Two colons, at the start or behind a group's own.
-			if compressed || i+1 == len(a) && i == 0 || i == 0 && a[1] != ':' {
-				return false
-			}
+			// The second of two colons; the first came behind a group, or is the first byte.
 			if i == 0 {
 				i++
+			}
+			if compressed || i == len(a) || a[i] != ':' {
+				return false
 			}
 			i, compressed = i+1, true
 			continue
@@ -147,7 +147,7 @@ func validIPv6(a []byte) bool {
 		}
 		if i < len(a) && a[i] == '.' {
 			groups += 2
-			return validIPv4(a[start:]) && (groups == 8 || compressed && groups < 8)
+			return groups <= 8 && compressed == (groups < 8) && validIPv4(a[start:])
 		}
 		if groups++; i == start || i > start+4 {
 			return false
@@ -160,7 +160,7 @@ func validIPv6(a []byte) bool {
 		}
 		i++
 	}
-	return groups == 8 || compressed && groups < 8
+	return groups <= 8 && compressed == (groups < 8)
 }
 
 // validIPv4 reports whether a is an IPv4 address in four decimal numbers.
