@@ -8,8 +8,10 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 # How long each fuzz target runs.
 T ?= 30s
-# Benchmarks to run: a regular expression.
-B ?= .
+# What to measure: a regular expression; with which proxies: a list with commas; how often each.
+B ?=
+P ?=
+N ?= 3
 
 export CGO_ENABLED ?= 0
 
@@ -63,8 +65,8 @@ test: ## run everything: setup, format, vet, lint, unit, scenarios, the demo
 fuzz: ## run each fuzz target for T (30s)
 	@scripts/fuzz $(T)
 
-bench: build ## run the benchmarks whose name matches B, those of the lab included
-	@scripts/bench '$(B)'
+bench: build ## measure Ruche beside its peers; B=regexp, P=peers and N=rounds choose; B=Name runs Go benchmarks
+	@scripts/bench '$(B)' '$(P)' '$(N)'
 
 demo: ## start Ruche and three small sites here; HTTP_PORT and HTTPS_PORT choose other ports
 	@scripts/demo up
