@@ -83,6 +83,10 @@ func (p *picker) choose(now int64) int {
 	if len(ready) == 1 {
 		return 0
 	}
+	named := p.byCookie()
+	if named >= 0 && ready[named].class(now) == well && ready[named].endpoint.comeBack(now) {
+		return named
+	}
 	var room [int(classes) * inlineWords]uint64
 	sets := room[:]
 	words := (len(ready) + 63) / 64
@@ -94,8 +98,8 @@ func (p *picker) choose(now int64) int {
 		if s.count() == 0 {
 			return -1
 		}
-		i := p.byCookie(s)
-		if i < 0 {
+		i := named
+		if i < 0 || !s.has(i) {
 			i = p.byPolicy(s)
 		}
 		// One that was ejected comes back with a single request; when another request was faster, look again.
@@ -106,24 +110,27 @@ func (p *picker) choose(now int64) int {
 	}
 }
 
-// candidates sorts what was not tried by class, and returns those to choose among; room is for that and holds zeros. wary tells that there
-// are enough good ones to be careful with one that was ejected.
+// candidates sorts what was not tried by class, and returns those to choose among; room is for that and holds zeros. wary tells that one of
+// them may have been ejected, and that there are enough good ones to be careful with it.
 func (p *picker) candidates(room []uint64, words int, now int64) (s set, wary bool) {
+	ready := p.route.ready
+	if s = room[:words]; untroubled(ready) {
+		s.fill(len(ready))
+		p.removeTried(s)
+		return s, false
+	}
 	var by [classes]set
 	for c := range by {
 		by[c] = room[c*words : (c+1)*words]
 	}
 	var all [classes]int
-	for i := range p.route.ready {
-		c := p.route.ready[i].class(now)
+	for i := range ready {
+		c := ready[i].class(now)
 		all[c]++
 		by[c].add(i)
 	}
-	for t := range p.tries {
-		i := p.tried(t)
-		for c := range by {
-			by[c].remove(i)
-		}
+	for c := range by {
+		p.removeTried(by[c])
 	}
 	// Failures may come from the requests, and what is left must bear the load: at most half of the endpoints may be out for them.
 	crowded := all[doubtful] > all[well]
@@ -138,6 +145,23 @@ func (p *picker) candidates(room []uint64, words int, now int64) (s set, wary bo
 	}
 	by[doubtful].addAll(by[lost])
 	return by[doubtful], false
+}
+
+// untroubled reports whether all endpoints are well, as they mostly are.
+func untroubled(ready []choice) bool {
+	for i := range ready {
+		c := &ready[i]
+		if c.endpoint.ejection.Load() != nil || c.check != nil && c.check.down.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *picker) removeTried(s set) {
+	for t := range p.tries {
+		s.remove(p.tried(t))
+	}
 }
 
 func (p *picker) tried(t int) int {
@@ -172,13 +196,13 @@ func (c *choice) class(now int64) class {
 	return doubtful
 }
 
-// byCookie returns the endpoint that the client's cookie names, or -1 when it names none of the set.
-func (p *picker) byCookie(s set) int {
+// byCookie returns the endpoint that the client's cookie names, or -1 when it names none or that one was tried.
+func (p *picker) byCookie() int {
 	if p.route.sticky == nil || p.tries > 0 || len(p.key.cookie) != tokenLen {
 		return -1
 	}
 	for i := range p.route.ready {
-		if p.route.ready[i].endpoint.token == string(p.key.cookie) && s.has(i) {
+		if p.route.ready[i].endpoint.token == string(p.key.cookie) {
 			return i
 		}
 	}
@@ -209,6 +233,13 @@ func (s set) add(i int)      { s[i/64] |= 1 << (i % 64) }
 func (s set) remove(i int)   { s[i/64] &^= 1 << (i % 64) }
 func (s set) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 
+// fill makes the places below n the members of an empty set.
+func (s set) fill(n int) {
+	for w := range s {
+		s[w] = 1<<min(n-64*w, 64) - 1
+	}
+}
+
 func (s set) addAll(o set) {
 	for w := range s {
 		s[w] |= o[w]
@@ -223,15 +254,15 @@ func (s set) count() int {
 	return n
 }
 
-// after returns the first member from place i on, or -1: for i := s.after(0); i >= 0; i = s.after(i + 1).
-func (s set) after(i int) int {
-	for w := i / 64; w < len(s); w++ {
-		if rest := s[w] &^ (1<<(i%64) - 1); rest != 0 {
-			return w*64 + bits.TrailingZeros64(rest)
+// members yields the members in order.
+func (s set) members(yield func(int) bool) {
+	for w, rest := range s {
+		for ; rest != 0; rest &= rest - 1 {
+			if !yield(w*64 + bits.TrailingZeros64(rest)) {
+				return
+			}
 		}
-		i = 0
 	}
-	return -1
 }
 
 // nth returns member k, counted from 0; the set must have more than k.
@@ -241,6 +272,9 @@ func (s set) nth(k int) int {
 		if k >= n {
 			k -= n
 			continue
+		}
+		if rest&(rest+1) == 0 {
+			return w*64 + k // there are no gaps
 		}
 		for range k {
 			rest &= rest - 1

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -36,7 +37,7 @@ func (sh *shares) next(ready []choice, s set) int {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	best, total := -1, int64(0)
-	for i := s.after(0); i >= 0; i = s.after(i + 1) {
+	for i := range s.members {
 		total += ready[i].weight
 		sh.owed[i] += ready[i].weight
 		if best < 0 || sh.owed[i] > sh.owed[best] {
@@ -56,15 +57,15 @@ func (p *picker) leastBusy(s set) int {
 	}
 	equal = equal[:len(s)]
 	var least, weight int64
-	for i := s.after(0); i >= 0; i = s.after(i + 1) {
+	for i := range s.members {
 		c := &p.route.ready[i]
 		n := c.endpoint.inFlight.Load()
-		switch {
-		case weight == 0 || n*weight < least*c.weight:
+		switch mine, theirs := n*weight, least*c.weight; {
+		case weight == 0 || mine < theirs:
 			least, weight = n, c.weight
 			clear(equal)
 			equal.add(i)
-		case n*weight == least*c.weight:
+		case mine == theirs:
 			equal.add(i)
 		}
 	}
@@ -75,7 +76,7 @@ func (p *picker) leastBusy(s set) int {
 func (p *picker) twoChoices(s set) int {
 	n := s.count()
 	if n == 1 {
-		return s.after(0)
+		return s.nth(0)
 	}
 	first := rand.IntN(n)
 	second := rand.IntN(n - 1)
@@ -103,19 +104,22 @@ func (p *picker) byClient(s set) int {
 	best, highest := -1, 0.0
 	if p.route.even {
 		most := uint64(0)
-		for i := s.after(0); i >= 0; i = s.after(i + 1) {
-			if h := mix(client ^ p.route.ready[i].endpoint.seed); best < 0 || h > most {
+		for i := range s.members {
+			if h := draw(client, p.route.ready[i].endpoint.seed); best < 0 || h > most {
 				best, most = i, h
 			}
 		}
 		return best
 	}
-	for i := s.after(0); i >= 0; i = s.after(i + 1) {
+	for i := range s.members {
 		c := &p.route.ready[i]
 		// A number from 0 to 1, never one of the two: of such numbers u the largest -weight/log(u) belongs to each in proportion to its weight.
-		u := (float64(mix(client^c.endpoint.seed)>>11) + .5) / (1 << 53)
-		if score := -float64(c.weight) / math.Log(u); best < 0 || score > highest {
-			best, highest = i, score
+		// Since -log(u) is at least 1-u, most logarithms need not be taken.
+		u := (float64(draw(client, c.endpoint.seed)>>11) + .5) / (1 << 53)
+		if weight := float64(c.weight); best < 0 || weight > highest*(1-u) {
+			if score := -weight / math.Log(u); best < 0 || score > highest {
+				best, highest = i, score
+			}
 		}
 	}
 	return best
@@ -124,6 +128,12 @@ func (p *picker) byClient(s set) int {
 func hashAddr(a netip.Addr) uint64 {
 	b := a.Unmap().As16()
 	return mix(mix(binary.BigEndian.Uint64(b[:8])) ^ binary.BigEndian.Uint64(b[8:]))
+}
+
+// draw makes one random number of two, as wyhash does: the halves of their product, folded.
+func draw(client, endpoint uint64) uint64 {
+	high, low := bits.Mul64(client, endpoint)
+	return high ^ low
 }
 
 // mix spreads every bit of x over all bits (the finalizer of splitmix64).
