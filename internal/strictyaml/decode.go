@@ -70,6 +70,9 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value) {
 	}
 	if v.Kind() == reflect.Pointer {
 		if isNull(n) {
+			if n.Value == "" {
+				d.fail(n, "give it a value, write {} if all of it may be left out, or remove the key", "expected a map, found nothing")
+			}
 			return
 		}
 		if v.IsNil() {
@@ -133,6 +136,10 @@ func (d *decoder) fields(n *yaml.Node, fn func(key, value *yaml.Node)) {
 }
 
 func (d *decoder) structure(n *yaml.Node, v reflect.Value) {
+	if i := alone(v.Type()); i >= 0 && n.Kind == yaml.ScalarNode && !isNull(n) {
+		d.decode(n, v.Field(i))
+		return
+	}
 	known := keys(v.Type())
 	d.fields(n, func(key, value *yaml.Node) {
 		for i, name := range known {
@@ -274,6 +281,16 @@ func keys(t reflect.Type) []string {
 		}
 	}
 	return names
+}
+
+// alone gives the field of a struct type that a plain value fills where no map is given; -1 when there is none.
+func alone(t reflect.Type) int {
+	for i := range t.NumField() {
+		if _, option, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); option == "alone" {
+			return i
+		}
+	}
+	return -1
 }
 
 // written are the keys that exist.

@@ -8,7 +8,8 @@ import (
 
 // Decode fills the struct or map that into points to from the one document in data. name is the file's name for error
 // messages. Struct fields are filled by the name in their yaml tag; supported are structs, pointers to them, maps with text keys, slices,
-// text, bool, whole numbers, and encoding.TextUnmarshaler. An empty document fills nothing.
+// text, bool, whole numbers, and encoding.TextUnmarshaler. An empty document fills nothing. A field with the option alone in its tag
+// (yaml:"url,alone") is the one that a plain value fills where it stands in place of the struct's map.
 //
 // What is wrong is reported as *Error, several mistakes at once where possible: see All. After an
 // error, into may be filled in part. Types outside the list above panic.

@@ -20,7 +20,13 @@ type site struct {
 	Address   netip.Addr        `yaml:"address"`
 	Labels    map[string]string `yaml:"labels"`
 	Next      *site             `yaml:"next"`
+	Short     short             `yaml:"short"`
 	Ignored   string
+}
+
+type short struct {
+	URL    string `yaml:"url,alone"`
+	Weight int    `yaml:"weight"`
 }
 
 type file struct {
@@ -42,6 +48,9 @@ func TestDecode(t *testing.T) {
 		"nested": {"routes:\n- next: {host: b, next: ~}\n  labels: {x: y, z: 1}\n  endpoints:\n  - http://a\n",
 			file{[]site{{Next: &site{Host: "b"}, Labels: map[string]string{"x": "y", "z": "1"}, Endpoints: []string{"http://a"}}}}},
 		"aliases":          {"routes: [&a {host: x}, *a]", file{[]site{{Host: "x"}, {Host: "x"}}}},
+		"a map in full":    {"routes: [{short: {url: a, weight: 2}}]", file{[]site{{Short: short{"a", 2}}}}},
+		"a map in short":   {"routes: [{short: a}]", file{[]site{{Short: short{"a", 0}}}}},
+		"no map":           {"routes: [{short: }]", file{[]site{{}}}},
 		"text unmarshaler": {"routes: [{address: 10.0.0.1}]", file{[]site{{Address: netip.MustParseAddr("10.0.0.1")}}}},
 		"dates and versions": {"routes: [{host: 2020-01-01}, {host: off}, {host: ~^a}]",
 			file{[]site{{Host: "2020-01-01"}, {Host: "off"}, {Host: "~^a"}}}},
@@ -63,32 +72,34 @@ func TestDecodeRefuses(t *testing.T) {
 		"unknown key":      {"routes:\n  - hoost: a\n", `f.yaml:2:5: unknown key "hoost" (did you mean "host"?)`},
 		"far from any key": {"zzzzzz: 1\n", `f.yaml:1:1: unknown key "zzzzzz" (known keys: routes)`},
 		"field without tag": {"routes: [{Ignored: a}]",
-			`f.yaml:1:11: unknown key "Ignored" (known keys: host, port, weight, endpoints, open, address, labels, next)`},
-		"key twice":          {"routes:\n- host: a\n  host: b\n", `f.yaml:3:3: the key "host" is given twice, first on line 2 (keep one of the two)`},
-		"map for list":       {"routes: {a: b}", `f.yaml:1:9: expected a list, found a map (write "[a, b]", or one "- item" per line)`},
-		"text for list":      {"routes: [{endpoints: http://a}]", `f.yaml:1:22: expected a list, found the text "http://a" (write "[a, b]", or one "- item" per line)`},
-		"list for map":       {"- a\n", `f.yaml:1:1: expected a map, found a list (write "key: value" pairs)`},
-		"list for text":      {"routes: [{host: [::1]}]", `f.yaml:1:17: expected text, found a list (quote it if it is meant as text)`},
-		"bool for text":      {"routes: [{host: true}]", `f.yaml:1:17: expected text, found true (quote it if it is meant as text)`},
-		"nothing for text":   {"routes:\n- host:\n  port: 1\n", `f.yaml:2:8: expected text, found nothing (give it a value, or remove the key)`},
-		"too large":          {"routes: [{port: 65536}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found 65536`},
-		"negative":           {"routes: [{port: -1}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found -1`},
-		"too small":          {"routes: [{weight: -129}]", `f.yaml:1:19: expected a whole number from -128 to 127, found -129`},
-		"hexadecimal":        {"routes: [{port: 0x50}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found 0x50`},
-		"quoted number":      {`routes: [{port: "80"}]`, `f.yaml:1:17: expected a whole number from 0 to 65535, found the text "80" (remove the quotes)`},
-		"yes":                {"routes: [{open: yes}]", `f.yaml:1:17: expected true or false, found the text "yes"`},
-		"own type":           {"routes: [{address: 10.0.0.256}]", `f.yaml:1:20: ParseAddr("10.0.0.256"): IPv4 field has value >255`},
-		"second document":    {"routes: []\n---\nroutes: []\n", `f.yaml:2:1: a second document begins here (one file holds one document: remove the "---" between them, or use two files)`},
-		"unquoted wildcard":  {"routes:\n- host: *.a.example\n", `f.yaml:2:9: unknown anchor '.a.example' referenced (quote a value that begins with "*" or "&")`},
-		"alias to itself":    {"routes: [&a {next: *a}]", `f.yaml:1:20: the alias *a contains itself (an alias cannot stand for a value that it is a part of)`},
-		"tab":                {"routes:\n\t- host: a\n", `f.yaml:2:1: found character that cannot start any token (indent with spaces, not tabs, and quote a value that begins with one of @ % or a backquote)`},
-		"colon in value":     {"routes: a: b\n", `f.yaml:1:10: mapping values are not allowed in this context (quote a value that contains ": ", and indent keys of one map alike)`},
-		"bracket not closed": {"routes: [a\n", `f.yaml:2:1: did not find expected ',' or ']' (while parsing a flow sequence that began on line 1)`},
-		"tag":                {"routes: [{host: !!binary aGk=}]", `f.yaml:1:17: the tag !!binary is not supported (remove the tag)`},
-		"merge key":          {"routes: [&a {host: x}, {<<: *a}]", `f.yaml:1:25: merge keys ("<<") are not supported (write the keys out)`},
-		"list as key":        {"? [a]\n: b\n", `f.yaml:1:3: expected a key, found a list`},
-		"latin-1":            {"routes:\n- host: caf\xe9\n", `f.yaml:2:12: the file is not UTF-8 text (save it in UTF-8)`},
-		"control character":  {"routes: \x01", `f.yaml:1:9: control character U+0001 (remove it)`},
+			`f.yaml:1:11: unknown key "Ignored" (known keys: host, port, weight, endpoints, open, address, labels, next, short)`},
+		"key twice":               {"routes:\n- host: a\n  host: b\n", `f.yaml:3:3: the key "host" is given twice, first on line 2 (keep one of the two)`},
+		"map for list":            {"routes: {a: b}", `f.yaml:1:9: expected a list, found a map (write "[a, b]", or one "- item" per line)`},
+		"text for list":           {"routes: [{endpoints: http://a}]", `f.yaml:1:22: expected a list, found the text "http://a" (write "[a, b]", or one "- item" per line)`},
+		"list for map":            {"- a\n", `f.yaml:1:1: expected a map, found a list (write "key: value" pairs)`},
+		"list for text":           {"routes: [{host: [::1]}]", `f.yaml:1:17: expected text, found a list (quote it if it is meant as text)`},
+		"bool for text":           {"routes: [{host: true}]", `f.yaml:1:17: expected text, found true (quote it if it is meant as text)`},
+		"nothing for text":        {"routes:\n- host:\n  port: 1\n", `f.yaml:2:8: expected text, found nothing (give it a value, or remove the key)`},
+		"nothing for a map":       {"routes:\n- next:\n  port: 1\n", `f.yaml:2:8: expected a map, found nothing (give it a value, write {} if all of it may be left out, or remove the key)`},
+		"bool for a map in short": {"routes: [{short: true}]", `f.yaml:1:18: expected text, found true (quote it if it is meant as text)`},
+		"too large":               {"routes: [{port: 65536}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found 65536`},
+		"negative":                {"routes: [{port: -1}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found -1`},
+		"too small":               {"routes: [{weight: -129}]", `f.yaml:1:19: expected a whole number from -128 to 127, found -129`},
+		"hexadecimal":             {"routes: [{port: 0x50}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found 0x50`},
+		"quoted number":           {`routes: [{port: "80"}]`, `f.yaml:1:17: expected a whole number from 0 to 65535, found the text "80" (remove the quotes)`},
+		"yes":                     {"routes: [{open: yes}]", `f.yaml:1:17: expected true or false, found the text "yes"`},
+		"own type":                {"routes: [{address: 10.0.0.256}]", `f.yaml:1:20: ParseAddr("10.0.0.256"): IPv4 field has value >255`},
+		"second document":         {"routes: []\n---\nroutes: []\n", `f.yaml:2:1: a second document begins here (one file holds one document: remove the "---" between them, or use two files)`},
+		"unquoted wildcard":       {"routes:\n- host: *.a.example\n", `f.yaml:2:9: unknown anchor '.a.example' referenced (quote a value that begins with "*" or "&")`},
+		"alias to itself":         {"routes: [&a {next: *a}]", `f.yaml:1:20: the alias *a contains itself (an alias cannot stand for a value that it is a part of)`},
+		"tab":                     {"routes:\n\t- host: a\n", `f.yaml:2:1: found character that cannot start any token (indent with spaces, not tabs, and quote a value that begins with one of @ % or a backquote)`},
+		"colon in value":          {"routes: a: b\n", `f.yaml:1:10: mapping values are not allowed in this context (quote a value that contains ": ", and indent keys of one map alike)`},
+		"bracket not closed":      {"routes: [a\n", `f.yaml:2:1: did not find expected ',' or ']' (while parsing a flow sequence that began on line 1)`},
+		"tag":                     {"routes: [{host: !!binary aGk=}]", `f.yaml:1:17: the tag !!binary is not supported (remove the tag)`},
+		"merge key":               {"routes: [&a {host: x}, {<<: *a}]", `f.yaml:1:25: merge keys ("<<") are not supported (write the keys out)`},
+		"list as key":             {"? [a]\n: b\n", `f.yaml:1:3: expected a key, found a list`},
+		"latin-1":                 {"routes:\n- host: caf\xe9\n", `f.yaml:2:12: the file is not UTF-8 text (save it in UTF-8)`},
+		"control character":       {"routes: \x01", `f.yaml:1:9: control character U+0001 (remove it)`},
 		"several": {"routes:\n- hosts: a\n  port: x\n",
 			"f.yaml:2:3: unknown key \"hosts\" (did you mean \"host\"?)\n" +
 				`f.yaml:3:9: expected a whole number from 0 to 65535, found the text "x"`},
