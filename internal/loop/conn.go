@@ -39,6 +39,7 @@ type Conn struct {
 
 const edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 
+// adopt makes the socket the connection's; who calls it has counted it as attached.
 func (l *Loop) adopt(fd int, c *Conn) error {
 	c.loop, c.fd = l, fd
 	c.timer.owner = c
@@ -47,7 +48,6 @@ func (l *Loop) adopt(fd int, c *Conn) error {
 		return err
 	}
 	c.slot = slot
-	l.attached.Add(1)
 	return nil
 }
 

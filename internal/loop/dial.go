@@ -36,6 +36,7 @@ func (l *Loop) Dial(to netip.AddrPort, timeout time.Duration) (*Conn, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
+	l.attached.Add(1)
 	c.writeTimeout = int64(timeout)
 	if err := c.connecting(); err != nil {
 		_ = c.Close()

@@ -15,13 +15,13 @@ type keeper struct {
 	c     *Conn
 	limit time.Duration
 	ended chan string
+	buf   [64]byte
 }
 
 func (k *keeper) Ready() {
-	var buf [64]byte
-	n, err := k.c.Read(buf[:])
+	n, err := k.c.Read(k.buf[:])
 	if err == nil {
-		_, err = k.c.Write(buf[:n])
+		_, err = k.c.Write(k.buf[:n])
 	}
 	if err != nil {
 		_ = k.c.Close()
@@ -66,7 +66,7 @@ func TestIdle(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, peer := connect(t, l)
-			k := &keeper{c, tt.limit, make(chan string, 1)}
+			k := &keeper{c: c, limit: tt.limit, ended: make(chan string, 1)}
 			call(t, l, func() { c.Idle(tt.limit, k) })
 			if err := tt.do(peer); err != nil {
 				t.Error(err)

@@ -181,16 +181,17 @@ func (ls *Listener) event(uint32) {
 // expired is called when the pause is over.
 func (ls *Listener) expired(int64) { ls.watch() }
 
-// take gives a connection to this loop, or to the one that has far fewer.
+// take gives a connection to this loop, or to the one that has clearly fewer: the way there costs some microseconds.
 func (ls *Listener) take(fd int, remote netip.AddrPort) {
 	ls.open.connected.Add(1)
-	target := ls.loop
-	own := target.attached.Load()
+	target, fewest := ls.loop, ls.loop.attached.Load()
+	clearly := fewest - fewest/16 - 4
 	for _, l := range ls.open.group.loops {
-		if n := l.attached.Load(); n+8 < own-own/8 {
-			target, own = l, n
+		if n := l.attached.Load(); n < clearly && n < fewest {
+			target, fewest = l, n
 		}
 	}
+	target.attached.Add(1)
 	if target == ls.loop {
 		if c := ls.begin(target, fd, remote); c != nil {
 			target.resume(c.server())
@@ -203,28 +204,29 @@ func (ls *Listener) take(fd int, remote netip.AddrPort) {
 		}
 	})
 	if !posted {
-		ls.refuse(fd)
+		ls.refuse(target, fd)
 	}
 }
 
 // begin makes the connection known to a loop, if that is possible.
 func (ls *Listener) begin(l *Loop, fd int, remote netip.AddrPort) *Conn {
 	if l.stopping {
-		ls.refuse(fd)
+		ls.refuse(l, fd)
 		return nil
 	}
 	// Most clients speak first, and often what they say has come with the connection.
 	c := &Conn{local: localAddr(fd), remote: remote, accepted: ls, readable: true, writable: true}
 	if err := l.adopt(fd, c); err != nil {
-		ls.refuse(fd)
+		ls.refuse(l, fd)
 		ls.starved(err)
 		return nil
 	}
 	return c
 }
 
-func (ls *Listener) refuse(fd int) {
+func (ls *Listener) refuse(l *Loop, fd int) {
 	_ = unix.Close(fd)
+	l.attached.Add(-1)
 	ls.open.connected.Add(-1)
 }
 

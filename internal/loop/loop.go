@@ -97,7 +97,7 @@ type Loop struct {
 	busy        int      // fibers with a task
 	stopping    bool     // Group.Close was called
 	stopped     bool     // and everything is closed
-	// attached counts the connections and, apart from its own loop, only helps to spread new ones.
+	// attached counts the connections, those on their way from another loop too, and helps to spread new ones.
 	attached atomic.Int64
 
 	spare []func() // what posted was before
