@@ -40,7 +40,10 @@ func (r *Request) Parse(b []byte, lim Limits) (n int, err error) {
 	if n, err = r.parse(b, lim.orDefaults()); n > 0 || err != nil {
 		r.first = nil
 	}
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 func (r *Request) parse(b []byte, lim Limits) (int, error) {
