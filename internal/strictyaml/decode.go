@@ -71,7 +71,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value) {
 	if v.Kind() == reflect.Pointer {
 		if isNull(n) {
 			if n.Value == "" {
-				d.fail(n, "give it a value, write {} if all of it may be left out, or remove the key", "expected a map, found nothing")
+				d.nothing(n, v.Type().Elem())
 			}
 			return
 		}
@@ -94,6 +94,15 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value) {
 	default:
 		d.scalar(n, v)
 	}
+}
+
+// nothing reports an optional value that was not given although its key was.
+func (d *decoder) nothing(n *yaml.Node, wanted reflect.Type) {
+	if wanted.Kind() == reflect.Struct {
+		d.fail(n, "give it a value, write {} if all of it may be left out, or remove the key", "expected a map, found nothing")
+		return
+	}
+	d.fail(n, "give it a value, or remove the key", "expected a value, found nothing")
 }
 
 // relocate gives n the place of the alias that stands for it, so that a mistake is reported where the value is used.

@@ -27,6 +27,7 @@ type site struct {
 type short struct {
 	URL    string `yaml:"url,alone"`
 	Weight int    `yaml:"weight"`
+	Most   *int   `yaml:"most"`
 }
 
 type file struct {
@@ -48,8 +49,8 @@ func TestDecode(t *testing.T) {
 		"nested": {"routes:\n- next: {host: b, next: ~}\n  labels: {x: y, z: 1}\n  endpoints:\n  - http://a\n",
 			file{[]site{{Next: &site{Host: "b"}, Labels: map[string]string{"x": "y", "z": "1"}, Endpoints: []string{"http://a"}}}}},
 		"aliases":          {"routes: [&a {host: x}, *a]", file{[]site{{Host: "x"}, {Host: "x"}}}},
-		"a map in full":    {"routes: [{short: {url: a, weight: 2}}]", file{[]site{{Short: short{"a", 2}}}}},
-		"a map in short":   {"routes: [{short: a}]", file{[]site{{Short: short{"a", 0}}}}},
+		"a map in full":    {"routes: [{short: {url: a, weight: 2}}]", file{[]site{{Short: short{URL: "a", Weight: 2}}}}},
+		"a map in short":   {"routes: [{short: a}]", file{[]site{{Short: short{URL: "a"}}}}},
 		"no map":           {"routes: [{short: }]", file{[]site{{}}}},
 		"text unmarshaler": {"routes: [{address: 10.0.0.1}]", file{[]site{{Address: netip.MustParseAddr("10.0.0.1")}}}},
 		"dates and versions": {"routes: [{host: 2020-01-01}, {host: off}, {host: ~^a}]",
@@ -81,6 +82,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"bool for text":           {"routes: [{host: true}]", `f.yaml:1:17: expected text, found true (quote it if it is meant as text)`},
 		"nothing for text":        {"routes:\n- host:\n  port: 1\n", `f.yaml:2:8: expected text, found nothing (give it a value, or remove the key)`},
 		"nothing for a map":       {"routes:\n- next:\n  port: 1\n", `f.yaml:2:8: expected a map, found nothing (give it a value, write {} if all of it may be left out, or remove the key)`},
+		"nothing for a number":    {"routes:\n- short:\n    most:\n", `f.yaml:3:10: expected a value, found nothing (give it a value, or remove the key)`},
 		"bool for a map in short": {"routes: [{short: true}]", `f.yaml:1:18: expected text, found true (quote it if it is meant as text)`},
 		"too large":               {"routes: [{port: 65536}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found 65536`},
 		"negative":                {"routes: [{port: -1}]", `f.yaml:1:17: expected a whole number from 0 to 65535, found -1`},
