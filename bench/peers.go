@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"text/template"
+	"time"
 )
 
 //go:embed peers
@@ -143,13 +145,32 @@ func haproxyFiles(s setup) error {
 	return fill(s, "haproxy.cfg", s.Dir+"/haproxy.cfg")
 }
 
-func haproxyCommand(s setup) []string { return []string{"-W", "-db", "-f", s.Dir + "/haproxy.cfg"} }
+func haproxyCommand(s setup) []string {
+	return []string{"-W", "-db", "-S", s.Dir + "/master.sock", "-f", s.Dir + "/haproxy.cfg"}
+}
 
-func haproxyReload(_ context.Context, s setup, p *process) error {
+// haproxyReload asks at the master's socket, for a signal would be lost on a master that is still at the last reload: it
+// listens again when that is done.
+func haproxyReload(ctx context.Context, s setup, _ *process) error {
 	if err := haproxyFiles(s); err != nil {
 		return err
 	}
-	return p.cmd.Process.Signal(syscall.SIGUSR2)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	master, err := net.Dial("unix", s.Dir+"/master.sock")
+	for err != nil {
+		if pause(ctx, time.Millisecond) != nil {
+			return fmt.Errorf("cannot reload haproxy: %w", err)
+		}
+		master, err = net.Dial("unix", s.Dir+"/master.sock")
+	}
+	defer func() { _ = master.Close() }()
+	if _, err := io.WriteString(master, "reload\n"); err != nil {
+		return fmt.Errorf("cannot reload haproxy: %w", err)
+	}
+	// The connection ends when the master starts anew.
+	_, _ = io.Copy(io.Discard, master)
+	return nil
 }
 
 func caddyFiles(s setup) error { return fill(s, "caddy.json", s.Dir+"/caddy.json") }

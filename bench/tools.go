@@ -40,8 +40,8 @@ func runWrk(ctx context.Context, connections int, args ...string) (outcome, erro
 	return parseWrk(string(output))
 }
 
-// h2load gives a load of as many requests for /small as get through, over TLS.
-func h2load(options ...string) func(context.Context, *target) (outcome, error) {
+// h2load gives a load of as many requests for /small as get through, over TLS 1.3 and the protocol with this ALPN name.
+func h2load(protocol string, options ...string) func(context.Context, *target) (outcome, error) {
 	return func(ctx context.Context, t *target) (outcome, error) {
 		// The percentiles are not in what it prints; it writes a line for each request.
 		log := t.setup.Dir + "/h2load.log"
@@ -53,6 +53,12 @@ func h2load(options ...string) func(context.Context, *target) (outcome, error) {
 		o, err := parseH2load(string(output))
 		if err != nil {
 			return outcome{}, err
+		}
+		// It takes what the server offers; another protocol would be another row.
+		for _, want := range []string{"TLS Protocol: TLSv1.3\n", "Application protocol: " + protocol + "\n"} {
+			if !strings.Contains(string(output), want) {
+				return outcome{}, fmt.Errorf("cannot compare: h2load did not get %q: %s", strings.TrimSpace(want), output)
+			}
 		}
 		lines, err := os.ReadFile(log)
 		if err != nil {
