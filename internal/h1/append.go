@@ -1,6 +1,9 @@
 package h1
 
-import "strconv"
+import (
+	"net/http"
+	"strconv"
+)
 
 // LastChunk ends a chunked body that has no trailer.
 const LastChunk = "0\r\n\r\n"
@@ -23,7 +26,7 @@ func AppendStatusLine(dst []byte, status int, reason []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = append(dst, byte('0'+status/100%10), byte('0'+status/10%10), byte('0'+status%10), ' ')
 	if reason == nil {
-		dst = append(dst, StatusText(status)...)
+		dst = append(dst, http.StatusText(status)...)
 	} else {
 		dst = append(dst, reason...)
 	}

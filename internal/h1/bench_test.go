@@ -44,6 +44,22 @@ func BenchmarkRequestMinimal(b *testing.B) {
 	benchmarkRequest(b, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
 }
 
+// BenchmarkRequestDripping reads a head of 16 KiB that comes byte by byte: the time per byte must not depend on its length.
+func BenchmarkRequestDripping(b *testing.B) {
+	head := []byte("GET / HTTP/1.1\r\nHost: example.com\r\nX: ")
+	head = append(append(head, bytes.Repeat([]byte("x"), 16<<10-len(head)-4)...), "\r\n\r\n"...)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(head)))
+	var r Request
+	for b.Loop() {
+		for i := 1; i <= len(head); i++ {
+			if n, err := r.Parse(head[:i], Limits{}); err != nil || (n > 0) != (i == len(head)) {
+				b.Fatal(n, err)
+			}
+		}
+	}
+}
+
 func benchmarkRequest(b *testing.B, wire string) {
 	b.Helper()
 	head := []byte(wire)

@@ -47,7 +47,11 @@ func (d *Body) Reset(f Framing, length int64) {
 	case f == NoBody, f == Length:
 		d.state = inDone
 	}
-	if d.trailer != nil {
+	switch {
+	case d.trailer == nil:
+	case cap(d.trailer.lines) > keptBytes:
+		d.trailer = nil
+	default:
 		d.trailer.reset()
 	}
 }

@@ -2,7 +2,6 @@ package h1
 
 import (
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -180,19 +179,6 @@ func TestIPv6(t *testing.T) {
 		want := err == nil && parsed.Is6() && parsed.Zone() == ""
 		if got := validIPv6([]byte(a)); got != want {
 			t.Errorf("%q is an IPv6 address: %v", a, got)
-		}
-	}
-}
-
-func TestStatusText(t *testing.T) {
-	renamed := map[int]string{413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 418: "", 422: "Unprocessable Content"}
-	for status := range 1000 {
-		want, ok := renamed[status]
-		if !ok {
-			want = http.StatusText(status)
-		}
-		if got := StatusText(status); got != want {
-			t.Errorf("%d is %q, want %q", status, got, want)
 		}
 	}
 }

@@ -23,6 +23,9 @@ const (
 	defaultFields    = 128
 )
 
+// keptBytes is how large a copy of something unusual may be that is kept for the next message to use its memory.
+const keptBytes = 1 << 10
+
 func (l Limits) orDefaults() Limits {
 	if l.HeadBytes <= 0 {
 		l.HeadBytes = defaultHeadBytes
@@ -49,7 +52,7 @@ const (
 )
 
 // Error is why a message is refused. The connection that it came on cannot be used any further: where the next message begins is
-// not known. It is a comparable value, found with errors.As(err, &h1.Error{}).
+// not known. It is a comparable value: var e h1.Error; errors.As(err, &e).
 type Error struct {
 	// Status is what a server answers the client with: 400, 414, 417, 431, 501 or 505. It is 502 for a response.
 	Status int

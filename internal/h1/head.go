@@ -25,6 +25,7 @@ type Head struct {
 	encodings int    // how many Transfer-Encoding fields there are
 	protocols []byte // the value of Upgrade
 	options   option // what Connection says
+	listed    int    // how many bytes Connection has
 }
 
 // option is a set of what Connection can say.
@@ -41,10 +42,11 @@ const (
 func (h *Head) begin(first *byte) {
 	h.Minor, h.Fields, h.Framing, h.ContentLength, h.Close, h.Upgrade = 1, h.Fields[:0], NoBody, 0, false, nil
 	h.first, h.pos, h.scanned, h.lines = first, 0, 0, 0
-	h.hosts, h.host, h.length, h.encodings, h.protocols, h.options = 0, nil, -1, 0, nil, 0
+	h.hosts, h.host, h.length, h.encodings, h.protocols, h.options, h.listed = 0, nil, -1, 0, nil, 0, 0
 }
 
-// Reset makes the next Parse begin anew. That is only needed when a message is given up halfway.
+// Reset makes the next Parse begin anew. That is needed when a message is given up halfway, as when its connection ends: the bytes of
+// another one may come to stand in the same place.
 func (h *Head) Reset() { h.first = nil }
 
 // line returns the next line of b without its CRLF, and false when b does not hold all of it.
@@ -192,8 +194,14 @@ func (h *Head) oddName(line []byte, i int, response bool) (int, error) {
 	return i, nil
 }
 
+// connectionBytes is how long Connection may be. Every field's name is looked for in it.
+const connectionBytes = 1 << 10
+
 // connection reads a Connection field (RFC 9110 section 7.6.1).
-func (h *Head) connection(list []byte) {
+func (h *Head) connection(list []byte) error {
+	if h.listed += len(list); h.listed > connectionBytes {
+		return Error{431, "a Connection that is too long", "RFC 6585 5"}
+	}
 	for len(list) > 0 {
 		var name []byte
 		switch name, list = item(list); {
@@ -207,6 +215,7 @@ func (h *Head) connection(list []byte) {
 			h.options |= optionName
 		}
 	}
+	return nil
 }
 
 // ConnectionNames reports whether Connection names the field, which then concerns this connection only. The options close and

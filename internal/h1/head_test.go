@@ -113,6 +113,8 @@ func connectionRows() []row {
 		with("RFC 9112 9.6: close", "Connection: close\r\n", "GET close"),
 		with("RFC 9112 9.6: close among others", "Connection: x, , CLOSE ,y\r\n", "GET close"),
 		with("RFC 9112 9.6: close in a second field", "Connection: keep-alive\r\nConnection: close\r\n", "GET close"),
+		with("RFC 6585 5: as many options as may be", "Connection: "+strings.Repeat("x, ", 300)+"close\r\nConnection: "+strings.Repeat("y", 119)+"\r\n", "GET close"),
+		with("RFC 6585 5: too many options", "Connection: "+strings.Repeat("x, ", 300)+"close\r\nConnection: "+strings.Repeat("y", 120)+"\r\n", "error 431 a Connection"),
 		with("RFC 9112 9.6: something like close", "Connection: closed, xclose, close;a\r\n", "GET"),
 		ask("RFC 9112 9.3: HTTP/1.0 ends", old+"\r\n", "GET / HTTP/1.0 host=a close"),
 		ask("RFC 9112 9.3: HTTP/1.0 with keep-alive stays", old+"Connection: Keep-Alive\r\n\r\n", "GET / HTTP/1.0 host=a"),

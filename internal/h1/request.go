@@ -36,6 +36,9 @@ func (r *Request) Parse(b []byte, lim Limits) (n int, err error) {
 	if r.first != &b[0] {
 		r.begin(&b[0])
 		r.Method, r.Target, r.Host, r.Path, r.Expect100, r.TETrailers, r.empty = nil, nil, nil, nil, false, false, 0
+		if cap(r.scratch) > keptBytes {
+			r.scratch = nil
+		}
 	}
 	if n, err = r.parse(b, lim.orDefaults()); n > 0 || err != nil {
 		r.first = nil
@@ -134,7 +137,7 @@ func (r *Request) act(f *Field) error {
 		r.hosts++
 		r.host = f.Value
 	case Connection:
-		r.connection(f.Value)
+		return r.connection(f.Value)
 	case ContentLength:
 		return r.contentLength(f.Value)
 	case TransferEncoding:

@@ -103,7 +103,7 @@ func (r *Response) statusLine(line []byte) error {
 func (r *Response) act(f *Field) error {
 	switch f.ID {
 	case Connection:
-		r.connection(f.Value)
+		return r.connection(f.Value)
 	case ContentLength:
 		return r.contentLength(f.Value)
 	case TransferEncoding:
