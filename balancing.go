@@ -71,7 +71,7 @@ type Check struct {
 	Path   string `json:"path,omitempty"`
 	// Status is the status code that counts as well; 0: any from 200 to 399.
 	Status int `json:"status,omitempty"`
-	// Scheme ("http" or "https") and Port are asked instead of the endpoint's own when they are set.
+	// Scheme ("http", "https" or "h2c") and Port are asked instead of the endpoint's own when they are set.
 	Scheme string `json:"scheme,omitempty"`
 	Port   uint16 `json:"port,omitempty"`
 	// Host is the Host header; empty: the endpoint's address and port.

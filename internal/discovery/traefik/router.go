@@ -95,6 +95,7 @@ func (r *reader) readRouter(e *element) (ruche.Route, bool) {
 		return route, false
 	}
 	route.Scheme, route.Port, route.PortReason = s.scheme, s.port, s.reason
+	route.Weights, route.Policy, route.Sticky, route.Check, route.Eject = s.weights, s.policy, s.sticky, s.check, s.eject
 	return route, true
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -67,13 +68,33 @@ var golden = []struct {
 	{"rules that are wrong", web + "R.b.rule=Host(`b.example`\nR.c.rule=Host(`c.example`) && Method(`GET`)\nR.d.rule=\nR.e.rule=Hosst(`e.example`)", []uint16{80}},
 	{"ports that are wrong", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
 		"S.a.loadbalancer.server.port=http\nS.b.loadbalancer.server.port=70000", []uint16{80}},
-	{"schemes that are not spoken", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
+	{"schemes, one of them unknown", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
 		"S.a.loadbalancer.server.scheme=h2c\nS.b.loadbalancer.server.scheme=ftp", []uint16{80}},
 	{"priority that is wrong", web + "R.web.priority=high", []uint16{80}},
 	{"options that are left out", "T.enable=true\n" + web + "R.web.entrypoints=web,websecure\nR.web.tls=true\nR.web.tls.certresolver=le\nR.web.tls.domains[0].main=a.example\n" +
 		"R.web.observability.accesslogs=false\nR.web.rulesyntax=v2\n" +
 		"S.web.loadbalancer.sticky.cookie=true\nS.web.loadbalancer.sticky.cookie.name=x\nS.web.loadbalancer.healthcheck.path=/up\n" +
 		"S.web.loadbalancer.passhostheader=false\nS.web.loadbalancer.strategy=p2c\nS.web.loadbalancer.responseforwarding.flushinterval=1ms", []uint16{80}},
+	{"how endpoints are chosen", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
+		"S.a.loadbalancer.strategy=hrw\nS.a.loadbalancer.server.weight=3\nS.a.loadbalancer.server.scheme=h2c\n" +
+		"S.a.loadbalancer.sticky.cookie.name=srv\nS.a.loadbalancer.sticky.cookie.secure=true\nS.a.loadbalancer.sticky.cookie.httpOnly=true\n" +
+		"S.a.loadbalancer.sticky.cookie.sameSite=None\nS.a.loadbalancer.sticky.cookie.path=/app\nS.a.loadbalancer.sticky.cookie.domain=a.example\nS.a.loadbalancer.sticky.cookie.maxAge=3600\n" +
+		"S.a.loadbalancer.healthcheck.path=/up?x=1\nS.a.loadbalancer.healthcheck.interval=10s\nS.a.loadbalancer.healthcheck.unhealthyInterval=2\nS.a.loadbalancer.healthcheck.timeout=500ms\n" +
+		"S.a.loadbalancer.healthcheck.scheme=https\nS.a.loadbalancer.healthcheck.hostname=a.example\nS.a.loadbalancer.healthcheck.port=8081\n" +
+		"S.a.loadbalancer.healthcheck.headers.X-Key=v\nS.a.loadbalancer.healthcheck.followRedirects=false\nS.a.loadbalancer.healthcheck.method=head\nS.a.loadbalancer.healthcheck.status=204\n" +
+		"S.a.loadbalancer.passivehealthcheck.maxFailedAttempts=3\nS.a.loadbalancer.passivehealthcheck.failureWindow=20s\n" +
+		"S.b.loadbalancer.strategy=leasttime\nS.b.loadbalancer.sticky.cookie=true\nS.b.loadbalancer.healthcheck.mode=grpc\nS.b.loadbalancer.passivehealthcheck=true", []uint16{80}},
+	{"how endpoints are chosen, wrongly", web + "S.web.loadbalancer.strategy=fastest\nS.web.loadbalancer.server.weight=-1\n" +
+		"S.web.loadbalancer.sticky.cookie.name=a b\nS.web.loadbalancer.sticky.cookie.secure=perhaps\nS.web.loadbalancer.sticky.cookie.samesite=none\n" +
+		"S.web.loadbalancer.sticky.cookie.path=x\nS.web.loadbalancer.sticky.cookie.domain=a;b\nS.web.loadbalancer.sticky.cookie.maxage=1h\nS.web.loadbalancer.sticky.cookie.color=x\n" +
+		"S.web.loadbalancer.healthcheck.path=/up\nS.web.loadbalancer.healthcheck.port=http\nS.web.loadbalancer.healthcheck.interval=1ms\nS.web.loadbalancer.healthcheck.timeout=x\n" +
+		"S.web.loadbalancer.healthcheck.headers.X-Key=a\tb\nS.web.loadbalancer.healthcheck.headers.X Key=v\nS.web.loadbalancer.healthcheck.intervall=3s\n" +
+		"S.web.loadbalancer.passivehealthcheck.maxfailedattempts=0\nS.web.loadbalancer.passivehealthcheck.failurewindow=0s\nS.web.loadbalancer.passivehealthcheck.window=1s", []uint16{80}},
+	{"a health check without a path", web + "S.web.loadbalancer.healthcheck.interval=10s", []uint16{80}},
+	{"health checks of wrong kinds", "R.a.rule=Host(`a.example`)\nR.a.service=a\nR.b.rule=Host(`b.example`)\nR.b.service=b\n" +
+		"S.a.loadbalancer.healthcheck.path=up\nS.a.loadbalancer.healthcheck.mode=tcp\nS.b.loadbalancer.healthcheck.path=/\nS.b.loadbalancer.healthcheck.scheme=ftp\n" +
+		"S.b.loadbalancer.healthcheck.hostname=a b\nS.b.loadbalancer.healthcheck.method=get it\nS.b.loadbalancer.healthcheck.status=ok", []uint16{80}},
+	{"a sticky service without cookie", web + "S.web.loadbalancer.sticky=true\nS.web.loadbalancer.sticky.cookie=false", []uint16{80}},
 	{"an entry point of one's own", web + "R.web.entrypoints=internal", []uint16{80}},
 	{"a closed entry point next to a public one", web + "R.web.entrypoints=internal, websecure", []uint16{80}},
 	{"a misspelt list of middlewares", web + "R.web.middleware=auth\nM.auth.basicauth.users=a:b", []uint16{80}},
@@ -209,11 +230,33 @@ func FuzzTraefikLabels(f *testing.F) {
 				t.Errorf("incomplete diagnostic %+v", d)
 			}
 		}
-		again, _ := traefik.Routes(c)
-		if fmt.Sprint(again) != fmt.Sprint(routes) {
+		if again, _ := traefik.Routes(c); !reflect.DeepEqual(again, routes) {
 			t.Errorf("the same labels gave %v, then %v", routes, again)
 		}
+		for _, r := range routes {
+			checkBalance(t, r)
+		}
 	})
+}
+
+// checkBalance holds what a route says about its endpoints to what the proxy relies on.
+func checkBalance(t *testing.T, r ruche.Route) {
+	if s := r.Sticky; s != nil && strings.ContainsAny(s.Cookie+s.Path+s.Domain+s.SameSite, "; \r\n") {
+		t.Errorf("cookie %+v", s)
+	}
+	if c := r.Check; c != nil {
+		if c.Path == "" && c.Mode != ruche.CheckGRPC || c.Interval <= 0 || c.Timeout <= 0 || c.Failures < 1 || c.Successes < 1 || strings.ContainsAny(c.Host+c.Method+c.Path, " \r\n") {
+			t.Errorf("check %+v", c)
+		}
+	}
+	if e := r.Eject; e != nil && (e.Failures < 1 || e.Time <= 0) {
+		t.Errorf("ejection %+v", e)
+	}
+	for _, w := range r.Weights {
+		if w < 0 {
+			t.Errorf("weight %d", w)
+		}
+	}
 }
 
 func TestEntryPointsThatArePublic(t *testing.T) {

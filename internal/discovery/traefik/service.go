@@ -16,6 +16,14 @@ type service struct {
 	port   uint16
 	reason string
 	scheme string
+	// weights, policy, sticky, check and eject say how endpoints are chosen; see ruche.Route.
+	weights []int
+	policy  ruche.Policy
+	sticky  *ruche.Sticky
+	check   *ruche.Check
+	eject   *ruche.Eject
+	// badCheck tells that the health check must not be made as it is declared.
+	badCheck bool
 	// usable is false when nobody can know where requests should go; a diagnostic says why.
 	usable bool
 	// middlewares are those of the service itself.
@@ -52,9 +60,13 @@ func (r *reader) readService(e *element) service {
 		case "middlewares":
 			s.middlewares = o
 		default:
-			r.checkServiceOption(&s, o, said)
+			if !r.readBalance(&s, o) {
+				r.checkServiceOption(&s, o, said)
+			}
 		}
 	}
+	r.finishSticky(&s, e)
+	r.finishCheck(&s, e)
 	if _, declared := e.option(portPath); !declared && s.usable {
 		r.lowestPort(&s, "traefik.http.services."+s.name+"."+portPath)
 	}
@@ -73,15 +85,12 @@ func (r *reader) readPort(s *service, o option) {
 }
 
 func (r *reader) readScheme(s *service, o option) {
-	switch strings.ToLower(o.value) {
-	case "http", "https":
-		s.scheme = strings.ToLower(o.value)
-	case "h2c":
-		s.usable = false
-		r.add(ruche.CodeProtoUnsupported, ruche.SeverityError, o.key, "let the container speak http or https", "scheme h2c is not supported")
+	switch scheme := strings.ToLower(o.value); scheme {
+	case ruche.SchemeHTTP, ruche.SchemeHTTPS, ruche.SchemeH2C:
+		s.scheme = scheme
 	default:
 		s.usable = false
-		r.add(ruche.CodeProtoUnsupported, ruche.SeverityError, o.key, "write http or https", "scheme %s is not known", quote(o.value))
+		r.add(ruche.CodeProtoUnsupported, ruche.SeverityError, o.key, "write http, https or h2c", "scheme %s is not known", quote(o.value))
 	}
 }
 
@@ -113,13 +122,9 @@ func serviceEffects() []effect {
 	const file = "services of this kind cannot be declared by labels; nothing is forwarded to it"
 	return []effect{
 		{"loadbalancer.server.url", ruche.SeverityError, "a fixed URL is not supported; nothing is forwarded to this service"},
-		{"loadbalancer.server.weight", ruche.SeverityWarning, "all endpoints weigh the same"},
 		{"loadbalancer.server.preservepath", ruche.SeverityInfo, "the path is passed on as it is"},
 		{"loadbalancer.serverstransport", ruche.SeverityWarning, "the transport's settings are not applied"},
 		{"loadbalancer.responseforwarding", ruche.SeverityInfo, "answers are passed on as they come"},
-		{"loadbalancer.sticky", ruche.SeverityWarning, "requests of one client may go to different endpoints"},
-		{"loadbalancer.healthcheck", ruche.SeverityWarning, "endpoints are not probed; the health check of the container counts"},
-		{"loadbalancer.passivehealthcheck", ruche.SeverityInfo, "endpoints that fail are avoided by Ruche's own rule"},
 		{"weighted", ruche.SeverityError, file}, {"mirroring", ruche.SeverityError, file},
 		{"failover", ruche.SeverityError, file}, {"highestrandomweight", ruche.SeverityError, file},
 	}
@@ -128,19 +133,14 @@ func serviceEffects() []effect {
 // checkServiceOption reports an option that is not read. said holds what was said of this service already, so that
 // the many options of one feature give one diagnostic.
 func (r *reader) checkServiceOption(s *service, o option, said map[string]bool) {
-	switch o.path {
-	case "loadbalancer.passhostheader":
+	if o.path == "loadbalancer.passhostheader" {
 		if value, err := strconv.ParseBool(o.value); err != nil || !value {
 			r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "", "the client's Host header is always passed on")
 		}
 		return
-	case "loadbalancer.strategy":
-		if o.value != "wrr" {
-			r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "", "strategy %s is not supported; requests are spread by round robin", quote(o.value))
-		}
-		return
 	}
-	known := []string{portPath, "loadbalancer.server.scheme", "loadbalancer.passhostheader", "loadbalancer.strategy", "middlewares"}
+	known := []string{portPath, "loadbalancer.server.scheme", "loadbalancer.passhostheader", "middlewares",
+		weightPath, strategyPath, stickyPath, checkPath, passivePath}
 	for _, e := range serviceEffects() {
 		known = append(known, e.path)
 		if !below(o.path, e.path) {
