@@ -13,7 +13,7 @@ const labelPrefix = "com.github.nginx-proxy.nginx-proxy."
 
 // supported are the variables that begin with VIRTUAL_ and are read.
 func supported() []string {
-	return []string{"VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PROTO", "VIRTUAL_PATH", "VIRTUAL_DEST"}
+	return []string{"VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PROTO", "VIRTUAL_PATH", "VIRTUAL_DEST", "VIRTUAL_ROOT"}
 }
 
 // effect says what leaving a known variable or label out means.
@@ -28,7 +28,6 @@ func unsupportedVariables() map[string]effect {
 	automatic := effect{ruche.SeverityInfo, "certificates are not requested from an ACME server; a file or a self-signed one is used", ""}
 	return map[string]effect{
 		"VIRTUAL_HOST_MULTIPORTS": {ruche.SeverityError, "several ports in one variable are not supported; as in nginx-proxy it takes the place of VIRTUAL_HOST, so nothing of this container is served", both},
-		"VIRTUAL_ROOT":            {ruche.SeverityWarning, "it belongs to fastcgi, which is not supported", ""},
 		"SERVER_TOKENS":           {ruche.SeverityInfo, "no Server header is added, whatever it says", ""},
 		"HSTS":                    {ruche.SeverityWarning, "no Strict-Transport-Security header is added", "let the application send the header"},
 		"SSL_POLICY":              {ruche.SeverityWarning, "TLS 1.2 and 1.3 are offered, whatever it says", ""},
@@ -48,8 +47,6 @@ func unsupportedVariables() map[string]effect {
 
 func unsupportedLabels() map[string]effect {
 	return map[string]effect{
-		"loadbalance":         {ruche.SeverityWarning, "requests are spread by round robin", ""},
-		"keepalive":           {ruche.SeverityInfo, "connections to endpoints are kept open as Ruche sees fit", ""},
 		"ssl_verify_client":   {ruche.SeverityInfo, "client certificates are not asked for", ""},
 		"trust-default-cert":  {ruche.SeverityWarning, "the certificate is chosen by Ruche's own rules", ""},
 		"non-get-redirect":    {ruche.SeverityWarning, "redirects use one status code for all methods", ""},
@@ -82,8 +79,10 @@ func (r *reader) checkUnsupported() {
 		}
 		e, known := labels[name]
 		switch {
+		case key == balanceLabel || key == keepAliveLabel:
 		case !known:
-			r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, clip(key), strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(labels))),
+			all := append(slices.Sorted(maps.Keys(labels)), "loadbalance", "keepalive")
+			r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, clip(key), strictyaml.DidYouMean(name, all),
 				"label %s of nginx-proxy is not known; it is ignored", quote(name))
 		case !r.blockedBy(source(key)) && !asWished(name, r.c.Labels[key]):
 			r.add(ruche.CodeKeyUnsupported, e.severity, key, e.hint, "%s", e.message)
@@ -106,7 +105,7 @@ func (r *reader) blockedBy(source string) bool {
 // that does not ask to be published may use such names for itself, unless one looks like a misspelling.
 func (r *reader) checkUnknown() {
 	published := r.declares("VIRTUAL_HOST") || r.declares("VIRTUAL_HOST_MULTIPORTS")
-	known := slices.Concat(supported(), []string{"VIRTUAL_HOST_MULTIPORTS", "VIRTUAL_ROOT"})
+	known := slices.Concat(supported(), []string{"VIRTUAL_HOST_MULTIPORTS"})
 	for _, key := range slices.Sorted(maps.Keys(r.c.Env)) {
 		// VIRTUAL_ENV is set by many Python images.
 		if !strings.HasPrefix(key, "VIRTUAL_") || strings.HasPrefix(key, "VIRTUAL_ENV") || slices.Contains(known, key) {

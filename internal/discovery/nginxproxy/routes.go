@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/discovery/setting"
 	"github.com/ruche-project/ruche/internal/docker"
 	"github.com/ruche-project/ruche/internal/match"
 )
@@ -125,26 +126,44 @@ func (r *reader) template() (route ruche.Route, usable bool) {
 	usable = r.readProto(&route)
 	usable = r.readPort(&route) && usable
 	usable = r.readPath(&route) && usable
+	usable = r.readRoot(&route) && usable
 	r.readTLS(&route)
 	r.readAccess(&route)
+	r.readBalance(&route)
+	r.readKeepAlive(&route)
 	return route, usable
 }
 
 func (r *reader) readProto(route *ruche.Route) bool {
 	const key = "VIRTUAL_PROTO"
-	switch value := r.value(key); strings.ToLower(value) {
-	case "", "http":
-		route.Scheme = "http"
-	case "https":
-		route.Scheme = "https"
-	case "uwsgi", "fastcgi", "grpc", "grpcs":
-		r.refuse(ruche.CodeProtoUnsupported, key, "put an HTTP server in front of it, or let it speak http or https",
-			"protocol %s is not supported", quote(value))
-		return false
+	switch scheme := strings.ToLower(r.value(key)); scheme {
+	case "":
+		route.Scheme = ruche.SchemeHTTP
+	case ruche.SchemeHTTP, ruche.SchemeHTTPS, ruche.SchemeGRPC, ruche.SchemeGRPCS, ruche.SchemeFastCGI, ruche.SchemeUWSGI:
+		route.Scheme = scheme
 	default:
-		r.refuse(ruche.CodeProtoUnsupported, key, "write http or https", "protocol %s is not known", quote(value))
+		r.refuse(ruche.CodeProtoUnsupported, key, "write http, https, grpc, grpcs, fastcgi or uwsgi", "protocol %s is not known", quote(r.value(key)))
 		return false
 	}
+	return true
+}
+
+// readRoot reads the directory of the scripts. A wrong one would have the endpoint run other scripts, or none.
+func (r *reader) readRoot(route *ruche.Route) bool {
+	const key = "VIRTUAL_ROOT"
+	value := r.value(key)
+	switch {
+	case value == "":
+		return true
+	case route.Scheme != ruche.SchemeFastCGI:
+		r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, key, "", "it has an effect with VIRTUAL_PROTO=fastcgi only")
+		return true
+	}
+	if p := setting.Root(value); p != nil {
+		r.refuse(ruche.CodeValueInvalid, key, p.Hint, "%s", p.Message)
+		return false
+	}
+	route.Root = value
 	return true
 }
 

@@ -50,6 +50,25 @@ func samples() []sample {
 		{name: "port out of range", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "65536"}},
 		{name: "port zero", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "0"}},
 		{name: "fastcgi", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "fastcgi", "VIRTUAL_ROOT": "/srv"}},
+		{name: "fastcgi without a root", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "FastCGI"}},
+		{name: "fastcgi with a bad root", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "fastcgi", "VIRTUAL_ROOT": "srv"}},
+		{name: "uwsgi", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "uwsgi", "VIRTUAL_PORT": "3031"}},
+		{name: "grpc", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "grpc"}},
+		{name: "grpcs", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "grpcs"}},
+		{name: "a root without fastcgi", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_ROOT": "/srv"}},
+		balance("least connections", "least_conn;", ""),
+		balance("hash of the client", "ip_hash", ""),
+		balance("hash of the remote address", "\n hash  $remote_addr consistent;\n zone up 64k; keepalive 8;", "16"),
+		balance("hash of something else", "hash $request_uri;", ""),
+		balance("hash of what Compose left", "hash ;", ""),
+		balance("random", "random;", "auto"),
+		balance("random of two", "random two least_conn;", ""),
+		balance("random of two by time", "random two least_time=header;", ""),
+		balance("least time", "least_time header;", ""),
+		balance("sticky cookie", "least_conn; sticky cookie srv expires=1h domain=.a.example path=/x httponly secure samesite=lax;", "disabled"),
+		balance("sticky cookie with mistakes", "sticky cookie a=b expires=soon domain=a/b path=x samesite=none color;", ""),
+		balance("sticky by something else", "sticky learn create=$upstream_cookie_x;", ""),
+		balance("several directives", "least_conn; ip_hash; server 10.0.0.1; max_conns 5;", "-1"),
 		{name: "unknown protocol", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "gopher"}},
 		{name: "bad path", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PATH": "~ ["}},
 		{name: "destination with a regular expression", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PATH": "~ ^/x", "VIRTUAL_DEST": "/"}},
@@ -79,6 +98,15 @@ func samples() []sample {
 		{name: "a Python image", env: map[string]string{"VIRTUAL_ENV": "/venv", "VIRTUAL_ENV_PROMPT": "x", "VIRTUAL_MACHINE_OF_MINE": "y"}},
 		{name: "a port without host", env: map[string]string{"VIRTUAL_PORT": "80"}},
 		{name: "nothing", env: map[string]string{"PATH": "/bin"}},
+	}
+}
+
+// balance is a sample of the labels that say how endpoints are chosen.
+func balance(name, directives, keepAlive string) sample {
+	const prefix = "com.github.nginx-proxy.nginx-proxy."
+	return sample{
+		name: name, env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "80"},
+		labels: map[string]string{prefix + "loadbalance": directives, prefix + "keepalive": keepAlive},
 	}
 }
 
@@ -137,13 +165,14 @@ func TestPortRule(t *testing.T) {
 func FuzzVirtualHost(f *testing.F) {
 	for _, s := range samples() {
 		f.Add(s.env["VIRTUAL_HOST"], s.env["VIRTUAL_PORT"], s.env["VIRTUAL_PROTO"], s.env["VIRTUAL_PATH"], s.env["VIRTUAL_DEST"],
-			s.env["HTTPS_METHOD"], s.env["CERT_NAME"], s.env["NETWORK_ACCESS"])
+			s.env["HTTPS_METHOD"], s.env["CERT_NAME"], s.env["NETWORK_ACCESS"], s.env["VIRTUAL_ROOT"],
+			s.labels["com.github.nginx-proxy.nginx-proxy.loadbalance"], s.labels["com.github.nginx-proxy.nginx-proxy.keepalive"])
 	}
-	f.Fuzz(func(t *testing.T, host, port, proto, path, dest, method, cert, access string) {
+	f.Fuzz(func(t *testing.T, host, port, proto, path, dest, method, cert, access, root, directives, keepAlive string) {
 		routes, diagnostics := nginxproxy.Routes(docker.Container{Name: "c", Env: map[string]string{
 			"VIRTUAL_HOST": host, "VIRTUAL_PORT": port, "VIRTUAL_PROTO": proto, "VIRTUAL_PATH": path, "VIRTUAL_DEST": dest,
-			"HTTPS_METHOD": method, "CERT_NAME": cert, "NETWORK_ACCESS": access,
-		}})
+			"HTTPS_METHOD": method, "CERT_NAME": cert, "NETWORK_ACCESS": access, "VIRTUAL_ROOT": root,
+		}, Labels: balance("", directives, keepAlive).labels})
 		for _, r := range routes {
 			if _, err := match.ParseHost(r.Match.Host); err != nil {
 				t.Errorf("route with host %q: %v", r.Match.Host, err)
@@ -153,6 +182,12 @@ func FuzzVirtualHost(f *testing.F) {
 			}
 			if r.Port == 0 || r.PortReason == "" || r.Scheme == "" || r.Source == "" {
 				t.Errorf("incomplete route %+v", r)
+			}
+			if s := r.Sticky; s != nil && strings.ContainsAny(s.Cookie+s.Path+s.Domain+s.SameSite, "; \r\n") {
+				t.Errorf("cookie %+v", s)
+			}
+			if _, known := ruche.DefaultPort(r.Scheme); !known || r.Root != "" && r.Root[0] != '/' {
+				t.Errorf("scheme %q, root %q", r.Scheme, r.Root)
 			}
 			if strings.ContainsAny(r.CertName, "/\\") {
 				t.Errorf("certificate name %q leaves its directory", r.CertName)

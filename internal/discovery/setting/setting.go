@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ruche-project/ruche"
 )
 
 // Problem says what is wrong with a value, and what to write.
@@ -99,6 +101,14 @@ func SameSite(value string) (string, *Problem) {
 		return v, nil
 	}
 	return "", problem("write lax, strict or none", "%s is no value of SameSite", Quote(value))
+}
+
+// Sticky looks at a cookie as a whole, the parts of which are good.
+func Sticky(s *ruche.Sticky) *Problem {
+	if s.SameSite == "none" && !s.Secure {
+		return problem("make it secure too", "browsers keep a cookie with SameSite none only when it is secure")
+	}
+	return nil
 }
 
 // CheckPath checks the path that a health check asks for, which may have a query.

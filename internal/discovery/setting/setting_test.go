@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/discovery/setting"
 )
 
@@ -59,6 +60,14 @@ func TestNumbers(t *testing.T) {
 	for n, good := range map[int]bool{0: false, 100: false, 200: true, 599: true, 600: false} {
 		if p := setting.Status(n); (p == nil) != good {
 			t.Errorf("status %d: %v", n, p)
+		}
+	}
+}
+
+func TestSticky(t *testing.T) {
+	for s, good := range map[ruche.Sticky]bool{{}: true, {SameSite: "none"}: false, {SameSite: "none", Secure: true}: true, {SameSite: "lax"}: true} {
+		if p := setting.Sticky(&s); (p == nil) != good {
+			t.Errorf("%+v: %v", s, p)
 		}
 	}
 }

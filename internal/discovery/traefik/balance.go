@@ -128,9 +128,11 @@ func (r *reader) readSticky(s *service, o option, part string) {
 
 // finishSticky looks at the cookie as a whole.
 func (r *reader) finishSticky(s *service, e *element) {
-	if s.sticky != nil && s.sticky.SameSite == "none" && !s.sticky.Secure {
-		r.add(ruche.CodeValueInvalid, ruche.SeverityWarning, optionOf(e, stickyPath+".cookie.samesite").key,
-			"add the label .sticky.cookie.secure=true", "browsers keep a cookie with SameSite none only when it is secure")
+	if s.sticky == nil {
+		return
+	}
+	if p := setting.Sticky(s.sticky); p != nil {
+		r.add(ruche.CodeValueInvalid, ruche.SeverityWarning, optionOf(e, stickyPath+".cookie.samesite").key, p.Hint, "%s", p.Message)
 	}
 }
 
