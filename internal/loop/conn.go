@@ -30,6 +30,11 @@ type Conn struct {
 	readLate, writeLate         bool
 	timer                       timer
 
+	noWait   bool
+	buffered bool
+	pending  []byte     // what a buffered Write has not sent yet
+	failed   unix.Errno // why that could not be sent
+
 	idler Idler
 	idles uint64 // how often Idle was called
 	watch func()
@@ -65,6 +70,9 @@ func (c *Conn) event(events uint32) {
 	}
 	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.gone, c.readable, c.writable = true, true, true
+	}
+	if c.writable && len(c.pending) > 0 {
+		c.sendPending()
 	}
 	if c.writable && c.writer != nil {
 		c.resume(&c.writer)
@@ -289,6 +297,9 @@ func instant(t time.Time) int64 {
 	}
 	return max(1, int64(t.Sub(started)))
 }
+
+// SetReadTimeout bounds each single wait of a Read; 0 means no bound.
+func (c *Conn) SetReadTimeout(d time.Duration) { c.readTimeout = int64(d) }
 
 // Loop is where the connection belongs.
 func (c *Conn) Loop() *Loop { return c.loop }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/h1"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
@@ -27,6 +29,7 @@ type accessLog struct {
 	w      io.Writer
 	health *health.Registry
 	wake   chan struct{}
+	woken  atomic.Bool // there is something in wake, or it is being written
 
 	mu      sync.Mutex
 	buffer  []byte
@@ -60,6 +63,7 @@ func (l *accessLog) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-pause.C:
 		}
+		l.woken.Store(false)
 		l.flush()
 	}
 }
@@ -108,31 +112,34 @@ func (l *accessLog) add(x *exchange, took time.Duration) {
 		l.buffer = x.appendLine(l.buffer, took)
 	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if !l.woken.Swap(true) {
+		l.wake <- struct{}{} // has room for one, which is this
 	}
 }
 
 // appendLine appends the exchange as one JSON object and a newline. Fields without a value are left out.
 func (x *exchange) appendLine(b []byte, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
-	b = x.started.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = appendTime(b, x.started)
 	b = append(b, '"')
 	b = appendText(b, "request_id", x.id)
-	b = appendText(b, "client_ip", addrText(x.client.IsValid(), x.client.String))
-	b = appendText(b, "peer", x.r.RemoteAddr)
-	b = appendText(b, "host", x.r.Host)
-	b = appendText(b, "method", x.r.Method)
+	if x.clientAddr.IsValid() {
+		b = append(x.clientAddr.AppendTo(append(b, `,"client_ip":"`...)), '"')
+	}
+	if x.remote.IsValid() {
+		b = append(x.remote.AppendTo(append(b, `,"peer":"`...)), '"')
+	}
+	b = appendText(b, "host", text(x.req.Host))
+	b = appendText(b, "method", text(x.req.Method))
 	rawPath := x.target.rawPath
 	if x.target.raw == "" {
-		rawPath = x.r.RequestURI
+		rawPath = text(x.req.Target)
 	}
 	b = appendText(b, "path", rawPath)
 	if len(x.target.raw) > len(rawPath) {
 		b = appendText(b, "query", x.target.raw[len(rawPath)+1:])
 	}
-	b = appendText(b, "proto", x.r.Proto)
+	b = appendText(b, "proto", x.proto)
 	b = appendText(b, "scheme", x.scheme())
 	b = appendInt(b, "status", int64(x.res.status))
 	b = appendInt(b, "bytes_sent", x.res.sent)
@@ -146,23 +153,43 @@ func (x *exchange) appendLine(b []byte, took time.Duration) []byte {
 		b = appendMillis(b, "upstream_ms", x.res.upstream)
 		b = appendInt(b, "retries", int64(x.res.retries))
 	}
-	b = appendText(b, "user_agent", x.r.Header.Get("User-Agent"))
-	b = appendText(b, "referer", x.r.Header.Get("Referer"))
+	b = appendText(b, "user_agent", text(x.field(h1.UserAgent)))
+	b = appendText(b, "referer", text(x.field(h1.Referer)))
 	if x.res.err != nil {
 		b = appendText(b, "error", x.res.err.Error())
 	}
-	if t := x.r.TLS; t != nil {
-		b = appendText(b, "tls_version", tls.VersionName(t.Version))
-		b = appendText(b, "sni", t.ServerName)
+	if x.tls.version != 0 {
+		b = appendText(b, "tls_version", tls.VersionName(x.tls.version))
+		b = appendText(b, "sni", x.tls.serverName)
 	}
 	return append(b, '}', '\n')
 }
 
-func addrText(valid bool, text func() string) string {
-	if !valid {
-		return ""
+// appendTime appends a time in UTC with microseconds (RFC 3339).
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = appendDigits(b, year, 4)
+	b = appendDigits(append(b, '-'), int(month), 2)
+	b = appendDigits(append(b, '-'), day, 2)
+	b = appendDigits(append(b, 'T'), hour, 2)
+	b = appendDigits(append(b, ':'), minute, 2)
+	b = appendDigits(append(b, ':'), second, 2)
+	b = appendDigits(append(b, '.'), t.Nanosecond()/1000, 6)
+	return append(b, 'Z')
+}
+
+// appendDigits appends n with leading zeros, so many digits.
+func appendDigits(b []byte, n, digits int) []byte {
+	for range digits {
+		b = append(b, '0')
 	}
-	return text()
+	for i := len(b) - 1; n > 0 && i >= len(b)-digits; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
 }
 
 func appendText(b []byte, key, value string) []byte {
@@ -180,7 +207,9 @@ func appendInt(b []byte, key string, value int64) []byte {
 
 func appendMillis(b []byte, key string, d time.Duration) []byte {
 	b = append(append(append(b, ',', '"'), key...), '"', ':')
-	return strconv.AppendFloat(b, float64(d.Microseconds())/1000, 'f', 3, 64)
+	micros := max(d.Microseconds(), 0)
+	b = strconv.AppendInt(b, micros/1000, 10)
+	return appendDigits(append(b, '.'), int(micros%1000), 3)
 }
 
 // appendJSON appends a JSON string. What is not UTF-8 becomes the replacement character, and what could end a line in
@@ -188,6 +217,11 @@ func appendMillis(b []byte, key string, d time.Duration) []byte {
 func appendJSON(b []byte, s string) []byte {
 	const hexDigits = "0123456789abcdef"
 	b = append(b, '"')
+	plain := 0
+	for plain < len(s) && isPlain(s[plain]) {
+		plain++
+	}
+	b, s = append(b, s[:plain]...), s[plain:]
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c >= utf8.RuneSelf {
@@ -216,3 +250,6 @@ func appendJSON(b []byte, s string) []byte {
 	}
 	return append(b, '"')
 }
+
+// isPlain reports whether a byte stands for itself in JSON.
+func isPlain(c byte) bool { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\' }

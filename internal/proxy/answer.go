@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
+
+	"github.com/ruche-project/ruche/internal/h1"
 )
 
 // statusClientGone is nginx's code for a client that did not wait. It is logged and counted, never sent.
@@ -58,39 +59,41 @@ func answerFor(err error) answer {
 	return refuse(http.StatusBadGateway, "the site behind this server broke the request off")
 }
 
-func (a answer) write(x *exchange) {
+// say gives an answer of Ruche's own.
+func (x *exchange) say(a answer) {
 	x.res.status = a.status
 	if a.status == statusClientGone {
-		x.res.sentHead = true // so that the connection is broken off
 		return
 	}
-	h := x.w.Header()
-	clear(h)
+	x.answered = x.answered[:0]
+	add := func(id h1.ID, name, value string) {
+		x.answered = append(x.answered, h1.Field{ID: id, Name: bytesOf(name), Value: bytesOf(value)})
+	}
+	content := ""
+	if a.message != "" {
+		content = fmt.Sprintf("%d %s\n\n%s.\n\nRequest ID: %s\n", a.status, http.StatusText(a.status), capital(a.message), x.id)
+		add(h1.ContentType, "Content-Type", "text/plain; charset=utf-8")
+		add(h1.Other, "X-Content-Type-Options", "nosniff")
+		add(h1.Other, "Cache-Control", "no-store")
+	}
 	if a.location != "" {
-		h.Set("Location", a.location)
+		add(h1.Location, "Location", a.location)
 	}
 	if a.retry {
-		h.Set("Retry-After", retryAfter)
+		add(h1.RetryAfter, "Retry-After", retryAfter)
 	}
-	if a.close || !x.r.ProtoAtLeast(1, 1) {
-		h.Set("Connection", "close")
+	add(h1.XRequestID, "X-Request-Id", x.id)
+	if a.close {
+		x.client.closeAfter()
 	}
-	text := ""
-	if a.message != "" {
-		text = fmt.Sprintf("%d %s\n\n%s.\n\nRequest ID: %s\n", a.status, http.StatusText(a.status), capital(a.message), x.id)
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-store")
+	length := int64(len(content))
+	if err := x.client.begin(a.status, nil, x.answered, length); err != nil {
+		return
 	}
-	h.Set("X-Request-Id", x.id)
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	out := newAnswerWriter(x, x.timeouts.Body)
-	defer out.stop()
-	out.wind()
-	x.w.WriteHeader(a.status)
-	if n, err := x.w.Write([]byte(text)); err == nil && x.r.Method != http.MethodHead {
-		x.res.sent = int64(n)
+	if !x.bodyless(a.status) && x.client.write(bytesOf(content), false) == nil {
+		x.res.sent = length
 	}
+	x.complete = x.client.end(nil) == nil
 }
 
 func capital(s string) string { return string(s[0]-'a'+'A') + s[1:] }

@@ -52,7 +52,7 @@ type Timeouts struct {
 	Idle           time.Duration // between two requests of a connection: 180 s
 	Dial           time.Duration // connecting to an endpoint, with its TLS handshake: 5 s
 	ResponseHeader time.Duration // from the end of a request to the head of the endpoint's answer: 60 s
-	Hold           time.Duration // from the first failure of all of a route's endpoints, a request waits for one that takes it: 5 s
+	Hold           time.Duration // a request waits for an endpoint while its route's are being replaced; negative: not at all: 5 s
 	Body           time.Duration // between two reads or writes of a body, on either side: 60 s
 	Upgraded       time.Duration // an upgraded connection (WebSocket) with nothing said on it: 1 h
 	Drain          time.Duration // running requests have this long to end after a stop: 30 s; upgraded connections, within it, until 2 s after the last request
@@ -82,10 +82,14 @@ func (t Timeouts) withDefaults() Timeouts {
 const (
 	// maxHeaderBytes is what the head of a request may have: twice nginx's default buffers.
 	maxHeaderBytes = 64 << 10
+	// maxHeaderFields bounds how many header fields a request may have.
+	maxHeaderFields = 128
 	// knockFirst is how long a request waits before it tries endpoints again that could not be reached; then twice as long each time,
 	// up to knockLast.
 	knockFirst = 5 * time.Millisecond
 	knockLast  = 100 * time.Millisecond
+	// maxHeld is how many requests wait for an endpoint at a time; each has its connection and some 16 KiB. Others are answered at once.
+	maxHeld = 4096
 	// retryAfter is what a known host without endpoint tells clients, in seconds.
 	retryAfter = "5"
 )

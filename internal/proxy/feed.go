@@ -102,4 +102,7 @@ func (p *Proxy) refresh() {
 		return
 	}
 	close(before.replaced)
+	for _, w := range p.workers {
+		w.loop.Post(w.replaced)
+	}
 }

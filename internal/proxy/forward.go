@@ -1,18 +1,17 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
+
+	"github.com/ruche-project/ruche/internal/h1"
 )
 
-// The forwarder takes an exchange and a picker and has the request answered by an endpoint. It is the one part that
-// knows how endpoints are spoken to; the files forward*.go are all of it.
-
-// Why an exchange could not be finished. The handler makes answers of them.
+// Why an exchange could not be finished. The answers that clients get are made of them.
 var (
 	errNoEndpoint    = errors.New("no endpoint is ready")
 	errUnreachable   = errors.New("cannot connect to the endpoint")
@@ -27,116 +26,228 @@ var (
 	errUpgradeFailed = errors.New("the endpoint switched to another protocol than the one asked for")
 )
 
-// result is how a forwarded exchange ended.
-type result struct {
-	// status is the answer's status code; sentHead tells that the client has it. When it has not, err says why.
-	status   int
-	sentHead bool
-	sent     int64 // bytes of the answer's body
-	endpoint *endpointState
-	// upstream is the time from choosing the endpoint to the head of its answer.
-	upstream time.Duration
-	retries  int
-	// repeatable tells that every endpoint was tried in vain and the request may go to another one yet.
-	repeatable bool
-	// err is what went wrong, also after the status was sent; then the connection must be broken off.
-	err error
-}
-
 // forward has the request answered by the first endpoint that can. It tries another one when the request had no
 // effect on the last: it could not be reached, or it broke the connection off before the first byte of its answer and the request is
-// one that may be repeated (RFC 9110 section 9.2.2) and whose body nobody has read from.
-func (f *forwarder) forward(x *exchange) result {
+// one that may be repeated (RFC 9110 section 9.2.2) and whose content is still here. again tells that it was called for the request before.
+func (p *Proxy) forward(x *exchange, again bool) result {
+	if !x.body.arrive() {
+		return result{err: errBodyTooLarge}
+	}
+	x.setOutbound()
 	res := result{err: errNoEndpoint}
-	body := newRequestBody(x, f.maxBody, f.timeouts.Body)
-	defer body.revoke()
-	pick := x.route.picker(pickKey{client: x.client})
+	x.pick = x.route.picker(x.pickKey(again))
 	for tries := 0; ; tries++ {
-		e := pick.next(time.Now())
+		e := x.pick.next(time.Now())
 		if e == nil {
-			res.repeatable = res.endpoint != nil
+			res.repeatable = true
 			return res
 		}
-		res = f.try(x, e, body)
-		res.endpoint, res.retries = e, tries
-		if res.err == nil || res.sentHead || !mayRetry(x, res.err, body) {
+		p.try(x, e)
+		x.res.endpoint, x.res.retries = e, tries
+		if res = x.res; res.err == nil || res.sentHead || !x.mayRetry(res.err) {
 			return res
 		}
 	}
 }
 
-func mayRetry(x *exchange, err error, body *requestBody) bool {
-	if body.revoke() {
-		return false
+// pickKey is what of the request matters for the choice of its endpoint.
+func (x *exchange) pickKey(again bool) pickKey {
+	k := pickKey{client: x.clientAddr, again: again}
+	if name := x.route.cookieName(); name != "" {
+		for i := range x.req.Fields {
+			if f := &x.req.Fields[i]; f.ID == h1.Cookie && k.cookie == nil {
+				k.cookie = cookieValue(f.Value, name)
+			}
+		}
 	}
+	return k
+}
+
+func (x *exchange) mayRetry(err error) bool {
 	switch {
+	case x.body.touched || x.clientIs.gone.Load():
+		return false
 	case errors.Is(err, errUnreachable):
 		return true
 	case errors.Is(err, errBroken):
-		return idempotent(x.r.Method)
+		return idempotent(x.req.Method)
 	}
 	return false
 }
 
-func idempotent(method string) bool {
-	switch method {
+func idempotent(method []byte) bool {
+	switch string(method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
 		return true
 	}
 	return false
 }
 
-// try has the request answered by one endpoint.
-func (f *forwarder) try(x *exchange, e *endpointState, body *requestBody) result {
+// try has the request answered by one endpoint, and puts how that ended into x.res.
+func (p *Proxy) try(x *exchange, e *endpointState) {
 	e.inFlight.Add(1)
 	defer e.inFlight.Add(-1)
-	ctx, cancel := context.WithCancelCause(x.r.Context())
-	defer cancel(nil)
-
 	started := time.Now()
-	resp, err := f.transport.RoundTrip(f.request(ctx, x, e, body))
-	res := result{upstream: time.Since(started)}
-	if err != nil {
-		res.err = f.explain(x, e, body, err)
-		return res
+	for {
+		x.res = result{}
+		l := x.ground.idleLink(e)
+		if l == nil {
+			var err error
+			if l, err = p.open(x.ground, e); err != nil {
+				x.res.err = p.cannotOpen(e, err)
+				return
+			}
+		}
+		again := p.converse(x, l, started)
+		if !again {
+			return
+		}
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
-		res.err = fmt.Errorf("%w: it answered with the status %d", errBroken, resp.StatusCode)
-		e.failed(res.err, time.Now(), false)
-		return res
-	}
-	e.answered()
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		f.upgrade(x, e, resp, &res)
-		return res
-	}
-	f.answer(ctx, cancel, x, e, resp, &res)
-	return res
 }
 
-// explain finds out who is to blame for a failed attempt, and notes it if it is the endpoint.
-func (f *forwarder) explain(x *exchange, e *endpointState, body *requestBody, err error) error {
-	if cause := body.failure(); cause != nil {
+// cannotOpen finds out who is to blame for a connection that did not come about.
+func (p *Proxy) cannotOpen(e *endpointState, err error) error {
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return fmt.Errorf("%w: %w", errNoDescriptor, err) // the endpoint is not to blame
+	}
+	err = fmt.Errorf("%w: %w", errUnreachable, err)
+	e.failed(err, time.Now(), true)
+	return err
+}
+
+// converse has one exchange on a connection. It reports true when the endpoint had closed a connection that was used before, so that
+// the request is to be sent again on a new one.
+func (p *Proxy) converse(x *exchange, l *link, started time.Time) (again bool) {
+	e := l.endpoint
+	x.client.watch(func() {
+		x.clientIs.gone.Store(true)
+		l.abort()
+	})
+	err := l.start(x, x.body.first, x.body.whole)
+	if err == nil && !x.body.whole {
+		x.body.sendBy(l)
+	}
+	if err == nil {
+		err = p.awaitHead(x, l)
+	}
+	x.res.upstream = time.Since(started)
+	if err == nil {
+		e.answeredWith(x.inbound.Status, time.Now())
+		p.answer(x, l)
+	} else {
+		again = l.reused && !l.heard && !x.body.touched && !x.clientIs.gone.Load() && idempotent(x.req.Method) && !errors.Is(err, os.ErrDeadlineExceeded)
+		if !again {
+			x.res.err = x.blame(e, err)
+		}
+	}
+	x.client.watch(nil)
+	if x.res.err != nil {
+		l.abort()
+	}
+	x.body.stop()
+	l.release()
+	return again
+}
+
+// blame finds out whose fault a broken exchange is, and notes it if it is the endpoint's.
+func (x *exchange) blame(e *endpointState, err error) error {
+	if cause := x.body.failure(); cause != nil {
 		return cause
 	}
-	if x.r.Context().Err() != nil {
-		return errClientGone
-	}
-	var dial *dialError
-	var slow interface{ Timeout() bool }
 	switch {
-	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
-		return fmt.Errorf("%w: %w", errNoDescriptor, err) // the endpoint is not to blame
-	case errors.As(err, &dial):
-		err = fmt.Errorf("%w: %w", errUnreachable, dial.cause)
-		e.failed(err, time.Now(), true)
-		return err
-	case errors.As(err, &slow) && slow.Timeout():
+	case x.clientIs.gone.Load():
+		return errClientGone
+	case errors.Is(err, errUpgradeFailed), errors.Is(err, errBroken):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("%w: %w", errTooSlow, err)
 	default:
-		err = fmt.Errorf("%w: %w", errBroken, err)
+		err = describeAnswer(err)
 	}
 	e.failed(err, time.Now(), false)
 	return err
+}
+
+// awaitHead waits for the head of the answer; informational ones before it are passed on. The endpoint's time begins when it has
+// all of the request.
+func (p *Proxy) awaitHead(x *exchange, l *link) error {
+	timeout := p.cfg.Timeouts.ResponseHeader
+	for {
+		err := l.head(timeout)
+		if errors.Is(err, os.ErrDeadlineExceeded) && x.body.busy(timeout) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		status := x.inbound.Status
+		if status >= 200 || status == http.StatusSwitchingProtocols {
+			return nil
+		}
+		x.setAnswered()
+		if err := x.client.inform(status, x.answered); err != nil {
+			x.clientIs.gone.Store(true)
+			return err
+		}
+	}
+}
+
+// answer passes the endpoint's answer on.
+func (p *Proxy) answer(x *exchange, l *link) {
+	in := &x.inbound
+	if in.Status == http.StatusSwitchingProtocols {
+		p.upgrade(x, l)
+		return
+	}
+	if in.Status > 599 {
+		x.res.err = x.blame(l.endpoint, fmt.Errorf("%w: it answered with the status %d", errBroken, in.Status))
+		return
+	}
+	x.setAnswered()
+	if cookie := x.pick.stickyCookie(l.endpoint, x.encrypted()); cookie != "" {
+		x.answered = append(x.answered, h1.Field{ID: h1.SetCookie, Name: bytesOf("Set-Cookie"), Value: bytesOf(cookie)})
+	}
+	length := int64(-1)
+	if in.Framing == h1.Length || in.Framing == h1.NoBody {
+		length = in.ContentLength
+	}
+	if err := x.client.begin(in.Status, in.Reason, x.answered, length); err != nil {
+		x.clientGone()
+		return
+	}
+	x.res.status, x.res.sentHead = in.Status, true
+	l.conn.SetReadTimeout(p.cfg.Timeouts.Body)
+	if in.Framing != h1.NoBody && length != 0 && !l.pending() && x.client.write(nil, true) != nil { // the client need not wait for the content
+		x.clientGone()
+		return
+	}
+	for !l.finished {
+		data, err := l.next()
+		if err != nil {
+			_ = x.client.write(nil, true) // what has come is the client's
+			x.res.err = p.brokenAnswer(x, l.endpoint, err)
+			return
+		}
+		if err := x.client.write(data, !l.finished && !l.pending()); err != nil {
+			x.clientGone()
+			return
+		}
+		x.res.sent += int64(len(data))
+	}
+	if err := x.client.end(l.content.Trailer()); err != nil {
+		x.clientGone()
+		return
+	}
+	x.complete = true
+}
+
+func (x *exchange) clientGone() { x.res.err = errClientGone }
+
+// brokenAnswer tells whose fault it is that an answer ended before its end.
+func (p *Proxy) brokenAnswer(x *exchange, e *endpointState, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("%w: nothing came for %s within the body of its answer", errTooSlow, p.cfg.Timeouts.Body)
+		e.failed(err, time.Now(), false)
+		return err
+	}
+	return x.blame(e, err)
 }

@@ -1,19 +1,11 @@
 package proxy
 
 import (
-	"net/http"
-	"slices"
+	"bytes"
 	"strings"
 
-	"golang.org/x/net/http/httpguts"
+	"github.com/ruche-project/ruche/internal/h1"
 )
-
-// hopByHop are the headers that concern one connection (RFC 9110 section 7.6.1), and Proxy, which some CGI programs
-// take for the variable HTTP_PROXY.
-func hopByHop() []string {
-	return []string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy"}
-}
 
 // hopHeader has a token of every Ruche that forwarded the request. Via (RFC 9110 section 7.6.3) is meant for this, but
 // servers leave out compression and the like when they see it.
@@ -21,111 +13,127 @@ const hopHeader = "Ruche-Hop"
 
 // looped reports whether the request was forwarded by this proxy before.
 func (x *exchange) looped() bool {
-	return httpguts.HeaderValuesContainsToken(x.r.Header[hopHeader], x.hop)
-}
-
-// removeHopByHop removes what concerns one connection only, and what Connection names.
-func removeHopByHop(h http.Header) {
-	for _, f := range h["Connection"] {
-		for name := range strings.SplitSeq(f, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				h.Del(name)
-			}
+	for i := range x.req.Fields {
+		if f := &x.req.Fields[i]; f.ID == h1.RucheHop && bytes.Contains(f.Value, bytesOf(x.proxy.hop)) {
+			return true
 		}
 	}
-	for _, name := range hopByHop() {
-		delete(h, name)
-	}
+	return false
 }
 
-// guarded reports whether a header tells who the client is and how it came, which only trusted peers may say.
-func guarded(name string) bool {
-	return strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" || name == "Forwarded" || name == "X-Original-Uri"
-}
-
-// disguised reports whether a header becomes a guarded one, or a hop-by-hop one, where underscores and dashes are the same (CGI).
-func disguised(name string) bool {
-	if strings.IndexByte(name, '_') < 0 {
-		return false
-	}
-	plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	return guarded(plain) || plain == "X-Request-Id" || plain == "Proxy"
-}
-
-// upgradeType returns the protocol that the message asks for or switches to, or nothing. HTTP/2 is none (RFC 9113 section 3.1): it would
+// upgradeType returns the protocol that a message asks for or switches to, or nothing. HTTP/2 is none (RFC 9113 section 3.1): it would
 // be a tunnel past the routes.
-func upgradeType(h http.Header) string {
-	if protocol := h.Get("Upgrade"); httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") && !strings.EqualFold(protocol, "h2c") {
+func upgradeType(protocols []byte) string {
+	if protocol := text(protocols); !strings.EqualFold(protocol, "h2c") {
 		return protocol
 	}
 	return ""
 }
 
-// cleanTrailer removes from a client's trailer what it may not say, whoever it is.
-func cleanTrailer(h http.Header) {
-	for name := range h {
-		if guarded(name) || disguised(name) || name == "X-Request-Id" || slices.Contains(hopByHop(), name) {
-			delete(h, name)
+// setOutbound makes the fields that endpoints get (docs: what Ruche tells your application), but for Host and those about framing.
+func (x *exchange) setOutbound() {
+	x.outbound = x.outbound[:0]
+	for i := range x.req.Fields {
+		if f := &x.req.Fields[i]; x.passesOn(f) {
+			x.outbound = append(x.outbound, *f)
 		}
 	}
-}
-
-// outboundHeader returns the header that endpoints get (docs: what Ruche tells your application).
-func (x *exchange) outboundHeader() http.Header {
-	in := x.r.Header
-	h := make(http.Header, len(in)+10)
-	for name, values := range in {
-		if disguised(name) || !x.trusted && guarded(name) {
-			continue
-		}
-		h[name] = values
+	if x.req.TETrailers {
+		x.add(h1.TE, "TE", bytesOf("trailers"))
 	}
-	trailers := httpguts.HeaderValuesContainsToken(h["Te"], "trailers")
-	removeHopByHop(h)
-	delete(h, "Expect")
-	if trailers {
-		h["Te"] = []string{"trailers"}
+	if x.req.Expect100 && !x.body.whole {
+		x.add(h1.Expect, "Expect", bytesOf("100-continue"))
 	}
 	if x.upgrade != "" {
-		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{x.upgrade}
+		x.add(h1.Connection, "Connection", bytesOf("Upgrade"))
+		x.add(h1.Upgrade, "Upgrade", bytesOf(x.upgrade))
 	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // keeps net/http from naming itself
-	}
-	x.setForwarded(h)
-	return h
+	x.addForwarded()
 }
 
-// setForwarded tells the endpoint who the client is. One array holds the values of all headers set here.
-func (x *exchange) setForwarded(h http.Header) {
-	peer := x.peer.String()
-	values := make([]string, 0, 9)
-	set := func(name, value string, keep bool) {
-		if keep && x.trusted && len(h[name]) > 0 && h[name][0] != "" {
-			return
-		}
-		values = append(values, value)
-		h[name] = values[len(values)-1 : len(values) : len(values)]
+// passesOn reports whether an endpoint gets the field as it came. Names that become others where underscores and dashes are the same never do.
+func (x *exchange) passesOn(f *h1.Field) bool {
+	switch id := f.ID; {
+	case id == h1.Other:
+		return !x.req.ConnectionNames(f.Name)
+	case id == h1.Host, id == h1.ContentLength, id == h1.Expect, id == h1.Disguised, h1.HopByHop(id):
+		return false
+	case id == h1.XForwardedFor, id == h1.XForwardedSSL, id == h1.XOriginalURI, id == h1.XRequestID:
+		return false // made anew
+	case id == h1.XRealIP, id == h1.XForwardedHost, id == h1.XForwardedProto, id == h1.XForwardedPort:
+		return x.trusted && len(f.Value) > 0
+	case h1.Guarded(id):
+		return x.trusted
 	}
-	chain := peer
-	if before := h["X-Forwarded-For"]; len(before) > 0 {
-		chain = strings.Join(before, ", ") + ", " + peer
-	}
-	set("X-Forwarded-For", chain, false)
-	set("X-Real-Ip", peer, true)
-	set("X-Forwarded-Host", x.r.Host, true)
-	set("X-Forwarded-Proto", x.scheme(), true)
-	set("X-Forwarded-Port", x.port, true)
+	return !x.req.ConnectionNames(f.Name)
+}
+
+func (x *exchange) add(id h1.ID, name string, value []byte) {
+	x.outbound = append(x.outbound, h1.Field{ID: id, Name: bytesOf(name), Value: value})
+}
+
+// addForwarded tells the endpoint who the client is. What a trusted peer said stands.
+func (x *exchange) addForwarded() {
+	from := len(x.scratch)
+	x.scratch = x.peer.AppendTo(x.scratch)
+	peer := x.scratch[from:len(x.scratch):len(x.scratch)]
+	x.add(h1.XForwardedFor, "X-Forwarded-For", x.forwardedFor(peer))
+	x.addUnlessSaid(h1.XRealIP, "X-Real-IP", peer)
+	x.addUnlessSaid(h1.XForwardedHost, "X-Forwarded-Host", x.req.Host)
+	proto := x.addUnlessSaid(h1.XForwardedProto, "X-Forwarded-Proto", bytesOf(x.scheme()))
+	x.addUnlessSaid(h1.XForwardedPort, "X-Forwarded-Port", bytesOf(x.port))
 	ssl := "off"
-	if h["X-Forwarded-Proto"][0] == "https" {
+	if string(proto) == "https" {
 		ssl = "on"
 	}
-	set("X-Forwarded-Ssl", ssl, false)
-	set("X-Original-Uri", x.target.raw, false)
-	set("X-Request-Id", x.id, false)
-	if hops := h[hopHeader]; len(hops) > 0 {
-		h[hopHeader] = append(slices.Clip(hops), x.hop)
-	} else {
-		set(hopHeader, x.hop, false)
+	x.add(h1.XForwardedSSL, "X-Forwarded-Ssl", bytesOf(ssl))
+	x.add(h1.XOriginalURI, "X-Original-URI", bytesOf(x.target.raw))
+	x.add(h1.XRequestID, "X-Request-Id", bytesOf(x.id))
+	x.add(h1.RucheHop, hopHeader, bytesOf(x.proxy.hop))
+}
+
+// forwardedFor is the chain of addresses that a trusted peer told, and the peer.
+func (x *exchange) forwardedFor(peer []byte) []byte {
+	if !x.trusted || x.field(h1.XForwardedFor) == nil {
+		return peer
+	}
+	from := len(x.scratch)
+	for i := range x.req.Fields {
+		if f := &x.req.Fields[i]; f.ID == h1.XForwardedFor {
+			x.scratch = append(append(x.scratch, f.Value...), ", "...)
+		}
+	}
+	x.scratch = append(x.scratch, peer...)
+	return x.scratch[from:len(x.scratch):len(x.scratch)]
+}
+
+// addUnlessSaid adds a field unless a trusted peer's was passed on, and returns what the endpoint gets.
+func (x *exchange) addUnlessSaid(id h1.ID, name string, value []byte) []byte {
+	if x.trusted {
+		if said := x.field(id); len(said) > 0 {
+			return said
+		}
+	}
+	x.add(id, name, value)
+	return value
+}
+
+// setAnswered makes the fields that the client gets of an answer's, but for those about framing.
+func (x *exchange) setAnswered() {
+	x.answered = x.answered[:0]
+	in := &x.inbound
+	bodyless := in.Framing == h1.NoBody && in.Status >= 200 && in.Status != 204
+	for i := range in.Fields {
+		f := &in.Fields[i]
+		switch {
+		case f.ID == h1.ContentLength:
+			if !bodyless { // what a HEAD would have got is the endpoint's to say
+				continue
+			}
+		case f.ID == h1.Trailer: // announces, and is no hop-by-hop field since RFC 9110
+		case f.ID != h1.Other && h1.HopByHop(f.ID) || in.ConnectionNames(f.Name):
+			continue
+		}
+		x.answered = append(x.answered, *f)
 	}
 }

@@ -8,9 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/loop"
 	"github.com/ruche-project/ruche/internal/match"
 )
 
@@ -26,9 +30,24 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// listen opens the listeners and makes their servers. On an error nothing stays open.
-func (p *Proxy) listen() ([]*server, error) {
-	var servers []*server
+// entry is a listener, and what serves its connections: the loops HTTP/1.1, net/http the rest.
+type entry struct {
+	proxy    *Proxy
+	secure   bool
+	port     string
+	timeouts *Timeouts
+	listener *net.TCPListener
+	open     *loop.Open
+	tls      *tls.Config
+	http     *http.Server
+	// handed are connections that speak HTTP/2.
+	handed  *handedListener
+	running atomic.Int64 // handlers of http
+}
+
+// listen opens the listeners and starts to serve. On an error nothing stays open.
+func (p *Proxy) listen() ([]*entry, error) {
+	var entries []*entry
 	for _, l := range []struct {
 		address string
 		secure  bool
@@ -42,16 +61,133 @@ func (p *Proxy) listen() ([]*server, error) {
 		}
 		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", l.address)
 		if err != nil {
-			for _, s := range servers {
-				_ = s.listener.Close()
+			for _, e := range entries {
+				_ = e.listener.Close()
 			}
 			return nil, listenError(l.address, err)
 		}
 		*l.where = listener
-		servers = append(servers, p.server(listener, l.secure))
+		entries = append(entries, p.entry(listener.(*net.TCPListener), l.secure))
 	}
-	return servers, nil
+	return entries, p.serveEntries(entries)
 }
+
+// serveEntries starts the loops and gives them the listeners.
+func (p *Proxy) serveEntries(entries []*entry) (err error) {
+	p.loops, err = loop.New(loop.Config{Panicked: p.panicked})
+	if err != nil {
+		return fmt.Errorf("cannot serve: %w", err)
+	}
+	p.swapping.Lock() // a new table is told to the workers
+	for _, l := range p.loops.Loops() {
+		p.workers = append(p.workers, newWorker(p, l))
+	}
+	p.swapping.Unlock()
+	for _, e := range entries {
+		go func() { _ = e.http.Serve(e.handed) }()
+		if e.open, err = p.loops.Serve(e.listener, loop.Acceptor{Accepted: e.accepted, Starved: p.starved}); err != nil {
+			p.loops.Close()
+			return fmt.Errorf("cannot serve %s: %w", e.listener.Addr(), err)
+		}
+	}
+	return nil
+}
+
+func (p *Proxy) panicked(value any, stack []byte) {
+	p.cfg.Logger.Error("a request made the proxy panic; its connection was closed, the others go on", "panic", value, "stack", string(stack))
+}
+
+// starved makes room for new connections by closing some that wait for a request.
+func (p *Proxy) starved(err error) {
+	p.cfg.Logger.Warn("cannot take a connection; the longest idle ones are closed", "error", err)
+	for _, w := range p.workers {
+		w.loop.Post(func() { w.clients.closeIdle(starvedClose) })
+	}
+}
+
+// starvedClose is how many idle connections each loop closes when file descriptors run out.
+const starvedClose = 16
+
+// accepted serves a new connection. It runs on a fiber.
+func (e *entry) accepted(conn *loop.Conn) {
+	w := e.proxy.workers[conn.Loop().Index()]
+	c := &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: conn.Remote()}
+	w.clients.add(c)
+	if e.secure && !e.handshake(c) {
+		return
+	}
+	c.Ready()
+}
+
+// handshake does TLS. It reports false when the connection is none of HTTP/1.1: it has failed, or was handed to the server of HTTP/2.
+func (e *entry) handshake(c *h1Client) bool {
+	secure := tls.Server(c.conn, e.tls)
+	stream := newSecureStream(secure, c.conn)
+	_ = c.conn.SetDeadline(c.worker.loop.Now().Add(e.timeouts.ReadHeader))
+	err := secure.Handshake()
+	if err == nil {
+		err = c.conn.Drain()
+	}
+	_ = c.conn.SetDeadline(time.Time{})
+	if err != nil {
+		e.proxy.cfg.Logger.Debug("TLS handshake failed", "peer", c.remote.String(), "error", err)
+		_ = c.conn.Drain()
+		c.close()
+		return false
+	}
+	state := secure.ConnectionState()
+	if state.NegotiatedProtocol == "h2" {
+		c.worker.clients.remove(c)
+		if _, err := c.conn.Detach(); err == nil {
+			e.handed.give(secure)
+		}
+		return false
+	}
+	c.secure, c.stream, c.tls = stream, stream, factsOf(&state)
+	return true
+}
+
+// handedListener is a listener of connections that somebody else has taken.
+type handedListener struct {
+	address net.Addr
+	conns   chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newHandedListener(address net.Addr) *handedListener {
+	return &handedListener{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// give does not wait: who gives may be a fiber.
+func (l *handedListener) give(c net.Conn) {
+	go func() {
+		select {
+		case l.conns <- c:
+		case <-l.closed:
+			_ = c.Close()
+		}
+	}()
+}
+
+// Accept implements net.Listener.
+func (l *handedListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *handedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *handedListener) Addr() net.Addr { return l.address }
 
 func listenError(address string, err error) error {
 	_, port, _ := net.SplitHostPort(address)
@@ -67,44 +203,31 @@ func listenError(address string, err error) error {
 	return fmt.Errorf("cannot listen on %s: %w%s", address, err, hint)
 }
 
-func (p *Proxy) server(l net.Listener, secure bool) *server {
-	t := p.cfg.Timeouts
-	s := &server{listener: l, secure: secure}
-	h := &handler{proxy: p, secure: secure, port: portOf(l.Addr())}
-	s.http = &http.Server{
+func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
+	e := &entry{proxy: p, secure: secure, port: portOf(l.Addr()), timeouts: &p.cfg.Timeouts, listener: l, handed: newHandedListener(l.Addr())}
+	e.tls = p.tlsConfig()
+	h := &handler{entry: e}
+	e.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.running.Add(1)
-			defer s.running.Add(-1)
+			e.running.Add(1)
+			defer e.running.Add(-1)
 			h.ServeHTTP(w, r)
 		}),
-		ReadHeaderTimeout: t.ReadHeader,
-		IdleTimeout:       t.Idle,
+		ReadHeaderTimeout: e.timeouts.ReadHeader,
+		IdleTimeout:       e.timeouts.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
-		TLSConfig:         p.tlsConfig(),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: t.Body, PingTimeout: t.ReadHeader},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: e.timeouts.Body, PingTimeout: e.timeouts.ReadHeader},
 		// An asterisk is a target like others here: endpoints answer it.
 		DisableGeneralOptionsHandler: true,
 	}
-	return s
-}
-
-// serve returns nil after a Shutdown, else why the listener failed.
-func (s *server) serve() error {
-	serve := s.http.Serve
-	if s.secure {
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
-	}
-	if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot go on listening on %s: %w", s.listener.Addr(), err)
-	}
-	return nil
+	return e
 }
 
 // tlsConfig has no certificate of its own: where GetCertificate returns none, the client gets the alert
 // unrecognized_name (RFC 6066 section 3), as from nginx.
 func (p *Proxy) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate, NextProtos: []string{"h2", "http/1.1"}}
 }
 
 func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -3,22 +3,31 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/loop"
 )
 
 // Proxy is the data plane of one node. Its methods are safe for concurrent use.
 type Proxy struct {
-	cfg       Config
-	feed      *feed
-	forwarder *forwarder
-	log       *accessLog
-	hop       string // see hopHeader
+	cfg         Config
+	feed        *feed
+	log         *accessLog
+	hop         string // see hopHeader
+	upgrades    *upgrades
+	endpointTLS *tls.Config
+
+	// workers are the grounds of HTTP/1.1 clients, by the index of their loop; yard is that of the others.
+	loops    *loop.Group
+	workers  []*worker
+	yard     *yard
+	draining atomic.Bool
+	held     atomic.Int64 // requests that wait for an endpoint
 
 	swapping sync.Mutex // held while a new snapshot is made and put in force
 	current  atomic.Pointer[snapshot]
@@ -39,15 +48,18 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, err
 		}
 	}
-	return &Proxy{
-		cfg:       cfg,
-		feed:      newFeed(),
-		forwarder: newForwarder(cfg.Timeouts, cfg.MaxBodyBytes),
-		log:       newAccessLog(cfg.AccessLog, cfg.Health),
-		hop:       rand.Text(),
-		compiled:  make(chan struct{}),
-		ready:     make(chan struct{}),
-	}, nil
+	p := &Proxy{
+		cfg:         cfg,
+		feed:        newFeed(),
+		upgrades:    newUpgrades(),
+		endpointTLS: endpointTLS(),
+		log:         newAccessLog(cfg.AccessLog, cfg.Health),
+		hop:         rand.Text(),
+		compiled:    make(chan struct{}),
+		ready:       make(chan struct{}),
+	}
+	p.yard = newYard(p)
+	return p, nil
 }
 
 // Ready is closed when the first table is in force and the listeners are open.
@@ -97,53 +109,70 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 			p.cfg.Logger.Warn("the end of the access log could not be written")
 		}
 	}()
-	defer p.forwarder.close()
-
+	defer p.yard.close()
 	select {
 	case <-p.compiled:
 	case <-ctx.Done():
 		return nil
 	}
-	servers, err := p.listen()
+	entries, err := p.listen()
 	if err != nil {
 		return err
 	}
-	for _, s := range servers {
-		p.cfg.Logger.Info("serving", "scheme", scheme(s.secure), "address", s.listener.Addr().String(), "routes", len(p.current.Load().routes))
+	for _, e := range entries {
+		p.cfg.Logger.Info("serving", "scheme", scheme(e.secure), "address", e.listener.Addr().String(), "routes", len(p.current.Load().routes))
 	}
 	close(p.ready)
-	failed := make(chan error, len(servers))
-	var serving sync.WaitGroup
-	for _, s := range servers {
-		serving.Go(func() { failed <- s.serve() })
-	}
-	select {
-	case <-ctx.Done():
-		p.drain(servers)
-	case err = <-failed:
-		p.drain(servers)
-	}
-	serving.Wait()
-	return err
+	<-ctx.Done()
+	p.drain(entries)
+	return nil
 }
 
 // drain lets running exchanges end, and ends those that do not.
-func (p *Proxy) drain(servers []*server) {
+func (p *Proxy) drain(entries []*entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Timeouts.Drain)
 	defer cancel()
+	p.draining.Store(true)
 	var shutting sync.WaitGroup
-	for _, s := range servers {
+	for _, e := range entries {
+		e.open.Close()
+		_ = e.listener.Close()
 		shutting.Go(func() {
-			if s.http.Shutdown(ctx) != nil {
-				p.cfg.Logger.Warn("requests were cut off at the end of the drain", "listener", s.listener.Addr().String())
-				_ = s.http.Close()
+			if e.http.Shutdown(ctx) != nil {
+				p.cutOff(e)
+				_ = e.http.Close()
 			}
 		})
 	}
+	for _, w := range p.workers {
+		w.loop.Post(func() { w.clients.closeIdle(w.clients.n) })
+	}
+	p.awaitClients(ctx, entries)
 	shutting.Wait()
 	p.drainUpgrades(ctx)
-	for _, s := range servers {
-		s.wait()
+	p.loops.Close()
+	for _, e := range entries {
+		e.wait()
+	}
+}
+
+func (p *Proxy) cutOff(e *entry) {
+	p.cfg.Logger.Warn("requests were cut off at the end of the drain", "listener", e.listener.Addr().String())
+}
+
+// awaitClients waits until no ordinary request of an HTTP/1.1 client is left.
+func (p *Proxy) awaitClients(ctx context.Context, entries []*entry) {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for _, e := range entries {
+		for e.open.Connected() > p.upgrades.of(e) {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				p.cutOff(e)
+				return
+			}
+		}
 	}
 }
 
@@ -151,11 +180,11 @@ func (p *Proxy) drain(servers []*server) {
 func (p *Proxy) drainUpgrades(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, upgradedDrain)
 	defer cancel()
-	left := p.forwarder.upgrades.wait()
+	left := p.upgrades.wait()
 	select {
 	case <-left:
 	case <-ctx.Done():
-		p.forwarder.upgrades.end()
+		p.upgrades.end()
 		<-left
 	}
 }
@@ -181,14 +210,6 @@ func (p *Proxy) httpsPort() string {
 	return ""
 }
 
-// server is one listener with its HTTP server. It counts its handlers, since http.Server.Close does not wait for them.
-type server struct {
-	http     *http.Server
-	listener net.Listener
-	secure   bool
-	running  atomic.Int64
-}
-
 // upgradedDrain is how long a stop waits for upgraded connections when they are all that is left. Many never end by themselves, and
 // clients know how to come back.
 const upgradedDrain = 2 * time.Second
@@ -196,12 +217,12 @@ const upgradedDrain = 2 * time.Second
 // stragglers is how long a stop waits for what has been told to end.
 const stragglers = 2 * time.Second
 
-// wait waits for the handlers whose connections were closed.
-func (s *server) wait() {
+// wait waits for the handlers whose connections were closed: http.Server.Close does not.
+func (e *entry) wait() {
 	deadline := time.Now().Add(stragglers)
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
-	for s.running.Load() > 0 && time.Now().Before(deadline) {
+	for e.running.Load() > 0 && time.Now().Before(deadline) {
 		<-look.C
 	}
 }

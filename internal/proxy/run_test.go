@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +107,7 @@ func TestAccessLogThatStallsStopsNoRequest(t *testing.T) {
 
 func TestAccessLogBacklogIsBounded(t *testing.T) {
 	l := newAccessLog(io.Discard, &health.Registry{})
-	x := &exchange{r: &http.Request{RequestURI: "/" + strings.Repeat("x", 1<<20)}}
+	x := &exchange{target: target{rawPath: "/" + strings.Repeat("x", 1<<20), raw: "/"}}
 	for range 10 {
 		l.add(x, 0)
 	}
@@ -119,7 +118,7 @@ func TestAccessLogBacklogIsBounded(t *testing.T) {
 	if w := l.health.List(); len(w) != 1 || !strings.Contains(w[0].Message, "dropped") {
 		t.Errorf("warnings %v", w)
 	}
-	l.add(&exchange{r: &http.Request{RequestURI: "/"}}, 0)
+	l.add(&exchange{}, 0)
 	l.flush()
 	if w := l.health.List(); len(w) != 0 {
 		t.Errorf("warnings %v after a good write", w)

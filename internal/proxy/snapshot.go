@@ -35,6 +35,8 @@ type routeState struct {
 	even   bool          // all of ready weigh the same
 	shares shares        // of ready, when they do not
 	life   *routeLife
+	// starting tells that none is ready, but one is about to be.
+	starting bool
 }
 
 // routeLife is what of a route survives a swap.
@@ -43,6 +45,8 @@ type routeLife struct {
 	// turn is the round robin's position.
 	turn   atomic.Uint32
 	budget budget
+	// emptied is when its last ready endpoint left, in nanoseconds of the Unix epoch; 0 when there was none.
+	emptied atomic.Int64
 }
 
 // endpointState is what is known about an endpoint. It survives swaps as long as the endpoint is in the table.
@@ -125,6 +129,7 @@ func (s *snapshot) newRoute(r *table.Route, before *snapshot, earlier *routeStat
 		state := s.endpoint(e, before.endpoints)
 		rs.all[k] = state
 		if state.turn(e.Ready()); !e.Ready() {
+			rs.starting = rs.starting || e.State == ruche.EndpointStarting
 			continue
 		}
 		one := choice{endpoint: state, weight: int64(e.Weight)}
@@ -141,6 +146,9 @@ func (s *snapshot) newRoute(r *table.Route, before *snapshot, earlier *routeStat
 		rs.life = &routeLife{}
 	} else {
 		rs.life = earlier.life
+		if len(earlier.ready) > 0 && len(rs.ready) == 0 {
+			rs.life.emptied.Store(time.Now().UnixNano())
+		}
 	}
 	if !rs.even {
 		rs.shares.owed = make([]int64, len(rs.ready))

@@ -120,7 +120,7 @@ func TestExpectContinue(t *testing.T) {
 		t.Fatalf("got %q, %v, want 100", line, err)
 	}
 	_, _ = io.WriteString(c, "hello")
-	if rest, _ := io.ReadAll(in); !strings.HasSuffix(string(rest), `hello ""`) {
+	if rest, _ := io.ReadAll(in); !strings.HasSuffix(string(rest), `hello "100-continue"`) {
 		t.Errorf("got %q", rest)
 	}
 	c = r.raw("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 500\r\nExpect: 100-continue\r\n\r\n")

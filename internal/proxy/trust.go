@@ -1,22 +1,12 @@
 package proxy
 
 import (
-	"encoding/hex"
-	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
-)
 
-// parsePeer returns the address of a connection's other end.
-func parsePeer(remoteAddr string) netip.Addr {
-	ap, err := netip.ParseAddrPort(remoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
-}
+	"github.com/ruche-project/ruche/internal/h1"
+)
 
 func (p *Proxy) trusted(a netip.Addr) bool {
 	for _, prefix := range p.cfg.TrustedProxies {
@@ -29,38 +19,32 @@ func (p *Proxy) trusted(a netip.Addr) bool {
 
 // clientIP returns the address of whoever sent the request: the peer or, when the peer is trusted, the last
 // address of X-Forwarded-For that is not itself a trusted proxy.
-func (p *Proxy) clientIP(peer netip.Addr, trusted bool, h http.Header) netip.Addr {
-	if !trusted {
-		return peer
+func (p *Proxy) clientIP(x *exchange) netip.Addr {
+	client := x.peer
+	if !x.trusted {
+		return client
 	}
-	client := peer
-	list := strings.Split(strings.Join(h["X-Forwarded-For"], ","), ",")
-	for i := len(list) - 1; i >= 0; i-- {
-		a, err := netip.ParseAddr(strings.TrimSpace(list[i]))
-		if err != nil {
-			break
+	for i := len(x.req.Fields) - 1; i >= 0; i-- {
+		f := &x.req.Fields[i]
+		if f.ID != h1.XForwardedFor {
+			continue
 		}
-		client = a.Unmap()
-		if !p.trusted(client) {
-			break
+		for list := text(f.Value); ; {
+			k := strings.LastIndexByte(list, ',')
+			a, err := netip.ParseAddr(strings.TrimSpace(list[k+1:]))
+			if err != nil {
+				return client
+			}
+			if client = a.Unmap(); !p.trusted(client) {
+				return client
+			}
+			if k < 0 {
+				break
+			}
+			list = list[:k]
 		}
 	}
 	return client
-}
-
-// requestID takes the ID of a trusted peer if it is one, else it makes one of 32 hex digits.
-func requestID(h http.Header, trusted bool) string {
-	if trusted {
-		if id := h.Get("X-Request-Id"); validID(id) {
-			return id
-		}
-	}
-	var b [16]byte
-	x, y := rand.Uint64(), rand.Uint64()
-	for i := range 8 {
-		b[i], b[i+8] = byte(x>>(8*i)), byte(y>>(8*i))
-	}
-	return hex.EncodeToString(b[:])
 }
 
 // validID bounds what is passed on and logged.

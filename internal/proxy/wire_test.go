@@ -19,7 +19,7 @@ func TestHTTP10ConnectionsEndAfterTheirAnswer(t *testing.T) {
 			c := r.raw("POST / HTTP/1.0\r\nHost: " + host + "\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" +
 				"GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n")
 			all, _ := io.ReadAll(c)
-			if n := strings.Count(string(all), "HTTP/1."); n != 1 {
+			if n := strings.Count(string(all), "HTTP/1.1 "); n != 1 {
 				t.Errorf("got %d answers, want 1:\n%s", n, all)
 			}
 		})
@@ -60,8 +60,7 @@ func TestAnImpossibleStatusIsTheEndpointsFault(t *testing.T) {
 }
 
 func TestHTTP2IsNoUpgrade(t *testing.T) {
-	h := http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}}
-	if got := upgradeType(h); got != "" {
+	if got := upgradeType([]byte("H2C")); got != "" {
 		t.Errorf("upgradeType() = %q, want none", got)
 	}
 }

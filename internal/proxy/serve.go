@@ -3,8 +3,6 @@ package proxy
 import (
 	"crypto/tls"
 	"net/http"
-	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -12,85 +10,12 @@ import (
 	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
-// exchange is one request on its way through the proxy.
-type exchange struct {
-	w       http.ResponseWriter
-	r       *http.Request
-	control *http.ResponseController
-	started time.Time
-
-	secure  bool   // it came by TLS
-	port    string // the port it came in at
-	peer    netip.Addr
-	client  netip.Addr
-	trusted bool // the peer is a trusted proxy
-	id      string
-	hop     string // this proxy's token, see hopHeader
-
-	host    string // canonical; empty when the request names none
-	target  target
-	upgrade string // the protocol it asks to switch to
-	route   *routeState
-
-	timeouts *Timeouts
-	received counter // bytes read of the request's body
-	bodyRead atomic.Bool
-	res      result
-}
-
-// scheme is how the request came in here.
-func (x *exchange) scheme() string { return scheme(x.secure) }
-
-func scheme(secure bool) string {
-	if secure {
-		return "https"
+// exchange has a request answered, whatever protocol it came by, and counts and logs it.
+func (p *Proxy) exchange(x *exchange) {
+	if a := p.serve(x); a.status != 0 {
+		x.say(a)
 	}
-	return "http"
-}
-
-// encrypted reports whether the client's own connection is encrypted, as far as can be known: a trusted proxy in front may
-// have taken TLS off.
-func (x *exchange) encrypted() bool {
-	return x.secure || x.trusted && x.r.Header.Get("X-Forwarded-Proto") == "https"
-}
-
-// handler serves the requests of one listener.
-type handler struct {
-	proxy  *Proxy
-	secure bool
-	port   string
-}
-
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := h.proxy
-	x := &exchange{w: w, r: r, control: http.NewResponseController(w), started: time.Now(), secure: h.secure, port: h.port, hop: p.hop, timeouts: &p.cfg.Timeouts}
-	x.peer = parsePeer(r.RemoteAddr)
-	x.trusted = p.trusted(x.peer)
-	x.client = p.clientIP(x.peer, x.trusted, r.Header)
-	x.id = requestID(r.Header, x.trusted)
-	defer p.account(x)
-	if r.ProtoMajor == 1 {
-		if r.ProtoMinor > 0 { // RFC 9110 section 7.8
-			x.upgrade = upgradeType(r.Header)
-		} else {
-			// net/http passes over a Transfer-Encoding here; what stands behind the head must not become a request (RFC 9112 section 6.1).
-			w.Header().Set("Connection", "close")
-		}
-		if r.Body != http.NoBody {
-			_ = x.control.EnableFullDuplex()
-		}
-	}
-	a := p.serve(x)
-	if a.status != 0 {
-		a.write(x)
-	}
-	if r.ProtoMajor == 1 && r.Body != http.NoBody && !x.bodyRead.Load() && x.res.status != http.StatusSwitchingProtocols {
-		// net/http now reads some of what is left, to keep the connection.
-		_ = x.control.SetReadDeadline(time.Now().Add(p.cfg.Timeouts.Body))
-	}
-	if x.broken() {
-		panic(http.ErrAbortHandler)
-	}
+	p.account(x)
 }
 
 // account counts a finished exchange and logs it.
@@ -104,15 +29,10 @@ func (p *Proxy) account(x *exchange) {
 	p.log.add(x, took)
 }
 
-// broken reports whether the client must not take what it got for a whole answer.
-func (x *exchange) broken() bool {
-	return x.res.err != nil && x.res.sentHead && x.res.status != http.StatusSwitchingProtocols
-}
-
 // serve decides what happens to a request, and has it forwarded if it should be. It returns the answer that Ruche is to
 // give itself; the zero answer when an endpoint's was given.
 func (p *Proxy) serve(x *exchange) answer {
-	switch x.r.Method {
+	switch string(x.req.Method) {
 	case http.MethodConnect:
 		return refuse(http.StatusBadRequest, "this server does not tunnel")
 	case http.MethodTrace:
@@ -122,56 +42,77 @@ func (p *Proxy) serve(x *exchange) answer {
 		return refuse(http.StatusLoopDetected, "this server has forwarded the request to itself: the endpoint of the site is this server")
 	}
 	var ok bool
-	if x.target, ok = parseTarget(x.r.RequestURI); !ok {
+	if x.target, ok = parseTarget(text(x.req.Path)); !ok {
 		return refuse(http.StatusBadRequest, "the path of the request is malformed")
 	}
-	if x.r.Host != "" {
-		if x.host, ok = match.CanonicalHost(x.r.Host); !ok {
+	if len(x.req.Host) > 0 {
+		if x.host, ok = match.CanonicalHost(text(x.req.Host)); !ok {
 			return refuse(http.StatusBadRequest, "the host of the request is malformed")
 		}
 	}
 	return p.route(x)
 }
 
-// route has the request answered by a route of the table in force. When none of the route's endpoints could be reached, that
-// is most often a container that has just ended, a moment before the Engine says so, or one that has just started and does not listen
-// yet. So the request does not fail at once: it waits for the next table, which may know better, and knocks again now and then.
+// route has the request answered by a route of the table in force. When none of the route's endpoints takes it, that
+// is most often because they are being replaced: a container has ended a moment before the Engine says so, its successor does not listen
+// yet, or is not healthy yet. Then the request does not fail at once: it waits for a newer table, which may know better, and knocks again now and
+// then.
 func (p *Proxy) route(x *exchange) answer {
 	var giveUp time.Time
-	pause := knockFirst
-	for {
+	held, again := false, false
+	defer func() {
+		if held {
+			p.held.Add(-1)
+		}
+	}()
+	for pause := knockFirst; ; pause = min(2*pause, knockLast) {
 		s := p.current.Load()
-		a, forwarded := p.find(x, s)
-		if !forwarded {
+		a, forward := p.find(x, s)
+		if !forward {
 			return a
 		}
-		x.res = p.forwarder.forward(x)
+		before := x.res
+		x.res = p.forward(x, again)
 		switch {
 		case x.res.err == nil || x.res.sentHead:
 			return answer{}
 		case !x.res.repeatable:
 			return answerFor(x.res.err)
+		case x.res.endpoint == nil && len(x.route.ready) > 0: // the retry budget is spent for the moment
+			x.res = before
 		}
 		now := time.Now()
 		if giveUp.IsZero() {
-			// An endpoint that has been failing for longer is not about to be replaced: its requests need not wait.
-			giveUp = now.Add(p.cfg.Timeouts.Hold - x.res.endpoint.failingFor(now))
+			giveUp = now.Add(p.patience(x, now))
 		}
 		left := giveUp.Sub(now)
 		if left <= 0 {
 			return answerFor(x.res.err)
 		}
-		knock := time.NewTimer(min(pause, left))
-		select {
-		case <-s.replaced:
-		case <-knock.C:
-			pause = min(2*pause, knockLast)
-		case <-x.r.Context().Done():
-			knock.Stop()
+		if !held {
+			if held = true; p.held.Add(1) > maxHeld {
+				return answerFor(x.res.err)
+			}
+		}
+		x.ground.pause(x, s, min(pause, left))
+		if x.clientIs.gone.Load() {
 			return answerFor(errClientGone)
 		}
-		knock.Stop()
+		again = x.res.endpoint != nil && x.res.endpoint.failingSince.Load() != 0
 	}
+}
+
+// patience is how long a request waits that no endpoint took. Endpoints that have been away or failing for longer are not being replaced:
+// nobody needs to wait for them.
+func (p *Proxy) patience(x *exchange, now time.Time) time.Duration {
+	hold := p.cfg.Timeouts.Hold
+	switch {
+	case x.res.endpoint != nil:
+		return hold - x.res.endpoint.failingFor(now)
+	case x.route.starting:
+		return hold
+	}
+	return hold - now.Sub(time.Unix(0, x.route.life.emptied.Load()))
 }
 
 // find looks for the route of a request in a snapshot. Either the request is to be forwarded to it, or the answer is to be given.
@@ -191,10 +132,10 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	case v.redirect:
 		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}, false
 	case found.AddSlash:
-		return answer{status: http.StatusMovedPermanently, location: scheme(x.encrypted()) + "://" + x.r.Host + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
+		return answer{status: http.StatusMovedPermanently, location: scheme(x.encrypted()) + "://" + text(x.req.Host) + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
 	case found.Route.Blocked != "":
 		return blocked(), false
-	case p.cfg.MaxBodyBytes > 0 && x.r.ContentLength > p.cfg.MaxBodyBytes:
+	case p.cfg.MaxBodyBytes > 0 && x.req.ContentLength > p.cfg.MaxBodyBytes:
 		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing(), false
 	}
 	return answer{}, true

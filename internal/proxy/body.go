@@ -1,0 +1,135 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/h1"
+)
+
+// bodySender has the request's content sent to the endpoint. What did not arrive together with the head is sent by a task of its own, so
+// that an endpoint may answer before it has everything.
+type bodySender struct {
+	x     *exchange
+	taken bool   // what has arrived was looked at
+	first []byte // what has arrived
+	whole bool   // that is everything
+	// touched is set when content was asked of the client that an endpoint may have got: no other one can have the request then.
+	touched bool
+	running bool
+	task    task
+
+	mu      sync.Mutex
+	err     error     // the client's fault
+	endedAt time.Time // when the endpoint had everything
+}
+
+func (b *bodySender) reset(x *exchange) {
+	b.x, b.taken, b.first, b.whole, b.touched, b.running, b.err, b.endedAt = x, false, nil, false, false, false, nil, time.Time{}
+}
+
+// arrive takes what is here already, once. It may be sent again, to another endpoint. It reports false when that is too much.
+func (b *bodySender) arrive() bool {
+	if !b.taken {
+		b.taken = true
+		b.first, b.whole = b.x.client.arrived()
+		b.x.received.Store(int64(len(b.first)))
+	}
+	limit := b.x.proxy.cfg.MaxBodyBytes
+	return limit == 0 || int64(len(b.first)) <= limit
+}
+
+// sendBy sends the rest by a task.
+func (b *bodySender) sendBy(l *link) {
+	b.touched, b.running = true, true
+	b.x.ground.spawn(&b.task, func() { b.send(l) })
+}
+
+func (b *bodySender) send(l *link) {
+	limit := b.x.proxy.cfg.MaxBodyBytes
+	for {
+		data, err := b.x.client.next()
+		switch {
+		case ended(err):
+			_ = l.finish(b.x.client.trailer())
+			b.mu.Lock()
+			b.endedAt = time.Now()
+			b.mu.Unlock()
+			return
+		case err != nil:
+			b.fail(blameClient(err))
+			l.abort()
+			return
+		}
+		if total := b.x.received.Add(int64(len(data))); limit > 0 && total > limit {
+			b.fail(errBodyTooLarge)
+			l.abort()
+			return
+		}
+		if l.send(data) != nil {
+			return // whoever reads the answer learns why
+		}
+	}
+}
+
+// errUnread is returned by a client whose content nobody wants any more.
+var errUnread = errors.New("the content is not read any more")
+
+// blameClient says what the client did wrong.
+func blameClient(err error) error {
+	var refused h1.Error
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errBodyTooSlow
+	case errors.As(err, &refused):
+		return &malformed{refused}
+	case errors.Is(err, errUnread):
+		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return errClientGone
+	}
+	return errClientGone
+}
+
+// malformed is errBodyMalformed with the reason.
+type malformed struct{ cause h1.Error }
+
+func (m *malformed) Error() string        { return errBodyMalformed.Error() + ": " + m.cause.Error() }
+func (m *malformed) Is(target error) bool { return target == errBodyMalformed }
+
+func (b *bodySender) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+// failure is what the client did wrong, if it did.
+func (b *bodySender) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// busy reports whether the endpoint did not have all of the request for the time d yet.
+func (b *bodySender) busy(d time.Duration) bool {
+	if !b.running {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err == nil && (b.endedAt.IsZero() || time.Since(b.endedAt) < d)
+}
+
+// stop ends the task. What of the content the client has not sent yet is nobody's any more.
+func (b *bodySender) stop() {
+	if !b.running {
+		return
+	}
+	b.x.client.unread()
+	b.x.ground.await(&b.task)
+	b.running = false
+}

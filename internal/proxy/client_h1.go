@@ -1,0 +1,491 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/h1"
+	"github.com/ruche-project/ruche/internal/loop"
+)
+
+// h1Client is a client's HTTP/1.1 connection. Between requests it is this struct and nothing else: no fiber, no buffer.
+type h1Client struct {
+	worker *worker
+	entry  *entry
+	conn   *loop.Conn
+	secure *secureStream // nil on the plain listener
+	stream io.ReadWriter // conn or secure
+	remote netip.AddrPort
+	tls    tlsFacts
+
+	after, before *h1Client // in the worker's list
+	idle          bool
+	served        bool // it has had a request
+	closing       bool // no further request is read
+	upgraded      bool // it speaks another protocol now
+
+	// While a request is read and answered:
+	x        *exchange
+	buf      []byte // what was read; its beginning holds the request's head
+	from, to int    // what of buf was not looked at yet
+	lent     []byte // content is read into this when buf is used up
+	content  h1.Body
+	whole    bool // the content has come to its end
+	out      []byte
+	chunked  bool
+	asked    bool  // 100 (Continue) is what the client waits for
+	discard  int   // how much more content is read that nobody wants; 0 while it is wanted
+	left     int64 // how much content is to come, where its length is known
+}
+
+// Ready implements loop.Idler: there is something to read.
+func (c *h1Client) Ready() {
+	defer func() {
+		if v := recover(); v != nil {
+			c.close()
+			panic(v)
+		}
+	}()
+	c.idle = false
+	c.x = c.worker.exchange()
+	for {
+		again := c.exchange()
+		if !again {
+			c.letGo()
+			c.close()
+			return
+		}
+		if c.from == c.to && !c.more() {
+			c.letGo()
+			c.rest()
+			return
+		}
+	}
+}
+
+// Expired implements loop.Idler: the client has been silent for too long.
+func (c *h1Client) Expired() { c.close() }
+
+// rest leaves the connection to its loop until the next request.
+func (c *h1Client) rest() {
+	c.idle = true
+	if c.worker.proxy.draining.Load() {
+		c.close()
+		return
+	}
+	c.conn.Idle(c.entry.timeouts.Idle, c)
+}
+
+// more looks whether TLS has read more than it gave away: no event will tell of that.
+func (c *h1Client) more() bool {
+	if c.secure == nil {
+		return false
+	}
+	if c.buf == nil {
+		c.buf = c.worker.buffer(smallBuffer)
+	}
+	c.conn.SetNoWait(true)
+	n, err := c.secure.Read(c.buf)
+	c.conn.SetNoWait(false)
+	c.from, c.to = 0, n
+	return n > 0 || !errors.Is(err, loop.ErrWouldWait)
+}
+
+// letGo gives back what is borrowed for a request.
+func (c *h1Client) letGo() {
+	if c.buf != nil {
+		c.worker.giveBack(c.buf)
+		c.buf = nil
+	}
+	if c.lent != nil {
+		c.worker.giveBack(c.lent)
+		c.lent = nil
+	}
+	if c.out != nil {
+		c.worker.giveBack(c.out)
+		c.out = nil
+	}
+	c.from, c.to = 0, 0
+	if c.x != nil {
+		c.worker.giveExchange(c.x)
+		c.x = nil
+	}
+}
+
+func (c *h1Client) close() {
+	if c.entry != nil {
+		c.worker.clients.remove(c)
+		c.entry = nil
+	}
+	_ = c.conn.Close()
+}
+
+// exchange reads a request and has it answered. It reports whether the connection may go on.
+func (c *h1Client) exchange() bool {
+	x, p := c.x, c.worker.proxy
+	c.whole, c.chunked, c.asked, c.discard = false, false, false, 0
+	n, err := c.readHead()
+	if err != nil {
+		return c.refuse(err)
+	}
+	c.served = true
+	c.from += n
+	c.content.Reset(x.req.Framing, x.req.ContentLength)
+	c.left = x.req.ContentLength
+	c.whole = x.req.Framing == h1.NoBody || x.req.Framing == h1.Length && x.req.ContentLength == 0
+	c.closing = x.req.Close || p.draining.Load()
+	c.asked = x.req.Expect100
+	c.describe("HTTP/1.1")
+	if x.req.Minor == 0 {
+		x.proto = "HTTP/1.0"
+	}
+	p.exchange(x)
+	if c.upgraded || !x.complete {
+		return false
+	}
+	if !c.whole && !c.closing {
+		c.discardRest()
+	}
+	if c.lent != nil { // what follows the content stands there
+		c.worker.giveBack(c.buf)
+		c.buf, c.lent = c.lent, nil
+	}
+	if !c.whole {
+		c.linger()
+		return false
+	}
+	return !c.closing
+}
+
+// describe tells the exchange what is known of the connection.
+func (c *h1Client) describe(proto string) {
+	x := c.x
+	x.client, x.proto, x.secure, x.port, x.tls = c, proto, c.entry.secure, c.entry.port, c.tls
+	x.remote, x.peer = c.remote, c.remote.Addr()
+	x.begin()
+}
+
+// readHead reads until the head of a request is whole, and parses it.
+func (c *h1Client) readHead() (int, error) {
+	limits := h1.Limits{HeadBytes: maxHeaderBytes, Fields: maxHeaderFields}
+	c.conn.SetTimeouts(c.entry.timeouts.ReadHeader, c.entry.timeouts.Body)
+	timed := false
+	for {
+		if c.from < c.to {
+			if n, err := c.x.req.Parse(c.buf[c.from:c.to], limits); n > 0 || err != nil {
+				if timed {
+					_ = c.conn.SetReadDeadline(time.Time{})
+				}
+				return n, err
+			}
+			if !timed { // the whole head has to come in this time, not each byte of it
+				timed = true
+				_ = c.conn.SetReadDeadline(c.worker.loop.Now().Add(c.entry.timeouts.ReadHeader))
+			}
+		}
+		c.room()
+		n, err := c.stream.Read(c.buf[c.to:])
+		c.to += n
+		if n == 0 && err != nil {
+			return 0, err
+		}
+	}
+}
+
+// room makes room in the buffer. What was not looked at yet stays.
+func (c *h1Client) room() {
+	switch {
+	case c.buf == nil:
+		c.buf, c.from, c.to = c.worker.buffer(smallBuffer), 0, 0
+	case c.from == c.to:
+		c.from, c.to = 0, 0
+	case c.to == len(c.buf) && c.from > 0:
+		c.to = copy(c.buf, c.buf[c.from:c.to])
+		c.from = 0
+	case c.to == len(c.buf):
+		bigger := c.worker.buffer(4 * len(c.buf))
+		copy(bigger, c.buf)
+		c.worker.giveBack(c.buf)
+		c.buf = bigger
+	}
+}
+
+// refuse answers what is no request, when there is somebody to answer. It always reports false.
+func (c *h1Client) refuse(err error) bool {
+	var refused h1.Error
+	x := c.x
+	switch {
+	case errors.As(err, &refused):
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.to > c.from:
+		refused = h1.Error{Status: http.StatusRequestTimeout, Reason: "a head that did not come in time", Rule: "RFC 9110 15.5.9"}
+	default:
+		return false // gone, or silent
+	}
+	x.req = h1.Request{Head: h1.Head{Fields: x.req.Fields[:0]}, Method: x.req.Method, Target: x.req.Target}
+	x.req.Minor = 1
+	c.whole, c.closing = true, true
+	c.describe("HTTP/1.1")
+	x.target.raw, x.target.rawPath = text(x.req.Target), text(x.req.Target)
+	x.res.err = refused
+	x.say(refuse(refused.Status, "the request has "+refused.Reason).closing())
+	x.proxy.account(x)
+	c.from = c.to
+	c.linger()
+	return false
+}
+
+// arrived implements client.
+func (c *h1Client) arrived() (data []byte, whole bool) {
+	if c.whole {
+		return nil, true
+	}
+	if c.from == c.to {
+		return nil, false
+	}
+	data, n, done, err := c.content.Next(c.buf[c.from:c.to])
+	if err != nil {
+		return nil, false // next finds it again
+	}
+	c.from += n
+	c.left -= int64(len(data))
+	c.whole = done
+	return data, done
+}
+
+// next implements client.
+func (c *h1Client) next() ([]byte, error) {
+	for {
+		if c.whole {
+			return nil, io.EOF
+		}
+		data, n, done, err := c.content.Next(c.source()[c.from:c.to])
+		if err != nil {
+			return nil, err
+		}
+		c.from += n
+		c.left -= int64(len(data))
+		c.whole = done
+		if c.discard > 0 && len(data) > 0 {
+			if c.discard -= len(data); c.discard <= 0 {
+				return nil, errUnread
+			}
+			continue
+		}
+		if len(data) > 0 {
+			return data, nil
+		}
+		if !done {
+			if err := c.readContent(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// source is the buffer that from and to are of.
+func (c *h1Client) source() []byte {
+	if c.lent != nil {
+		return c.lent
+	}
+	return c.buf
+}
+
+// readContent reads more content, into a buffer of its own: the head has to stay.
+func (c *h1Client) readContent() error {
+	if c.lent == nil {
+		if err := c.conn.WaitReadable(); c.secure == nil && err != nil {
+			return err
+		}
+		c.lent = c.worker.buffer(largeBuffer)
+	}
+	p := c.lent
+	if c.x.req.Framing == h1.Length {
+		p = p[:min(int64(len(p)), c.left)] // so that nothing of the next request is read
+	}
+	n, err := c.stream.Read(p)
+	c.from, c.to = 0, n
+	switch {
+	case n > 0:
+		return nil
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// trailer implements client.
+func (c *h1Client) trailer() []h1.Field { return c.content.Trailer() }
+
+// unread implements client: somebody reads content that nobody wants any more.
+func (c *h1Client) unread() {
+	if c.whole || c.discard > 0 {
+		return
+	}
+	c.discard = maxDiscard
+	c.worker.loop.After(lingerTime, c.giveUpReading(c.x.started))
+}
+
+// giveUpReading returns what ends the reading for the exchange that began then.
+func (c *h1Client) giveUpReading(started time.Time) func() {
+	return func() {
+		if c.x != nil && c.x.started.Equal(started) && c.discard > 0 && !c.whole {
+			_ = c.conn.Close()
+		}
+	}
+}
+
+const (
+	// maxDiscard is how much of a request's content is read for the sake of the connection when nobody wants it.
+	maxDiscard = 256 << 10
+	// lingerTime is for how long, and how long a client has to take notice that its connection is being closed.
+	lingerTime = 2 * time.Second
+)
+
+// discardRest reads what is left of the content, if that is little.
+func (c *h1Client) discardRest() {
+	if c.asked || c.x.req.Framing == h1.Length && c.left > maxDiscard {
+		return
+	}
+	c.unread()
+	_, _ = c.next()
+}
+
+// linger lets the client read the answer before the connection is closed: what it still sends would otherwise have the system throw the answer away (RFC 9112
+// section 9.6).
+func (c *h1Client) linger() {
+	if c.secure != nil {
+		_ = c.secure.CloseWrite()
+	}
+	if c.conn.CloseWrite() != nil {
+		return
+	}
+	c.conn.SetTimeouts(lingerTime, lingerTime)
+	_ = c.conn.SetReadDeadline(c.worker.loop.Now().Add(lingerTime))
+	scratch := c.worker.buffer(mediumBuffer)
+	defer c.worker.giveBack(scratch)
+	for total := 0; total < maxLinger; {
+		n, err := c.conn.Read(scratch)
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
+
+// maxLinger is how much is read of a client that does not stop.
+const maxLinger = 4 << 20
+
+// watch implements client.
+func (c *h1Client) watch(f func()) { c.conn.WatchGone(f) }
+
+// closeAfter implements client.
+func (c *h1Client) closeAfter() { c.closing = true }
+
+// inform implements client.
+func (c *h1Client) inform(status int, fields []h1.Field) error {
+	if c.x.req.Minor == 0 {
+		return nil // which knows none (RFC 9110 section 15.2)
+	}
+	if status == http.StatusContinue {
+		c.asked = false
+	}
+	out := h1.AppendStatusLine(c.worker.buffer(smallBuffer)[:0], status, nil)
+	for i := range fields {
+		out = h1.AppendField(out, fields[i].Name, fields[i].Value)
+	}
+	_, err := c.stream.Write(append(out, h1.CRLF...))
+	c.worker.giveBack(out)
+	return err
+}
+
+// begin implements client.
+func (c *h1Client) begin(status int, reason []byte, fields []h1.Field, length int64) error {
+	x := c.x
+	out := h1.AppendStatusLine(c.worker.buffer(mediumBuffer)[:0], status, reason)
+	dated := false
+	for i := range fields {
+		dated = dated || fields[i].ID == h1.Date
+		out = h1.AppendField(out, fields[i].Name, fields[i].Value)
+	}
+	if !dated {
+		out = c.worker.appendDate(out)
+	}
+	if !x.bodyless(status) {
+		switch {
+		case length >= 0:
+			out = h1.AppendIntField(out, "Content-Length", length)
+		case x.req.Minor == 0:
+			c.closing = true
+		default:
+			c.chunked = true
+			out = append(out, "Transfer-Encoding: chunked\r\n"...)
+		}
+	}
+	// A client that waits for 100 (Continue) and gets this instead need not send its content: what it sends next cannot be told.
+	c.closing = c.closing || c.asked && !c.whole
+	switch {
+	case c.closing:
+		out = append(out, "Connection: close\r\n"...)
+	case x.req.Minor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	c.out = append(out, h1.CRLF...)
+	return nil
+}
+
+// write implements client.
+func (c *h1Client) write(p []byte, flush bool) error {
+	if len(p) > 0 {
+		if c.chunked {
+			c.out = h1.AppendChunkSize(c.out, len(p))
+		}
+		if len(c.out)+len(p)+2 > cap(c.out) && len(c.out) > 0 {
+			if err := c.flush(); err != nil {
+				return err
+			}
+		}
+		if len(p) >= mediumBuffer-2 {
+			if _, err := c.stream.Write(p); err != nil {
+				return err
+			}
+		} else {
+			c.out = append(c.out, p...)
+		}
+		if c.chunked {
+			c.out = append(c.out, h1.CRLF...)
+		}
+	}
+	if flush {
+		return c.flush()
+	}
+	return nil
+}
+
+func (c *h1Client) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	_, err := c.stream.Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+// end implements client.
+func (c *h1Client) end(trailer []h1.Field) error {
+	if c.chunked {
+		c.out = h1.AppendTrailer(c.out, trailer)
+	}
+	err := c.flush()
+	c.worker.giveBack(c.out)
+	c.out = nil
+	return err
+}
+
+// bodyless reports whether an answer with the status has no content, and no length of it that is ours to tell.
+func (x *exchange) bodyless(status int) bool {
+	return status < 200 || status == http.StatusNoContent || status == http.StatusNotModified || string(x.req.Method) == http.MethodHead
+}

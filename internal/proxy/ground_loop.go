@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/loop"
+)
+
+// worker is the ground of HTTP/1.1 clients: what one loop has. All of it belongs to that loop.
+type worker struct {
+	proxy     *Proxy
+	loop      *loop.Loop
+	buffers   [3][][]byte
+	exchanges []*exchange
+	links     map[*endpointState][]*link
+	clients   clientList
+	pausing   map[*loop.Sleeper]struct{}
+	date      []byte // the Date field of this second
+	dated     int64
+}
+
+func newWorker(p *Proxy, l *loop.Loop) *worker {
+	return &worker{proxy: p, loop: l, links: make(map[*endpointState][]*link), pausing: make(map[*loop.Sleeper]struct{})}
+}
+
+// What a loop keeps of unused things. Beyond it the garbage collector gets them.
+const (
+	keptBuffers   = 64
+	keptExchanges = 256
+	keptLinks     = 128 // by endpoint
+)
+
+func (w *worker) buffer(size int) []byte {
+	class := sizeClass(size)
+	if class < 0 {
+		return make([]byte, size)
+	}
+	if list := w.buffers[class]; len(list) > 0 {
+		b := list[len(list)-1]
+		w.buffers[class] = list[:len(list)-1]
+		return b
+	}
+	return make([]byte, classSize(class))
+}
+
+func (w *worker) giveBack(b []byte) {
+	b = b[:cap(b)]
+	if class := sizeClass(len(b)); class >= 0 && len(b) == classSize(class) && len(w.buffers[class]) < keptBuffers {
+		w.buffers[class] = append(w.buffers[class], b)
+	}
+}
+
+func (w *worker) exchange() *exchange {
+	if n := len(w.exchanges); n > 0 {
+		x := w.exchanges[n-1]
+		w.exchanges = w.exchanges[:n-1]
+		return x
+	}
+	return &exchange{proxy: w.proxy, ground: w}
+}
+
+func (w *worker) giveExchange(x *exchange) {
+	x.client, x.route, x.res = nil, nil, result{}
+	if len(w.exchanges) < keptExchanges {
+		w.exchanges = append(w.exchanges, x)
+	}
+}
+
+// task is what runs beside an exchange's own fiber or goroutine.
+type task struct {
+	ended   bool
+	sleeper loop.Sleeper
+	done    chan struct{}
+}
+
+func (w *worker) spawn(t *task, f func()) {
+	t.ended = false
+	w.loop.Go(func() {
+		defer func() {
+			t.ended = true
+			t.sleeper.Wake()
+		}()
+		f()
+	})
+}
+
+func (w *worker) await(t *task) {
+	for !t.ended {
+		w.loop.Sleep(&t.sleeper, time.Hour)
+	}
+}
+
+func (w *worker) dial(address string, timeout time.Duration) (line, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		w.loop.Offload(context.Background(), func(ctx context.Context) {
+			to, err = resolve(ctx, address, timeout)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	c, err := w.loop.Dial(to, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// resolve looks up the name in host:port and returns its first address.
+func resolve(ctx context.Context, address string, timeout time.Duration) (netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(list[0].Unmap(), uint16(number)), nil
+}
+
+func (w *worker) idleLink(e *endpointState) *link {
+	list := w.links[e]
+	for n := len(list); n > 0; n = len(list) {
+		l := list[n-1]
+		list[n-1] = nil
+		list = list[:n-1]
+		w.links[e] = list
+		if l.conn.(*loop.Conn).Take() {
+			return l
+		}
+		l.close()
+	}
+	return nil
+}
+
+func (w *worker) keepLink(l *link) {
+	if len(w.links[l.endpoint]) >= keptLinks {
+		l.close()
+		return
+	}
+	w.links[l.endpoint] = append(w.links[l.endpoint], l)
+	l.conn.(*loop.Conn).Idle(idleLinkTime, l)
+}
+
+// forget takes a link that has ended out of the unused ones.
+func (w *worker) forget(l *link) {
+	list := w.links[l.endpoint]
+	for i := range list {
+		if list[i] == l {
+			last := len(list) - 1
+			list[i], list[last] = list[last], nil
+			list = list[:last]
+			break
+		}
+	}
+	if w.links[l.endpoint] = list; len(list) == 0 {
+		delete(w.links, l.endpoint)
+	}
+}
+
+func (w *worker) pause(x *exchange, s *snapshot, d time.Duration) {
+	var sleeper loop.Sleeper
+	w.pausing[&sleeper] = struct{}{}
+	defer delete(w.pausing, &sleeper)
+	x.client.watch(func() {
+		x.clientIs.gone.Store(true)
+		sleeper.Wake()
+	})
+	defer x.client.watch(nil)
+	if x.proxy.current.Load() != s || x.clientIs.gone.Load() {
+		return
+	}
+	w.loop.Sleep(&sleeper, d)
+}
+
+// replaced wakes those that wait for a newer table.
+func (w *worker) replaced() {
+	for s := range w.pausing {
+		s.Wake()
+	}
+}
+
+// appendDate appends the field that every answer has (RFC 9110 section 6.6.1).
+func (w *worker) appendDate(b []byte) []byte {
+	if now := w.loop.Now(); now.Unix() != w.dated {
+		w.dated = now.Unix()
+		w.date = now.UTC().AppendFormat(append(w.date[:0], "Date: "...), http.TimeFormat)
+		w.date = append(w.date, "\r\n"...)
+	}
+	return append(b, w.date...)
+}

@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/h1"
+	"github.com/ruche-project/ruche/internal/loop"
+)
+
+// upgrades are the connections that speak another protocol now, so that a stop can end them.
+type upgrades struct {
+	mu      sync.Mutex
+	running map[*joined]struct{}
+	stopped bool
+	done    sync.WaitGroup
+}
+
+// joined is a client's connection and an endpoint's, between which bytes are carried both ways.
+type joined struct {
+	client *h1Client
+	link   *link
+	last   time.Time // when something was carried
+	limit  time.Duration
+}
+
+func newUpgrades() *upgrades { return &upgrades{running: map[*joined]struct{}{}} }
+
+// add reports false when connections are being ended.
+func (u *upgrades) add(j *joined) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.stopped {
+		return false
+	}
+	u.running[j] = struct{}{}
+	u.done.Add(1)
+	return true
+}
+
+func (u *upgrades) remove(j *joined) {
+	u.mu.Lock()
+	delete(u.running, j)
+	u.mu.Unlock()
+	u.done.Done()
+}
+
+// of is how many came in at the listener.
+func (u *upgrades) of(e *entry) (n int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for j := range u.running {
+		if j.client.entry == e {
+			n++
+		}
+	}
+	return n
+}
+
+// wait returns a channel that is closed when no connection is left. No more may be added by then.
+func (u *upgrades) wait() <-chan struct{} {
+	left := make(chan struct{})
+	go func() {
+		u.done.Wait()
+		close(left)
+	}()
+	return left
+}
+
+// end closes all connections.
+func (u *upgrades) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stopped = true
+	for j := range u.running {
+		j.client.worker.loop.Post(j.close)
+	}
+}
+
+func (j *joined) close() {
+	_ = j.client.conn.Close()
+	j.link.abort()
+}
+
+// upgrade joins the client's connection to the endpoint's until one of them ends.
+func (p *Proxy) upgrade(x *exchange, l *link) {
+	c, ok := x.client.(*h1Client)
+	protocol := upgradeType(x.inbound.Upgrade)
+	if !ok || x.upgrade == "" || !strings.EqualFold(protocol, x.upgrade) {
+		x.res.err = x.blame(l.endpoint, errUpgradeFailed)
+		return
+	}
+	j := &joined{client: c, link: l, last: time.Now(), limit: p.cfg.Timeouts.Upgraded}
+	if !p.upgrades.add(j) {
+		x.res.err = errStopping
+		return
+	}
+	defer p.upgrades.remove(j)
+	x.client.watch(nil)
+	x.setAnswered()
+	out := h1.AppendStatusLine(c.worker.buffer(smallBuffer)[:0], x.inbound.Status, x.inbound.Reason)
+	for i := range x.answered {
+		out = h1.AppendField(out, x.answered[i].Name, x.answered[i].Value)
+	}
+	out = h1.AppendField(out, "Connection", "Upgrade")
+	out = append(h1.AppendField(out, "Upgrade", protocol), h1.CRLF...)
+	c.upgraded, x.res.status, x.res.sentHead = true, x.inbound.Status, true
+	_, err := c.stream.Write(out)
+	c.worker.giveBack(out)
+	if err != nil {
+		x.clientGone()
+		return
+	}
+	j.run(x)
+}
+
+// run carries bytes both ways until both directions have ended, or nothing was said for too long.
+func (j *joined) run(x *exchange) {
+	c, l := j.client, j.link
+	timeouts := x.proxy.cfg.Timeouts
+	c.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
+	l.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
+	var up task
+	c.worker.spawn(&up, func() {
+		early := c.source()[c.from:c.to]
+		n := j.carry(l.stream, c.stream, c.conn, early)
+		x.received.Add(n)
+		j.half(l.conn, l.conn.CloseWrite)
+	})
+	x.res.sent = j.carry(c.stream, l.stream, l.conn.(*loop.Conn), l.buf[l.from:l.to])
+	closeWrite := c.conn.CloseWrite
+	if c.secure != nil {
+		closeWrite = c.secure.CloseWrite
+	}
+	j.half(c.conn, closeWrite)
+	c.worker.await(&up)
+}
+
+// half ends one direction. The other one may go on for as long as something is said within a shorter time.
+func (j *joined) half(_ line, closeWrite func() error) {
+	body := j.client.entry.timeouts.Body
+	j.limit = body
+	j.client.conn.SetTimeouts(body, body)
+	j.link.conn.SetTimeouts(body, body)
+	if closeWrite() != nil {
+		j.close()
+	}
+}
+
+// carry copies from one side to the other until it ends, and returns how many bytes.
+func (j *joined) carry(dst io.Writer, src io.Reader, conn *loop.Conn, early []byte) (n int64) {
+	if len(early) > 0 {
+		if _, err := dst.Write(early); err != nil {
+			return 0
+		}
+		n = int64(len(early))
+	}
+	for {
+		buffer, k, err := j.read(src, conn)
+		if k > 0 {
+			j.last = time.Now()
+			_, werr := dst.Write(buffer[:k])
+			j.client.worker.giveBack(buffer)
+			if werr != nil {
+				return n
+			}
+			n += int64(k)
+			continue
+		}
+		if buffer != nil {
+			j.client.worker.giveBack(buffer)
+		}
+		// One direction may be silent for as long as the other is not.
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(j.last) < j.limit {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			j.close()
+		}
+		if err != nil {
+			return n
+		}
+	}
+}
+
+// read waits without a buffer, and then reads into one.
+func (j *joined) read(src io.Reader, conn *loop.Conn) ([]byte, int, error) {
+	_, plain := src.(*loop.Conn)
+	if plain {
+		if err := conn.WaitReadable(); err != nil {
+			return nil, 0, err
+		}
+	}
+	buffer := j.client.worker.buffer(mediumBuffer)
+	if plain {
+		n, err := conn.Read(buffer)
+		return buffer, n, err
+	}
+	conn.SetNoWait(true)
+	n, err := src.Read(buffer)
+	conn.SetNoWait(false)
+	if n == 0 && errors.Is(err, loop.ErrWouldWait) {
+		j.client.worker.giveBack(buffer)
+		return nil, 0, conn.WaitReadable()
+	}
+	return buffer, n, err
+}
