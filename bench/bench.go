@@ -27,9 +27,10 @@ type bench struct {
 	out    io.Writer
 
 	dir      string
-	endpoint string
-	port     int // the last one given out
-	steps    int // done
+	endpoint *process
+	answers  string // the address of the endpoint
+	port     int    // the last one given out
+	steps    int    // done
 }
 
 func newBench(rows []row, peers []peer, rounds int, out io.Writer) (*bench, error) {
@@ -84,11 +85,10 @@ func (b *bench) run(ctx context.Context) ([]rowResult, error) {
 	if err := makeCertificate(dir); err != nil {
 		return nil, err
 	}
-	endpoint, err := b.startEndpoint(ctx)
-	if err != nil {
+	if b.endpoint, err = b.startEndpoint(ctx); err != nil {
 		return nil, err
 	}
-	defer endpoint.stop()
+	defer b.endpoint.stop()
 
 	total := 0
 	for _, r := range b.rows {
@@ -110,7 +110,7 @@ func (b *bench) run(ctx context.Context) ([]rowResult, error) {
 		}
 		measured = append(measured, result)
 	}
-	return measured, endpoint.ended()
+	return measured, b.endpoint.ended()
 }
 
 func (b *bench) roundsOf(r row) int {
@@ -153,21 +153,21 @@ func (b *bench) step(ctx context.Context, r row, p peer) (sample, error) {
 		return sample{}, err
 	}
 	warmUp(ctx, t)
-	before := t.process.cpu()
+	before, all := t.process.cpu(), usageWith(t.process, b.endpoint)
 	o, err := r.load(ctx, t)
-	used := t.process.cpu() - before
+	used, foreign := t.process.cpu()-before, usageWith(t.process, b.endpoint).foreignSince(all)
 	if err == nil {
 		err = t.process.ended()
 	}
 	if err != nil {
 		return sample{}, err
 	}
-	return newSample(o, used, t.process.memory()), nil
+	return newSample(o, used, t.process.memory(), foreign), nil
 }
 
 func (b *bench) setup(r row) setup {
 	return setup{
-		HTTP: b.address(), HTTPS: b.address(), Admin: b.address(), Endpoint: b.endpoint, Hosts: hostNames(r.hosts), TLS: r.tls,
+		HTTP: b.address(), HTTPS: b.address(), Admin: b.address(), Endpoint: b.answers, Hosts: hostNames(r.hosts), TLS: r.tls,
 		Cert: b.dir + "/bench.pem", Key: b.dir + "/bench.key", Connections: r.connections,
 	}
 }
@@ -190,12 +190,12 @@ func (b *bench) startEndpoint(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.endpoint = b.address()
-	p, err := start("endpoint", b.dir+"/endpoint.log", []string{program, "endpoint", b.endpoint})
+	b.answers = b.address()
+	p, err := start("endpoint", b.dir+"/endpoint.log", []string{program, "endpoint", b.answers})
 	if err != nil {
 		return nil, err
 	}
-	t := &target{process: p, setup: setup{HTTP: b.endpoint}}
+	t := &target{process: p, setup: setup{HTTP: b.answers}}
 	if err := t.wait(ctx, "endpoint"); err != nil {
 		p.stop()
 		return nil, err

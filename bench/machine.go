@@ -8,7 +8,10 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // machine is what the figures depend on.
@@ -84,4 +87,42 @@ func moduleVersion(program string) string {
 		return "unknown"
 	}
 	return strings.TrimPrefix(info.Main.Version, "v")
+}
+
+// usage is the processor time that a machine and a run on it have used up to a moment.
+type usage struct {
+	at        time.Time
+	busy, own time.Duration
+}
+
+// usageWith counts as the run's own what this process has used, with the loads that have ended, and what the others have.
+func usageWith(others ...*process) usage {
+	u := usage{at: time.Now()}
+	// Of the first line of /proc/stat, in ticks of 10 ms: all but idle, iowait and what is counted twice.
+	fields := strings.Fields(fileValue("/proc/stat", `^cpu (.*)`))
+	for i, field := range fields[:min(len(fields), 8)] {
+		if ticks, err := strconv.ParseInt(field, 10, 64); err == nil && i != 3 && i != 4 {
+			u.busy += time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		if syscall.Getrusage(who, &r) == nil {
+			u.own += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+		}
+	}
+	for _, p := range others {
+		u.own += p.cpu()
+	}
+	return u
+}
+
+// foreignSince is the share of the machine, in percent, that work which is not the run's own has had.
+func (u usage) foreignSince(before usage) float64 {
+	all := u.at.Sub(before.at) * time.Duration(runtime.NumCPU())
+	foreign := (u.busy - before.busy) - (u.own - before.own)
+	if all <= 0 {
+		return 0
+	}
+	return max(0, 100*float64(foreign)/float64(all))
 }

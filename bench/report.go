@@ -75,6 +75,7 @@ func (r report) writeTable(w io.Writer) error {
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "* %s: %s\n", row.Name, row.Title)
 	}
+	fmt.Fprintf(w, "\nOther work had %.0f %% of the processors meanwhile (median of the steps); above 10 %% trust the ratios alone, and little.\n", r.foreign())
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -18,17 +19,17 @@ func measured() report {
 	small := newRowResult(row{name: "small", title: "answer of 1 KiB"}, proxies)
 	for round, us := range []int{20, 30, 22} {
 		base := outcome{requests: 1000, elapsed: time.Second, p50: time.Millisecond, p99: 4 * time.Millisecond}
-		small.add(0, newSample(base, time.Duration(us)*time.Millisecond, 8<<20), nil)
+		small.add(0, newSample(base, time.Duration(us)*time.Millisecond, 8<<20, 1.5), nil)
 		own := outcome{requests: 2000, elapsed: time.Second, p50: 500 * time.Microsecond, p99: 3 * time.Millisecond}
 		if round == 1 {
 			own.losses = map[string]int{"cut off": 2, "status 502": 1}
 		}
-		small.add(1, newSample(own, time.Duration(us*3)*time.Millisecond, 40<<20), nil)
+		small.add(1, newSample(own, time.Duration(us*3)*time.Millisecond, 40<<20, 2), nil)
 	}
 	rest := newRowResult(row{name: "rest", title: "idle connections, swaps and failures"}, proxies)
 	rest.add(0, sample{}, errors.New("nginx has ended: no such file"))
 	o := outcome{requests: 10, elapsed: time.Second, perConnection: 5632, swaps: 19, swapTime: 42 * time.Millisecond}
-	rest.add(1, newSample(o, time.Millisecond, 300<<20), nil)
+	rest.add(1, newSample(o, time.Millisecond, 300<<20, 30), nil)
 	return report{
 		Date: "2026-01-02", Machine: machine{CPU: "Some CPU @ 2.50GHz", Cores: 2, Memory: "4 GiB", Kernel: "6.1.0", System: "Debian"},
 		Versions: map[string]string{"nginx": "1.22.1", "ruche": "1.0.0"}, Rounds: 3, Rows: []rowResult{small, rest},
@@ -72,6 +73,24 @@ func TestRatiosAreByRound(t *testing.T) {
 	}
 	if ratioOf(nil, []sample{{CPU: 1}}) != nil {
 		t.Error("there is a ratio without a round")
+	}
+}
+
+func TestForeignWork(t *testing.T) {
+	now := time.Now()
+	before := usage{at: now, busy: time.Hour, own: time.Minute}
+	all := time.Duration(runtime.NumCPU()) * time.Second
+	for _, tc := range []struct {
+		busy, own time.Duration
+		want      float64
+	}{{all, all, 0}, {all / 2, all / 4, 25}, {all / 2, all, 0}} {
+		after := usage{at: now.Add(time.Second), busy: time.Hour + tc.busy, own: time.Minute + tc.own}
+		if got := after.foreignSince(before); got != tc.want {
+			t.Errorf("busy %s, own %s: %v %%, want %v", tc.busy, tc.own, got, tc.want)
+		}
+	}
+	if u := usageWith(); u.busy <= 0 || u.own <= 0 {
+		t.Errorf("the machine and this test have used %+v", u)
 	}
 }
 

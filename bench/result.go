@@ -21,12 +21,14 @@ type sample struct {
 	PerIdle      float64        `json:"kib_per_idle_connection,omitempty"`
 	Swaps        int            `json:"swaps,omitempty"`
 	SwapDuration float64        `json:"swap_ms,omitempty"`
+	// Foreign is what work other than the run's had of the machine meanwhile.
+	Foreign float64 `json:"foreign_cpu_percent"`
 }
 
-func newSample(o outcome, used time.Duration, memory int64) sample {
+func newSample(o outcome, used time.Duration, memory int64, foreign float64) sample {
 	s := sample{
 		P50: millis(o.p50), P99: millis(o.p99), Memory: float64(memory) / (1 << 20), Requests: o.requests, Errors: o.errors(),
-		PerIdle: o.perConnection / (1 << 10), Swaps: o.swaps, SwapDuration: millis(o.swapTime),
+		PerIdle: o.perConnection / (1 << 10), Swaps: o.swaps, SwapDuration: millis(o.swapTime), Foreign: math.Round(foreign*10) / 10,
 	}
 	if o.requests > 0 {
 		s.CPU = float64(used.Microseconds()) / float64(o.requests)
@@ -97,7 +99,7 @@ func medianOf(rounds []sample) sample {
 		CPU: medianBy(rounds, func(s sample) float64 { return s.CPU }), Rate: medianBy(rounds, func(s sample) float64 { return s.Rate }),
 		P50: medianBy(rounds, func(s sample) float64 { return s.P50 }), P99: medianBy(rounds, func(s sample) float64 { return s.P99 }),
 		Memory: medianBy(rounds, func(s sample) float64 { return s.Memory }), PerIdle: medianBy(rounds, func(s sample) float64 { return s.PerIdle }),
-		SwapDuration: medianBy(rounds, func(s sample) float64 { return s.SwapDuration }),
+		SwapDuration: medianBy(rounds, func(s sample) float64 { return s.SwapDuration }), Foreign: medianBy(rounds, func(s sample) float64 { return s.Foreign }),
 	}
 	for _, s := range rounds {
 		m.Requests += s.Requests
@@ -153,6 +155,17 @@ func ratioOf(rounds, base []sample) *ratio {
 		P99: by(func(s sample) float64 { return s.P99 }), Memory: by(func(s sample) float64 { return s.Memory }),
 		PerIdle: by(func(s sample) float64 { return s.PerIdle }),
 	}
+}
+
+// foreign is the median of all steps.
+func (r report) foreign() float64 {
+	var all []sample
+	for _, row := range r.Rows {
+		for _, p := range row.Proxies {
+			all = append(all, p.Rounds...)
+		}
+	}
+	return medianBy(all, func(s sample) float64 { return s.Foreign })
 }
 
 // failed names the steps that came to nothing.
