@@ -45,8 +45,11 @@ type exchange struct {
 	idText   [32]byte
 
 	body     bodySender
-	received counter // bytes of the request's content
-	clientIs clientState
+	received counter              // bytes of the request's content
+	gone     flag                 // the client went away
+	onGone   func()               // wentAway, made once
+	cutOff   interface{ abort() } // what to end then
+	wake     func()               // whom to wake then
 	res      result
 	complete bool // the client has all of an answer; else its connection is broken off
 }
@@ -81,11 +84,6 @@ type client interface {
 	closeAfter()
 	// unread ends the reading of content by somebody else.
 	unread()
-}
-
-// clientState is what is known of the client's connection.
-type clientState struct {
-	gone flag
 }
 
 // result is how an exchange ended.
@@ -137,7 +135,10 @@ func (x *exchange) begin() {
 	x.host, x.target, x.upgrade, x.route = "", target{}, "", nil
 	x.scratch = x.scratch[:0]
 	x.received.Store(0)
-	x.clientIs.gone.Store(false)
+	x.gone.Store(false)
+	if x.onGone == nil {
+		x.onGone = x.wentAway
+	}
 	x.res, x.complete = result{}, false
 	x.body.reset(x)
 	x.trusted = p.trusted(x.peer)
@@ -146,6 +147,33 @@ func (x *exchange) begin() {
 	if x.req.Upgrade != nil {
 		x.upgrade = upgradeType(x.req.Upgrade)
 	}
+}
+
+// watch has the exchange know when the client goes away: then what is given is cut off, or woken.
+func (x *exchange) watch(cutOff interface{ abort() }, wake func()) {
+	x.cutOff, x.wake = cutOff, wake
+	x.client.watch(x.onGone)
+}
+
+// unwatch ends that.
+func (x *exchange) unwatch() { x.client.watch(nil) }
+
+// wentAway may be called on another goroutine, between watch and unwatch.
+func (x *exchange) wentAway() {
+	x.gone.Store(true)
+	if x.cutOff != nil {
+		x.cutOff.abort()
+	}
+	if x.wake != nil {
+		x.wake()
+	}
+}
+
+// forget makes the exchange ready to be lent again.
+func (x *exchange) forget() {
+	x.client, x.route, x.pick, x.res = nil, nil, picker{}, result{}
+	x.req.Reset()
+	x.inbound.Reset()
 }
 
 // requestID takes the ID of a trusted peer if it is one, else it makes one of 32 hex digits.
@@ -169,15 +197,6 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // bytesOf is s as bytes that nobody may change.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-// make appends to the exchange's scratch space and returns what was appended.
-func (x *exchange) value(parts ...string) []byte {
-	from := len(x.scratch)
-	for _, part := range parts {
-		x.scratch = append(x.scratch, part...)
-	}
-	return x.scratch[from:len(x.scratch):len(x.scratch)]
-}
 
 // ended reports whether reading content has come to its proper end.
 func ended(err error) bool { return err == io.EOF }

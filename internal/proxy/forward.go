@@ -65,7 +65,7 @@ func (x *exchange) pickKey(again bool) pickKey {
 
 func (x *exchange) mayRetry(err error) bool {
 	switch {
-	case x.body.touched || x.clientIs.gone.Load():
+	case x.body.touched || x.gone.Load():
 		return false
 	case errors.Is(err, errUnreachable):
 		return true
@@ -119,10 +119,7 @@ func (p *Proxy) cannotOpen(e *endpointState, err error) error {
 // the request is to be sent again on a new one.
 func (p *Proxy) converse(x *exchange, l *link, started time.Time) (again bool) {
 	e := l.endpoint
-	x.client.watch(func() {
-		x.clientIs.gone.Store(true)
-		l.abort()
-	})
+	x.watch(l, nil)
 	err := l.start(x, x.body.first, x.body.whole)
 	if err == nil && !x.body.whole {
 		x.body.sendBy(l)
@@ -135,12 +132,12 @@ func (p *Proxy) converse(x *exchange, l *link, started time.Time) (again bool) {
 		e.answeredWith(x.inbound.Status, time.Now())
 		p.answer(x, l)
 	} else {
-		again = l.reused && !l.heard && !x.body.touched && !x.clientIs.gone.Load() && idempotent(x.req.Method) && !errors.Is(err, os.ErrDeadlineExceeded)
+		again = l.reused && !l.heard && !x.body.touched && !x.gone.Load() && idempotent(x.req.Method) && !errors.Is(err, os.ErrDeadlineExceeded)
 		if !again {
 			x.res.err = x.blame(e, err)
 		}
 	}
-	x.client.watch(nil)
+	x.unwatch()
 	if x.res.err != nil {
 		l.abort()
 	}
@@ -155,7 +152,7 @@ func (x *exchange) blame(e *endpointState, err error) error {
 		return cause
 	}
 	switch {
-	case x.clientIs.gone.Load():
+	case x.gone.Load():
 		return errClientGone
 	case errors.Is(err, errUpgradeFailed), errors.Is(err, errBroken):
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -185,7 +182,7 @@ func (p *Proxy) awaitHead(x *exchange, l *link) error {
 		}
 		x.setAnswered()
 		if err := x.client.inform(status, x.answered); err != nil {
-			x.clientIs.gone.Store(true)
+			x.gone.Store(true)
 			return err
 		}
 	}

@@ -49,7 +49,7 @@ func (y *yard) exchange() *exchange {
 }
 
 func (y *yard) giveExchange(x *exchange) {
-	x.client, x.route, x.res = nil, nil, result{}
+	x.forget()
 	y.exchanges.Put(x)
 }
 
@@ -133,12 +133,8 @@ func (y *yard) close() {
 
 func (y *yard) pause(x *exchange, s *snapshot, d time.Duration) {
 	gone := make(chan struct{})
-	var once sync.Once
-	x.client.watch(func() {
-		x.clientIs.gone.Store(true)
-		once.Do(func() { close(gone) })
-	})
-	defer x.client.watch(nil)
+	x.watch(nil, sync.OnceFunc(func() { close(gone) }))
+	defer x.unwatch()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

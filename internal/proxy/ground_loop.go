@@ -64,7 +64,7 @@ func (w *worker) exchange() *exchange {
 }
 
 func (w *worker) giveExchange(x *exchange) {
-	x.client, x.route, x.res = nil, nil, result{}
+	x.forget()
 	if len(w.exchanges) < keptExchanges {
 		w.exchanges = append(w.exchanges, x)
 	}
@@ -174,12 +174,9 @@ func (w *worker) pause(x *exchange, s *snapshot, d time.Duration) {
 	var sleeper loop.Sleeper
 	w.pausing[&sleeper] = struct{}{}
 	defer delete(w.pausing, &sleeper)
-	x.client.watch(func() {
-		x.clientIs.gone.Store(true)
-		sleeper.Wake()
-	})
-	defer x.client.watch(nil)
-	if x.proxy.current.Load() != s || x.clientIs.gone.Load() {
+	x.watch(nil, sleeper.Wake)
+	defer x.unwatch()
+	if x.proxy.current.Load() != s || x.gone.Load() {
 		return
 	}
 	w.loop.Sleep(&sleeper, d)

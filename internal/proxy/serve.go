@@ -95,7 +95,7 @@ func (p *Proxy) route(x *exchange) answer {
 			}
 		}
 		x.ground.pause(x, s, min(pause, left))
-		if x.clientIs.gone.Load() {
+		if x.gone.Load() {
 			return answerFor(errClientGone)
 		}
 		again = x.res.endpoint != nil && x.res.endpoint.failingSince.Load() != 0

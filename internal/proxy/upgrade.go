@@ -100,7 +100,7 @@ func (p *Proxy) upgrade(x *exchange, l *link) {
 		return
 	}
 	defer p.upgrades.remove(j)
-	x.client.watch(nil)
+	x.unwatch()
 	x.setAnswered()
 	out := h1.AppendStatusLine(c.worker.buffer(smallBuffer)[:0], x.inbound.Status, x.inbound.Reason)
 	for i := range x.answered {
