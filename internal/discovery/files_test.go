@@ -305,6 +305,8 @@ func FuzzRouteFile(f *testing.F) {
 	for _, tc := range routeFiles {
 		f.Add([]byte(tc.data))
 	}
+	f.Add([]byte("routes:\n  - host: a.example\n    endpoints: [{url: fastcgi://a:9000, weight: 3}]\n    root: /srv\n    policy: sticky\n    sticky: {cookie: c, max_age: 1h}\n" +
+		"    check: {path: /up, port: 80, scheme: http, headers: {X: y}, interval: 1s}\n    eject: {failures: 2, time: 3s}\n    proxy_protocol: 1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		routes, diagnostics := parseRouteFile("f.yaml", data, last)
 		seen := map[ruche.Match]bool{}
@@ -326,6 +328,15 @@ func FuzzRouteFile(f *testing.F) {
 				if again, _, why := parseEndpoint(e); why != "" || again != e {
 					t.Errorf("endpoint %q: %q, %s", e, again, why)
 				}
+			}
+			if len(r.Weights) > 0 && len(r.Weights) != len(r.Endpoints) || slices.ContainsFunc(r.Weights, func(w int) bool { return w < 0 }) {
+				t.Errorf("weights %v of %v", r.Weights, r.Endpoints)
+			}
+			if s := r.Sticky; s != nil && strings.ContainsAny(s.Cookie+s.Path+s.Domain+s.SameSite, "; \r\n") {
+				t.Errorf("cookie %+v", s)
+			}
+			if c := r.Check; c != nil && (c.Interval <= 0 || c.Timeout <= 0 || c.Failures < 1 || c.Successes < 1 || c.Mode == ruche.CheckHTTP && c.Path == "") {
+				t.Errorf("check %+v", c)
 			}
 		}
 		for _, d := range diagnostics {

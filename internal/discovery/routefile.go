@@ -18,10 +18,17 @@ import (
 
 // writtenRoute is one item of a route file.
 type writtenRoute struct {
-	Host      string   `yaml:"host"`
-	Path      string   `yaml:"path"`
-	Endpoints []string `yaml:"endpoints"`
-	TLS       string   `yaml:"tls"`
+	Host      string            `yaml:"host"`
+	Path      string            `yaml:"path"`
+	Endpoints []writtenEndpoint `yaml:"endpoints"`
+	TLS       string            `yaml:"tls"`
+
+	Policy        string         `yaml:"policy"`
+	Sticky        *writtenSticky `yaml:"sticky"`
+	Check         *writtenCheck  `yaml:"check"`
+	Eject         *writtenEject  `yaml:"eject"`
+	Root          *string        `yaml:"root"`
+	ProxyProtocol *int           `yaml:"proxy_protocol"`
 }
 
 // parseRouteFile reads a route file. last is what stood in it when it was last good: a file that cannot be parsed keeps all
@@ -158,6 +165,10 @@ func (f *fileReader) read(item strictyaml.Item) bool {
 		}
 		if message, hint := readEndpoints(written.Endpoints, &route); message != "" {
 			complain(message, hint)
+		} else {
+			for _, p := range readBalance(&written, &route) {
+				complain(p.Message, p.Hint)
+			}
 		}
 		if line, twice := f.lines[route.Match]; twice && len(bad.list) == 0 {
 			f.diagnostics = append(f.diagnostics, ruche.Diagnostic{
@@ -252,22 +263,26 @@ func readTLS(value string, route *ruche.Route) (message, hint string) {
 	return "", ""
 }
 
-func readEndpoints(list []string, route *ruche.Route) (message, hint string) {
+func readEndpoints(list []writtenEndpoint, route *ruche.Route) (message, hint string) {
 	const form = "write http://address:port or https://address:port"
 	if len(list) == 0 {
 		return "the route has no endpoints", "endpoints: [http://127.0.0.1:8080]"
 	}
-	for _, text := range list {
-		endpoint, scheme, why := parseEndpoint(text)
+	for _, written := range list {
+		endpoint, scheme, why := parseEndpoint(written.URL)
 		if why != "" {
-			return fmt.Sprintf("endpoint %s %s", quoted(text), why), form
+			return fmt.Sprintf("endpoint %s %s", quoted(written.URL), why), form
 		}
 		if route.Scheme != "" && route.Scheme != scheme {
-			return "the endpoints mix http and https", "use one scheme for all endpoints of a route"
+			return fmt.Sprintf("the endpoints mix %s and %s", route.Scheme, scheme), "use one scheme for all endpoints of a route"
 		}
 		route.Scheme = scheme
-		if !slices.Contains(route.Endpoints, endpoint) {
-			route.Endpoints = append(route.Endpoints, endpoint)
+		if slices.Contains(route.Endpoints, endpoint) {
+			continue
+		}
+		route.Endpoints = append(route.Endpoints, endpoint)
+		if p := weigh(written.Weight, route); p != nil {
+			return fmt.Sprintf("endpoint %s: %s", quoted(written.URL), p.Message), p.Hint
 		}
 	}
 	return "", ""
@@ -283,17 +298,19 @@ func parseEndpoint(text string) (endpoint, scheme, why string) {
 		}
 		return "", "", "is not a URL: " + err.Error()
 	}
-	ports := map[string]string{"http": "80", "https": "443"}
+	usual, known := ruche.DefaultPort(u.Scheme)
 	port := u.Port()
 	if port == "" {
-		port = ports[u.Scheme]
+		port = strconv.Itoa(int(usual))
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	switch {
-	case ports[u.Scheme] == "":
-		return "", "", "does not begin with http:// or https://"
+	case !known:
+		return "", "", "does not begin with one of " + schemes()
 	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), " \t\"<>\\^`{|}%") || strings.HasSuffix(u.Host, ":"):
 		return "", "", "names no address"
+	case u.Port() == "" && usual == 0:
+		return "", "", "names no port"
 	case err != nil || number == 0:
 		return "", "", "has a port that is not a number from 1 to 65535"
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":

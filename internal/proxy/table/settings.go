@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,9 @@ func takeStruct[T any](c *comparison, name string, stands **T, says *T) {
 func (r *Route) complete() {
 	r.Policy = cmp.Or(r.Policy, ruche.PolicyRoundRobin)
 	r.NoKeepAlive = r.keepAlive == ruche.KeepAliveOff
+	if r.Root == "" && r.Vocabulary == ruche.VocabularyNginxProxy && slices.ContainsFunc(r.Endpoints, func(e Endpoint) bool { return e.Scheme == ruche.SchemeFastCGI }) {
+		r.Root = "/var/www/public" // nginx-proxy's default
+	}
 	if r.Sticky != nil && r.Sticky.Cookie == "" {
 		// Routes of one host must not share a cookie, and nodes must agree on its name.
 		sum := sha256.Sum256([]byte(r.ID))
