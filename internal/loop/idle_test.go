@@ -96,6 +96,11 @@ func TestIdleEndsOnce(t *testing.T) {
 		{"taken after something came", "x", func(c *Conn, _ *idler) { take(c, false) }, 0, 0},
 		{"taken and left again", "", func(c *Conn, i *idler) { take(c, true); c.Idle(time.Hour, i) }, 0, 0},
 		{"taken and left again after something came", "x", func(c *Conn, i *idler) { take(c, false); c.Idle(time.Hour, i) }, 1, 0},
+		{"taken after something came, read and left again", "x", func(c *Conn, i *idler) {
+			take(c, false)
+			_, _ = c.Read(make([]byte, 10))
+			c.Idle(time.Hour, i) // what the first Idle has put on its way is not meant for this one
+		}, 0, 0},
 		{"left again, shorter", "", func(c *Conn, i *idler) { take(c, true); c.Idle(0, i) }, 0, 1},
 		{"something came before", "x", func(*Conn, *idler) {}, 1, 0},
 		{"closed", "", func(c *Conn, _ *idler) { _ = c.Close() }, 0, 0},

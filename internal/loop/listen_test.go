@@ -261,6 +261,53 @@ func TestEpollRefusesAConnection(t *testing.T) {
 	connect(t, l) // its slot is used again
 }
 
+// Nor does epoll take a listener that is none: it is left alone for a moment, and the loop is as it was.
+func TestEpollRefusesAListener(t *testing.T) {
+	g := start(t, 1)
+	l := g.Loops()[0]
+	open := serve(t, g, listen(t), Acceptor{})
+	file, err := os.Open(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	var starved error
+	bad := &Listener{loop: l, open: open, fd: int(file.Fd()), slot: -1, acceptor: Acceptor{Starved: func(err error) { starved = err }}}
+	bad.timer.owner = bad
+	call(t, l, bad.watch)
+	is(t, "Starved", starved, syscall.EPERM)
+	call(t, l, func() {
+		if bad.timer.when == 0 {
+			t.Error("nobody will try again")
+		}
+		l.timers.set(&bad.timer, 0)
+	})
+	connect(t, l) // the loop can still be woken
+}
+
+// Loops that have no time to count what they are given are not given all.
+func TestABurstIsSpread(t *testing.T) {
+	g := start(t, 2)
+	open := serve(t, g, listen(t), Acceptor{Accepted: func(c *Conn) { c.Idle(time.Hour, &idler{}) }})
+	const many = 64
+	call(t, g.Loops()[0], func() {
+		for range many {
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { _ = unix.Close(fds[1]) })
+			open.listeners[0].take(fds[0], netip.AddrPort{})
+		}
+	})
+	for _, l := range g.Loops() {
+		if n := l.attached.Load(); n < many/2-6 || n > many/2+6 {
+			t.Errorf("loop %d has %d of %d connections", l.Index(), n, many)
+		}
+	}
+}
+
 func boomIf(is bool) {
 	if is {
 		boom()

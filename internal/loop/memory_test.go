@@ -66,7 +66,8 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 			many := idleConnections(t, tt.many)
 			heap, stacks := idleMemory(t, many, tt.crowd)
 			t.Logf("%d idle connections: %.0f bytes each on the heap, %.0f of stacks (a Conn alone is %d)", many, heap, stacks, unsafe.Sizeof(Conn{}))
-			if heap+stacks > most && !raced() {
+			// A crowd leaves some fibers with stacks that have grown, which a few connections cannot share.
+			if heap+stacks > most && (!tt.crowd || many > tt.many/2) {
 				t.Errorf("an idle connection takes %.0f bytes, want at most %d", heap+stacks, most)
 			}
 		})
@@ -132,12 +133,12 @@ func idleConnections(t *testing.T, want int) int {
 		n = free / 2
 	}
 	if testing.Short() || raced() {
-		n = min(n, 500)
+		n = min(n, want/10)
 	}
 	return n
 }
 
-// raced reports whether the race detector is in: it changes how much memory everything takes, and how long.
+// raced reports whether the race detector is in: everything takes longer with it.
 func raced() bool {
 	info, _ := debug.ReadBuildInfo()
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

@@ -81,9 +81,6 @@ func (f *fiber) expired(int64) { f.loop.resume(f) }
 
 // After has f called on the loop after the time d, as a callback: it must not wait. It is never called when the group is closed before.
 func (l *Loop) After(d time.Duration, f func()) {
-	if l.stopping {
-		return
-	}
 	a := &alarm{loop: l, f: f}
 	a.timer.owner = a
 	l.timers.set(&a.timer, l.in(d))

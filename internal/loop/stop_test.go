@@ -221,19 +221,25 @@ func TestAfterGroupClose(t *testing.T) {
 
 // What is posted while the group closes is either called or not, but never blocks, and never meets a descriptor that is somebody else's.
 func TestPostWhileTheGroupCloses(t *testing.T) {
-	for range 100 {
+	for range 50 {
 		g := start(t, 2)
 		posted := make(chan struct{})
+		accepted, called := 0, make([]int, 2)
 		go func() {
 			defer close(posted)
-			for range 200 {
-				for _, l := range g.Loops() {
-					l.Post(func() { l.Go(func() {}) })
+			for range 2000 {
+				for i, l := range g.Loops() {
+					if l.post(func() { l.Go(func() { called[i]++ }) }) {
+						accepted++
+					}
 				}
 			}
 		}()
 		g.Close()
 		await(t, "the posts", posted)
+		if n := called[0] + called[1]; n != accepted {
+			t.Fatalf("%d of %d functions were called", n, accepted)
+		}
 	}
 }
 
@@ -256,5 +262,30 @@ func TestServeWhileTheGroupCloses(t *testing.T) {
 	}
 	if after := descriptors(t); after != before {
 		t.Errorf("%d descriptors are left open", after-before)
+	}
+}
+
+// A connection that comes from another loop when this one has closed all it had is closed too.
+func TestAConnectionThatComesTooLate(t *testing.T) {
+	g := start(t, 1)
+	l := g.Loops()[0]
+	open := serve(t, g, listen(t), Acceptor{Accepted: func(*Conn) { t.Error("it was taken") }})
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fds[1]) }()
+	ended := spawn(l, func() {
+		l.Sleep(&Sleeper{}, time.Hour)
+		open.listeners[0].take(fds[0], netip.AddrPort{})
+	})
+	call(t, l, func() {})
+	within(t, "Group.Close", g.Close)
+	await(t, "the fiber", ended)
+	if n, err := unix.Read(fds[1], make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("the connection is open: %v", err)
+	}
+	if open.Connected() != 0 || l.attached.Load() != 0 {
+		t.Errorf("%d connected, %d attached", open.Connected(), l.attached.Load())
 	}
 }

@@ -253,7 +253,10 @@ func TestDeadlines(t *testing.T) {
 		{"SetTimeouts, deadline later", func(c *Conn) { c.SetTimeouts(soon, soon); _ = c.SetDeadline(time.Now().Add(time.Hour)) }},
 		{"set while others wait", func(c *Conn) {
 			c.SetTimeouts(1<<63-1, 1<<63-1)
-			c.loop.After(soon, func() { _ = c.SetDeadline(past) })
+			c.loop.Go(func() {
+				until(c.loop, func() bool { return c.reader != nil && c.writer != nil })
+				_ = c.SetDeadline(past)
+			})
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -282,6 +285,68 @@ func TestDeadlines(t *testing.T) {
 		})
 	}
 }
+
+// A deadline that is over ends calls that would not have to wait, as package net has it.
+func TestADeadlineThatIsOverComesFirst(t *testing.T) {
+	l := start(t, 1).Loops()[0]
+	c, peer := connect(t, l)
+	_, _ = io.WriteString(peer, "x")
+	on(t, l, func() {
+		is(t, "WaitReadable", c.WaitReadable(), nil)
+		_ = c.SetDeadline(time.Unix(1, 0))
+		_, err := c.Read(make([]byte, 1))
+		is(t, "Read", err, os.ErrDeadlineExceeded)
+		_, err = c.Write(make([]byte, 1))
+		is(t, "Write", err, os.ErrDeadlineExceeded)
+		_ = c.SetDeadline(time.Time{})
+		_, err = c.Read(make([]byte, 1))
+		is(t, "Read", err, nil)
+	})
+}
+
+// The timer stays where an earlier wait has put it, fires for nobody, and is set again.
+func TestALaterBoundHolds(t *testing.T) {
+	const short, long = time.Millisecond, 10 * time.Millisecond
+	for _, tt := range []struct {
+		name string
+		wait func(c *Conn) error
+	}{
+		{"Read", func(c *Conn) error { _, err := c.Read(make([]byte, 1)); return err }},
+		{"Write", func(c *Conn) error { _, err := c.Write(make([]byte, 1)); return err }},
+		{"Idle", func(c *Conn) error {
+			var s Sleeper
+			c.Idle(long, &alarmed{s.Wake})
+			if c.loop.Sleep(&s, time.Minute) {
+				return nil
+			}
+			return os.ErrDeadlineExceeded
+		}},
+	} {
+		l := start(t, 1).Loops()[0]
+		c, peer := connect(t, l)
+		on(t, l, func() {
+			c.SetTimeouts(short, short)
+			_, _ = io.WriteString(peer, "x")
+			_, err := c.Read(make([]byte, 10))
+			is(t, tt.name+": the first Read", err, nil)
+			_, err = c.Write(make([]byte, 64<<20))
+			is(t, tt.name+": the first Write", err, os.ErrDeadlineExceeded)
+			c.arm(c.loop.in(short))
+			c.SetTimeouts(long, long)
+			began := time.Now()
+			is(t, tt.name, tt.wait(c), os.ErrDeadlineExceeded)
+			if took := time.Since(began); took < long {
+				t.Errorf("%s: it took %v, want %v", tt.name, took, long)
+			}
+		})
+	}
+}
+
+// alarmed calls a function when its time is over.
+type alarmed struct{ expired func() }
+
+func (*alarmed) Ready()     {}
+func (w *alarmed) Expired() { w.expired() }
 
 // Two fibers that always have something to do: without bounds neither would ever let the loop turn.
 func TestAFastStreamLeavesTurnsToOthers(t *testing.T) {

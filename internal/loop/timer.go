@@ -91,7 +91,7 @@ func (h timers) timeout(now int64) int {
 	return int(min(left/millisecond+1, 3_600_000))
 }
 
-// wakeAll fires all of them, when the loop stops: nobody sets one any more.
+// wakeAll fires all of them, when the loop stops: nobody sleeps again, and alarms do nothing.
 func (h *timers) wakeAll(l *Loop) {
 	for len(*h) > 0 {
 		t := (*h)[0]
