@@ -73,6 +73,11 @@ func idle(ctx context.Context, t *target) (outcome, error) {
 		}
 	}()
 	o := ask(ctx, clients, openers, get(t.host(), "/small", ""))
+	for _, c := range clients {
+		if c.conn == nil {
+			o.losses["not kept"]++
+		}
+	}
 	if err := pause(ctx, settle); err != nil {
 		return o, err
 	}

@@ -14,6 +14,9 @@ import (
 	"unicode/utf8"
 )
 
+// disturbed is the share of the machine, in percent, from which on other work is mentioned beside a figure.
+const disturbed = 10
+
 // report is a run, as it is printed and kept.
 type report struct {
 	Date     string            `json:"date"`
@@ -75,7 +78,8 @@ func (r report) writeTable(w io.Writer) error {
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "* %s: %s\n", row.Name, row.Title)
 	}
-	fmt.Fprintf(w, "\nOther work had %.0f %% of the processors meanwhile (median of the steps); above 10 %% trust the ratios alone, and little.\n", r.foreign())
+	fmt.Fprintf(w, "\nOther work had %.0f %% of the processors meanwhile (median of the steps). Where it had more than %d %%, trust the ratios alone, and little.\n",
+		r.foreign(), disturbed)
 	return nil
 }
 
@@ -114,6 +118,9 @@ func (p peerResult) notes() string {
 	}
 	for _, what := range slices.Sorted(maps.Keys(p.Median.Losses)) {
 		notes = append(notes, fmt.Sprintf("%d %s", p.Median.Losses[what], what))
+	}
+	if m := p.Median; m.Foreign >= disturbed {
+		notes = append(notes, fmt.Sprintf("other work had %.0f %%", m.Foreign))
 	}
 	if p.Failure != "" {
 		notes = append(notes, "a round failed")
