@@ -54,9 +54,10 @@ func (c *Conn) Quiet() bool {
 // Ready reports whether a Read would not wait.
 func (c *Conn) Ready() bool { return c.closed || !c.Quiet() }
 
-// WaitReadable parks the fiber until something can be read or the peer has closed, so that no buffer needs to be held for it.
+// WaitReadable parks the fiber until something can be read or the peer has closed, so that no buffer needs to be held for it. It makes no system
+// call, and so may be mistaken when the last Read filled its buffer to the last byte: then the next one waits.
 func (c *Conn) WaitReadable() error {
-	for !c.Ready() {
+	for !c.readable && !c.closed {
 		if err := c.waitReadable(); err != nil {
 			return err
 		}
