@@ -3,6 +3,7 @@ package discovery
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -160,5 +161,27 @@ func TestRouteFileWithMistakesAboutEndpoints(t *testing.T) {
 	// All mistakes are named at once.
 	if _, diagnostics := readOne("policy: x", "eject: {failures: 0}", "proxy_protocol: 9"); len(diagnostics) != 3 {
 		t.Errorf("%d diagnostics: %s", len(diagnostics), fmt.Sprint(diagnostics))
+	}
+}
+
+// TestRouteFilesOfTheManual reads every example of a route file.
+func TestRouteFilesOfTheManual(t *testing.T) {
+	page, err := os.ReadFile("../../docs/publish.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for i, block := range strings.Split(string(page), "```yaml\n") {
+		block, _, _ = strings.Cut(block, "```")
+		if i == 0 || !strings.Contains("\n"+block, "\nroutes:") {
+			continue
+		}
+		read++
+		if routes, diagnostics := parseRouteFile("f.yaml", []byte(block), nil); len(routes) == 0 || len(diagnostics) > 0 {
+			t.Errorf("%s\n%v", block, diagnostics)
+		}
+	}
+	if read < 3 {
+		t.Errorf("%d examples were found", read)
 	}
 }
