@@ -107,6 +107,16 @@ func hashed(host string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// HasFile reports whether a certificate file serves the query's host: what Certificate would choose with the mode TLSFile, at the cost of a few
+// map look-ups.
+func (c *Certs) HasFile(q ruche.CertificateQuery) bool {
+	if q.Mode == ruche.TLSOff || q.Host == "" {
+		return false
+	}
+	p, _ := c.findFile(q.Host, q.CertName)
+	return p != nil
+}
+
 // Certificate chooses the certificate for q. A nil certificate means that there is none; the status says why. It costs a few map
 // look-ups, but for the first time that a name needs a self-signed one.
 func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus) {
@@ -146,27 +156,61 @@ func none(reason string) (*tls.Certificate, ruche.CertificateStatus) {
 	return nil, ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: reason}
 }
 
-// chooseFile applies nginx-proxy's rules. Without a file it returns nil and the names that were looked for.
-func (c *Certs) chooseFile(host, certName string) (*pair, string) {
+// rank tells by which of nginx-proxy's rules a file was found.
+type rank int
+
+const (
+	named   rank = iota // by CERT_NAME
+	own                 // by the host
+	parents             // by the host without its first label
+	last                // as the default, or not at all
+)
+
+// findFile applies nginx-proxy's rules.
+func (c *Certs) findFile(host, certName string) (*pair, rank) {
 	files := c.files.Load().pairs
 	if certName != "" {
-		if p := files[strings.ToLower(certName)]; p != nil {
-			return p, fmt.Sprintf("CERT_NAME asks for %s.crt", certName)
-		}
-		return nil, fmt.Sprintf("CERT_NAME asks for %s.crt, which is not in %s or cannot be used", certName, c.cfg.Dir)
+		return files[strings.ToLower(certName)], named
 	}
 	if p := files[hashed(host)]; p != nil {
-		return p, fmt.Sprintf("%s is the host's own", filepath.Base(p.path))
+		return p, own
 	}
-	looked := hashed(host) + ".crt"
-	if first, parent, ok := strings.Cut(host, "."); ok && strings.Contains(parent, ".") && !strings.HasPrefix(host, "~") {
+	if parent := parentOf(host); parent != "" {
 		if p := files[parent]; p != nil {
-			return p, fmt.Sprintf("%s.crt is that of the name without %q", parent, first)
+			return p, parents
 		}
-		looked += ", " + parent + ".crt"
 	}
-	if p := files["default"]; p != nil {
-		return p, fmt.Sprintf("there is no %s, so default.crt serves", strings.Replace(looked, ", ", " and no ", 1))
+	return files["default"], last
+}
+
+// parentOf is the name without its first label, if what is left may have a certificate.
+func parentOf(host string) string {
+	if _, parent, ok := strings.Cut(host, "."); ok && strings.Contains(parent, ".") && !strings.HasPrefix(host, "~") {
+		return parent
 	}
-	return nil, fmt.Sprintf("%s has no usable %s or default.crt", c.cfg.Dir, looked)
+	return ""
+}
+
+// chooseFile is findFile with the reason. Without a file it returns nil and the names that were looked for.
+func (c *Certs) chooseFile(host, certName string) (*pair, string) {
+	p, by := c.findFile(host, certName)
+	switch {
+	case by == named && p == nil:
+		return nil, fmt.Sprintf("CERT_NAME asks for %s.crt, which is not in %s or cannot be used", certName, c.cfg.Dir)
+	case by == named:
+		return p, fmt.Sprintf("CERT_NAME asks for %s.crt", certName)
+	case by == own:
+		return p, filepath.Base(p.path) + " is the host's own"
+	case by == parents:
+		parent := parentOf(host)
+		return p, fmt.Sprintf("%s.crt is that of the name without %q", parent, strings.TrimSuffix(host, "."+parent))
+	}
+	looked := []string{hashed(host) + ".crt"}
+	if parent := parentOf(host); parent != "" {
+		looked = append(looked, parent+".crt")
+	}
+	if p != nil {
+		return p, fmt.Sprintf("there is no %s, so default.crt serves", strings.Join(looked, " and no "))
+	}
+	return nil, fmt.Sprintf("%s has no usable %s or default.crt", c.cfg.Dir, strings.Join(looked, ", "))
 }

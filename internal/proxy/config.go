@@ -26,6 +26,13 @@ type Config struct {
 	UnknownHostStatus int
 	// TrustedProxies are the peers whose X-Forwarded-* and X-Request-Id headers are believed.
 	TrustedProxies []netip.Prefix
+	// ProxyProtocol are the peers that begin each connection with a PROXY header, version 1 or 2. From them nothing else is taken.
+	ProxyProtocol []netip.Prefix
+	// MaxConnections bounds the connections of all clients together; 0 means 45 % of the files that the process may open.
+	MaxConnections int
+	// MaxConnectionsPerAddress bounds those of one client: an IPv4 address, or an IPv6 network of 64 bits. The default is 1024; a negative
+	// number means no bound. Trusted proxies, what tells its clients' addresses by PROXY headers, and this host's own clients have none.
+	MaxConnectionsPerAddress int
 	// AccessLog takes one JSON object a line; nil turns it off.
 	AccessLog io.Writer
 
@@ -41,6 +48,8 @@ type Config struct {
 type Certificates interface {
 	// Certificate returns nil when there is none; the status says why.
 	Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus)
+	// HasFile reports whether a file is chosen for the query.
+	HasFile(q ruche.CertificateQuery) bool
 	// Restriction says why requests for a host pattern, as it was declared, must not be served: files protect it in a way that is
 	// not supported. It is empty when they may be served.
 	Restriction(host string) string
@@ -98,6 +107,12 @@ func (c Config) withDefaults() Config {
 	c.Timeouts = c.Timeouts.withDefaults()
 	if c.UnknownHostStatus == 0 {
 		c.UnknownHostStatus = http.StatusServiceUnavailable
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = connectionsByFiles()
+	}
+	if c.MaxConnectionsPerAddress == 0 {
+		c.MaxConnectionsPerAddress = defaultPerAddress
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -107,11 +107,11 @@ func (p *Proxy) reasonScheme(found table.Result, v verdict, q question) []string
 	case !v.known:
 		return []string{fmt.Sprintf("its HTTPS method is %s, so this scheme does not serve it", v.method)}
 	case v.redirect:
-		return []string{"its certificate is trusted (" + v.certificate.Reason + "), so plain HTTP redirects to HTTPS"}
+		return []string{"its certificate is trusted (" + p.fileCertificate(p.current.Load().table, q.host).Reason + "), so plain HTTP redirects to HTTPS"}
 	case !q.secure && declared != v.method && p.httpsOff():
 		return []string{"HTTPS is not listened on, so plain HTTP serves it"}
 	case !q.secure && declared != v.method:
-		return []string{"there is no trusted certificate (" + v.certificate.Reason + "), so plain HTTP serves it instead of redirecting"}
+		return []string{"there is no trusted certificate (" + p.fileCertificate(p.current.Load().table, q.host).Reason + "), so plain HTTP serves it instead of redirecting"}
 	}
 	return nil
 }

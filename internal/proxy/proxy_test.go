@@ -304,6 +304,10 @@ func (c *testCertificates) Certificate(q ruche.CertificateQuery) (*tls.Certifica
 	return &c.cert, ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "there is no file for it"}
 }
 
+func (c *testCertificates) HasFile(q ruche.CertificateQuery) bool {
+	return strings.HasSuffix(q.Host, "trusted.test")
+}
+
 // Restriction closes the host patterns that have the label "locked".
 func (c *testCertificates) Restriction(host string) string {
 	if strings.Contains(host, "locked.") {

@@ -83,11 +83,22 @@ func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) 
 	if r.TLS == ruche.TLSOff || r.HTTPSMethod == ruche.HTTPSNoHTTPS {
 		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "the route is not served by HTTPS"}
 	}
-	_, st := p.fileCertificate(t, sample(pattern))
+	st := p.fileCertificate(t, sample(pattern))
 	q, _ := t.Certificate(sample(pattern))
 	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff {
 		st = ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "made for each name when it is first asked for: " + st.Reason}
 	}
+	return st
+}
+
+// fileCertificate tells about the certificate file of a host; none is made for the question.
+func (p *Proxy) fileCertificate(t *table.Table, host string) ruche.CertificateStatus {
+	q, ok := t.Certificate(host)
+	if !ok || q.Mode == ruche.TLSOff || p.cfg.Certificates == nil {
+		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "no route serves this host by HTTPS"}
+	}
+	q.Mode = ruche.TLSFile
+	_, st := p.cfg.Certificates.Certificate(q)
 	return st
 }
 

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"net/http"
 	"time"
 
@@ -168,8 +167,6 @@ type verdict struct {
 	redirect bool // to HTTPS
 	// method is the one in force, after what is missing for it.
 	method ruche.HTTPSMethod
-	// certificate is what decided about it.
-	certificate ruche.CertificateStatus
 }
 
 // judge applies HTTPS_METHOD: a host that is served on the other scheme only is unknown on this one. Nothing is
@@ -194,20 +191,10 @@ func (p *Proxy) judge(t *table.Table, found table.Result, a asked) verdict {
 	if p.httpsOff() {
 		return v
 	}
-	if _, v.certificate = p.fileCertificate(t, a.host); v.certificate.Trusted() {
+	if q, ok := t.Certificate(a.host); ok && p.cfg.Certificates != nil && p.cfg.Certificates.HasFile(q) {
 		v.method = method
 		v.known = method != ruche.HTTPSNoHTTP
 		v.redirect = method == ruche.HTTPSRedirect
 	}
 	return v
-}
-
-// fileCertificate asks for the certificate file of a host; none is made for the question.
-func (p *Proxy) fileCertificate(t *table.Table, host string) (*tls.Certificate, ruche.CertificateStatus) {
-	q, ok := t.Certificate(host)
-	if !ok || q.Mode == ruche.TLSOff || p.cfg.Certificates == nil {
-		return nil, ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "no route serves this host by HTTPS"}
-	}
-	q.Mode = ruche.TLSFile
-	return p.cfg.Certificates.Certificate(q)
 }
