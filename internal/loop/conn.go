@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,10 @@ type Conn struct {
 	readLate, writeLate         bool
 	timer                       timer
 
-	noWait   bool
-	buffered bool
-	pending  []byte     // what a buffered Write has not sent yet
-	failed   unix.Errno // why that could not be sent
+	// See secure.go.
+	noWait, buffered, ending bool
+	pending                  []byte        // what a buffered Write has not sent yet
+	failed                   syscall.Errno // why that could not be sent
 
 	idler Idler
 	idles uint64 // how often Idle was called
@@ -71,10 +72,11 @@ func (c *Conn) event(events uint32) {
 	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.gone, c.readable, c.writable = true, true, true
 	}
-	if c.writable && len(c.pending) > 0 {
-		c.sendPending()
+	progress := c.writable
+	if len(c.pending) > 0 {
+		progress = c.sendPending()
 	}
-	if c.writable && c.writer != nil {
+	if progress && c.writer != nil {
 		c.resume(&c.writer)
 	}
 	if !c.readable || c.closed {
@@ -220,14 +222,14 @@ func (c *Conn) release() {
 			*who = nil
 		}
 	}
-	c.idler, c.watch = nil, nil
+	c.idler, c.watch, c.pending = nil, nil, nil
 	if c.accepted != nil {
 		c.accepted.open.connected.Add(-1)
 	}
 }
 
 // Detach takes the connection off the loop. From now on its methods work on the connection that is returned, which ordinary goroutines
-// may use, and only they; timeouts and deadlines are to be set anew. Fibers that wait for the connection are woken with net.ErrClosed. When there is an error
+// may use, and only they; timeouts and deadlines are to be set anew. What buffered Writes have kept is sent before. Fibers that wait for the connection are woken with net.ErrClosed. When there is an error
 // the connection is closed.
 func (c *Conn) Detach() (net.Conn, error) {
 	switch {
@@ -235,6 +237,10 @@ func (c *Conn) Detach() (net.Conn, error) {
 		return c.left, nil
 	case c.closed:
 		return nil, net.ErrClosed
+	}
+	if err := c.Drain(); err != nil {
+		_ = c.Close()
+		return nil, err
 	}
 	c.loop.forget(c.fd, c.slot)
 	c.release()

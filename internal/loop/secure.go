@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net"
 	"os"
 
@@ -24,16 +25,42 @@ var ErrWouldWait net.Error = wouldWait{}
 // SetNoWait has Reads return ErrWouldWait where they would wait, or wait again.
 func (c *Conn) SetNoWait(on bool) { c.noWait = on }
 
-// SetBuffered has Writes keep what cannot be sent yet; Drain waits for it.
+// SetBuffered has Writes keep what cannot be sent yet, and never wait; Drain waits for it.
 func (c *Conn) SetBuffered() { c.buffered = true }
 
-// Drain waits until all of what was written is sent.
+// maxPending is how much may be kept when more is written: a peer that has TLS answer it, but does not read, must not fill the memory.
+const maxPending = 1 << 20
+
+var errPending = errors.New("the peer does not read what it is sent")
+
+// writeBuffered is Write for a connection under TLS. It neither waits nor leaves its turn to others, since the caller holds a lock.
+func (c *Conn) writeBuffered(p []byte) (int, error) {
+	switch {
+	case c.failed != 0:
+		return 0, os.NewSyscallError("send", c.failed)
+	case len(c.pending) > maxPending:
+		return 0, errPending
+	}
+	rest := p
+	for len(rest) > 0 && c.writable && len(c.pending) == 0 {
+		n, err := c.sendSome(rest)
+		if err != 0 {
+			c.failed = err
+			return len(p) - len(rest), os.NewSyscallError("send", err)
+		}
+		rest = rest[n:]
+	}
+	c.pending = append(c.pending, rest...)
+	return len(p), nil
+}
+
+// Drain waits until all of what was written is sent. A bound of SetTimeouts is for each part of it that the peer takes.
 func (c *Conn) Drain() error {
 	for len(c.pending) > 0 {
 		if c.closed {
 			return net.ErrClosed
 		}
-		if err := c.wait(&c.writer, &c.writeUntil, c.writeTimeout, c.writeDeadline, &c.writeLate); err != nil {
+		if err := c.waitWritable(); err != nil {
 			return err
 		}
 	}
@@ -43,21 +70,23 @@ func (c *Conn) Drain() error {
 	return nil
 }
 
-// sendPending sends what it can of what is kept.
-func (c *Conn) sendPending() {
-	for len(c.pending) > 0 {
-		n, err := c.send(c.pending)
-		switch err {
-		case 0:
-			c.pending = c.pending[n:]
-		case unix.EINTR:
-		case unix.EAGAIN:
-			c.writable = false
-			return
-		default:
-			c.failed = err
-			c.pending = nil
+// sendPending sends what it can of what is kept, and reports whether that was anything, or will never be.
+func (c *Conn) sendPending() bool {
+	progress := false
+	for c.writable && len(c.pending) > 0 {
+		n, err := c.sendSome(c.pending)
+		if err != 0 {
+			c.failed, c.pending = err, nil
+			return true
+		}
+		progress = progress || n > 0
+		c.pending = c.pending[n:]
+	}
+	if len(c.pending) == 0 {
+		c.pending = nil
+		if c.ending {
+			_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 		}
 	}
-	c.pending = nil
+	return progress
 }

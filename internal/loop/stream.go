@@ -25,7 +25,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, nil
 		case c.readDeadline != 0 && c.readDeadline <= c.loop.now:
 			return 0, os.ErrDeadlineExceeded
-		case c.loop.breathe():
+		case c.noWait && !c.readable:
+			return 0, ErrWouldWait
+		case !c.noWait && c.loop.breathe():
 			continue
 		}
 		if !c.readable {
@@ -67,6 +69,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return written + n, err
 		case c.closed:
 			return written, net.ErrClosed
+		case c.buffered:
+			return c.writeBuffered(p)
 		case written == len(p):
 			return written, nil
 		case c.writeDeadline != 0 && c.writeDeadline <= c.loop.now:
@@ -80,29 +84,43 @@ func (c *Conn) Write(p []byte) (int, error) {
 			}
 			continue
 		}
-		want := min(len(p)-written, maxMove)
-		n, err := c.send(p[written : written+want])
-		c.loop.spent += n + callCost
-		switch {
-		case err == 0:
-			written += n
-			c.writable = n == want // a short write has filled the socket
-		case err == unix.EAGAIN:
-			c.writable = false
-		case err != unix.EINTR:
-			c.gone = true
+		n, err := c.sendSome(p[written:])
+		if err != 0 {
 			return written, os.NewSyscallError("send", err)
 		}
+		written += n
 	}
 }
 
-// CloseWrite ends the direction to the peer.
+// sendSome sends what the socket takes at once, which may be nothing; then the connection is not writable any more.
+func (c *Conn) sendSome(p []byte) (int, syscall.Errno) {
+	want := min(len(p), maxMove)
+	n, err := c.send(p[:want])
+	c.loop.spent += n + callCost
+	switch err {
+	case 0:
+		c.writable = n == want // a short write has filled the socket
+	case unix.EAGAIN:
+		c.writable = false
+	case unix.EINTR:
+	default:
+		c.gone = true
+		return 0, err
+	}
+	return n, 0
+}
+
+// CloseWrite ends the direction to the peer, behind what a buffered Write has kept.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.left.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	if c.closed {
 		return net.ErrClosed
+	}
+	if len(c.pending) > 0 {
+		c.ending = true
+		return nil
 	}
 	return os.NewSyscallError("shutdown", unix.Shutdown(c.fd, unix.SHUT_WR))
 }
