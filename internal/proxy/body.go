@@ -23,13 +23,14 @@ type bodySender struct {
 	running bool
 	task    task
 
-	mu      sync.Mutex
-	err     error     // the client's fault
-	endedAt time.Time // when the endpoint had everything
+	mu       sync.Mutex
+	err      error     // the client's fault
+	endedAt  time.Time // when the endpoint had everything
+	unwanted bool      // the endpoint has answered before that
 }
 
 func (b *bodySender) reset(x *exchange) {
-	b.x, b.taken, b.first, b.whole, b.touched, b.running, b.err, b.endedAt = x, false, nil, false, false, false, nil, time.Time{}
+	b.x, b.taken, b.first, b.whole, b.touched, b.running, b.err, b.endedAt, b.unwanted = x, false, nil, false, false, false, nil, time.Time{}, false
 }
 
 // arrive takes what is here already, once. It may be sent again, to another endpoint. It reports false when that is too much.
@@ -44,21 +45,20 @@ func (b *bodySender) arrive() bool {
 }
 
 // sendBy sends the rest by a task.
-func (b *bodySender) sendBy(l *link) {
+func (b *bodySender) sendBy(l link) {
 	b.touched, b.running = true, true
 	b.x.ground.spawn(&b.task, func() { b.send(l) })
 }
 
-func (b *bodySender) send(l *link) {
+func (b *bodySender) send(l link) {
 	limit := b.x.proxy.cfg.MaxBodyBytes
 	for {
 		data, err := b.x.client.next()
 		switch {
 		case ended(err):
-			_ = l.finish(b.x.client.trailer())
-			b.mu.Lock()
-			b.endedAt = time.Now()
-			b.mu.Unlock()
+			if b.claimEnd() {
+				_ = l.finish(b.x.client.trailer())
+			}
 			return
 		case err != nil:
 			b.fail(blameClient(err))
@@ -124,12 +124,35 @@ func (b *bodySender) busy(d time.Duration) bool {
 	return b.err == nil && (b.endedAt.IsZero() || time.Since(b.endedAt) < d)
 }
 
-// stop ends the task. What of the content the client has not sent yet is nobody's any more.
-func (b *bodySender) stop() {
+// claimEnd reports whether the endpoint has got all of the content. It has not when somebody read on for the sake of the client's connection alone: then the
+// end must not be told, and the link cannot be used again, since the endpoint would take the next request for the rest of this one.
+func (b *bodySender) claimEnd() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.unwanted {
+		b.endedAt = time.Now()
+	}
+	return !b.unwanted
+}
+
+// whollySent reports whether the endpoint has all of the request.
+func (b *bodySender) whollySent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unwanted = b.running && b.endedAt.IsZero()
+	return !b.unwanted
+}
+
+// stop ends the task. What of the content the client has not sent yet is nobody's any more, and an endpoint that does not read what it gets
+// must not hold up the client.
+func (b *bodySender) stop(l *link) {
 	if !b.running {
 		return
 	}
-	b.x.client.unread()
+	if !b.whollySent() {
+		b.x.client.unread()
+		l.abort()
+	}
 	b.x.ground.await(&b.task)
 	b.running = false
 }

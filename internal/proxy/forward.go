@@ -90,16 +90,12 @@ func (p *Proxy) try(x *exchange, e *endpointState) {
 	started := time.Now()
 	for {
 		x.res = result{}
-		l := x.ground.idleLink(e)
-		if l == nil {
-			var err error
-			if l, err = p.open(x.ground, e); err != nil {
-				x.res.err = p.cannotOpen(e, err)
-				return
-			}
+		l, err := p.open(x, e)
+		if err != nil {
+			x.res.err = p.cannotOpen(e, err)
+			return
 		}
-		again := p.converse(x, l, started)
-		if !again {
+		if again := p.converse(x, e, l, started); !again {
 			return
 		}
 	}
@@ -117,8 +113,7 @@ func (p *Proxy) cannotOpen(e *endpointState, err error) error {
 
 // converse has one exchange on a connection. It reports true when the endpoint had closed a connection that was used before, so that
 // the request is to be sent again on a new one.
-func (p *Proxy) converse(x *exchange, l *link, started time.Time) (again bool) {
-	e := l.endpoint
+func (p *Proxy) converse(x *exchange, e *endpointState, l link, started time.Time) (again bool) {
 	x.watch(l, nil)
 	err := l.start(x, x.body.first, x.body.whole)
 	if err == nil && !x.body.whole {
@@ -130,9 +125,9 @@ func (p *Proxy) converse(x *exchange, l *link, started time.Time) (again bool) {
 	x.res.upstream = time.Since(started)
 	if err == nil {
 		e.answeredWith(x.inbound.Status, time.Now())
-		p.answer(x, l)
+		p.answer(x, e, l)
 	} else {
-		again = l.reused && !l.heard && !x.body.touched && !x.gone.Load() && idempotent(x.req.Method) && !errors.Is(err, os.ErrDeadlineExceeded)
+		again = l.stale() && !x.body.touched && !x.gone.Load() && idempotent(x.req.Method) && !errors.Is(err, os.ErrDeadlineExceeded)
 		if !again {
 			x.res.err = x.blame(e, err)
 		}
@@ -141,7 +136,7 @@ func (p *Proxy) converse(x *exchange, l *link, started time.Time) (again bool) {
 	if x.res.err != nil {
 		l.abort()
 	}
-	x.body.stop()
+	x.body.stop(l)
 	l.release()
 	return again
 }
@@ -166,7 +161,7 @@ func (x *exchange) blame(e *endpointState, err error) error {
 
 // awaitHead waits for the head of the answer; informational ones before it are passed on. The endpoint's time begins when it has
 // all of the request.
-func (p *Proxy) awaitHead(x *exchange, l *link) error {
+func (p *Proxy) awaitHead(x *exchange, l link) error {
 	timeout := p.cfg.Timeouts.ResponseHeader
 	for {
 		err := l.head(timeout)
@@ -189,18 +184,18 @@ func (p *Proxy) awaitHead(x *exchange, l *link) error {
 }
 
 // answer passes the endpoint's answer on.
-func (p *Proxy) answer(x *exchange, l *link) {
+func (p *Proxy) answer(x *exchange, e *endpointState, l link) {
 	in := &x.inbound
 	if in.Status == http.StatusSwitchingProtocols {
-		p.upgrade(x, l)
+		p.upgrade(x, e, l)
 		return
 	}
 	if in.Status > 599 {
-		x.res.err = x.blame(l.endpoint, fmt.Errorf("%w: it answered with the status %d", errBroken, in.Status))
+		x.res.err = x.blame(e, fmt.Errorf("%w: it answered with the status %d", errBroken, in.Status))
 		return
 	}
 	x.setAnswered()
-	if cookie := x.pick.stickyCookie(l.endpoint, x.encrypted()); cookie != "" {
+	if cookie := x.pick.stickyCookie(e, x.encrypted()); cookie != "" {
 		x.answered = append(x.answered, h1.Field{ID: h1.SetCookie, Name: bytesOf("Set-Cookie"), Value: bytesOf(cookie)})
 	}
 	length := int64(-1)
@@ -212,25 +207,25 @@ func (p *Proxy) answer(x *exchange, l *link) {
 		return
 	}
 	x.res.status, x.res.sentHead = in.Status, true
-	l.conn.SetReadTimeout(p.cfg.Timeouts.Body)
+	l.patience(p.cfg.Timeouts.Body)
 	if in.Framing != h1.NoBody && length != 0 && !l.pending() && x.client.write(nil, true) != nil { // the client need not wait for the content
 		x.clientGone()
 		return
 	}
-	for !l.finished {
+	for !l.finished() {
 		data, err := l.next()
 		if err != nil {
 			_ = x.client.write(nil, true) // what has come is the client's
-			x.res.err = p.brokenAnswer(x, l.endpoint, err)
+			x.res.err = p.brokenAnswer(x, e, err)
 			return
 		}
-		if err := x.client.write(data, !l.finished && !l.pending()); err != nil {
+		if err := x.client.write(data, !l.finished() && !l.pending()); err != nil {
 			x.clientGone()
 			return
 		}
 		x.res.sent += int64(len(data))
 	}
-	if err := x.client.end(l.content.Trailer()); err != nil {
+	if err := x.client.end(l.trailer()); err != nil {
 		x.clientGone()
 		return
 	}

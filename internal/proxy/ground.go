@@ -18,8 +18,8 @@ type ground interface {
 	// dial connects to host:port.
 	dial(address string, timeout time.Duration) (line, error)
 	// idleLink takes an unused connection to the endpoint, nil if there is none; keepLink leaves one for others.
-	idleLink(e *endpointState) *link
-	keepLink(l *link)
+	idleLink(e *endpointState) *wire
+	keepLink(l *wire)
 	// pause waits for the time d, for a table newer than s, or until the client of x is gone.
 	pause(x *exchange, s *snapshot, d time.Duration)
 }

@@ -17,11 +17,11 @@ type yard struct {
 	exchanges sync.Pool
 
 	mu     sync.Mutex
-	links  map[*endpointState][]*link
+	links  map[*endpointState][]*wire
 	closed bool
 }
 
-func newYard(p *Proxy) *yard { return &yard{proxy: p, links: make(map[*endpointState][]*link)} }
+func newYard(p *Proxy) *yard { return &yard{proxy: p, links: make(map[*endpointState][]*wire)} }
 
 func (y *yard) buffer(size int) []byte {
 	class := sizeClass(size)
@@ -73,7 +73,7 @@ func (y *yard) dial(address string, timeout time.Duration) (line, error) {
 	return &patient{Conn: c}, nil
 }
 
-func (y *yard) idleLink(e *endpointState) *link {
+func (y *yard) idleLink(e *endpointState) *wire {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	list := y.links[e]
@@ -90,7 +90,7 @@ func (y *yard) idleLink(e *endpointState) *link {
 	return nil
 }
 
-func (y *yard) keepLink(l *link) {
+func (y *yard) keepLink(l *wire) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.closed || len(y.links[l.endpoint]) >= keptLinks {
@@ -101,7 +101,7 @@ func (y *yard) keepLink(l *link) {
 	l.expiry = time.AfterFunc(idleLinkTime, func() { y.expire(l) })
 }
 
-func (y *yard) expire(l *link) {
+func (y *yard) expire(l *wire) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	list := y.links[l.endpoint]

@@ -16,7 +16,7 @@ type worker struct {
 	loop      *loop.Loop
 	buffers   [3][][]byte
 	exchanges []*exchange
-	links     map[*endpointState][]*link
+	links     map[*endpointState][]*wire
 	clients   clientList
 	pausing   map[*loop.Sleeper]struct{}
 	date      []byte // the Date field of this second
@@ -24,7 +24,7 @@ type worker struct {
 }
 
 func newWorker(p *Proxy, l *loop.Loop) *worker {
-	return &worker{proxy: p, loop: l, links: make(map[*endpointState][]*link), pausing: make(map[*loop.Sleeper]struct{})}
+	return &worker{proxy: p, loop: l, links: make(map[*endpointState][]*wire), pausing: make(map[*loop.Sleeper]struct{})}
 }
 
 // What a loop keeps of unused things. Beyond it the garbage collector gets them.
@@ -130,7 +130,7 @@ func resolve(ctx context.Context, address string, timeout time.Duration) (netip.
 	return netip.AddrPortFrom(list[0].Unmap(), uint16(number)), nil
 }
 
-func (w *worker) idleLink(e *endpointState) *link {
+func (w *worker) idleLink(e *endpointState) *wire {
 	list := w.links[e]
 	for n := len(list); n > 0; n = len(list) {
 		l := list[n-1]
@@ -145,7 +145,7 @@ func (w *worker) idleLink(e *endpointState) *link {
 	return nil
 }
 
-func (w *worker) keepLink(l *link) {
+func (w *worker) keepLink(l *wire) {
 	if len(w.links[l.endpoint]) >= keptLinks {
 		l.close()
 		return
@@ -155,7 +155,7 @@ func (w *worker) keepLink(l *link) {
 }
 
 // forget takes a link that has ended out of the unused ones.
-func (w *worker) forget(l *link) {
+func (w *worker) forget(l *wire) {
 	list := w.links[l.endpoint]
 	for i := range list {
 		if list[i] == l {

@@ -23,7 +23,7 @@ type upgrades struct {
 // joined is a client's connection and an endpoint's, between which bytes are carried both ways.
 type joined struct {
 	client *h1Client
-	link   *link
+	link   *h1Link
 	last   time.Time // when something was carried
 	limit  time.Duration
 }
@@ -87,11 +87,12 @@ func (j *joined) close() {
 }
 
 // upgrade joins the client's connection to the endpoint's until one of them ends.
-func (p *Proxy) upgrade(x *exchange, l *link) {
+func (p *Proxy) upgrade(x *exchange, e *endpointState, via link) {
 	c, ok := x.client.(*h1Client)
+	l, can := via.(*h1Link)
 	protocol := upgradeType(x.inbound.Upgrade)
-	if !ok || x.upgrade == "" || !strings.EqualFold(protocol, x.upgrade) {
-		x.res.err = x.blame(l.endpoint, errUpgradeFailed)
+	if !ok || !can || x.upgrade == "" || !strings.EqualFold(protocol, x.upgrade) {
+		x.res.err = x.blame(e, errUpgradeFailed)
 		return
 	}
 	j := &joined{client: c, link: l, last: time.Now(), limit: p.cfg.Timeouts.Upgraded}
