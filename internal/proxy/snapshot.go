@@ -18,6 +18,8 @@ type snapshot struct {
 	endpoints map[string]*endpointState
 	// checks has every check of a ready endpoint by its key.
 	checks map[string]*checkState
+	// ruled tells that some endpoint has a rule of ejection.
+	ruled bool
 	// replaced is closed when a newer snapshot is in force.
 	replaced chan struct{}
 }
@@ -87,30 +89,42 @@ func (e *endpointState) failure() (string, time.Time) {
 
 // newSnapshot gives a table its states, taking over those of the snapshot before it. Two must not be made at once.
 func newSnapshot(t *table.Table, before *snapshot) *snapshot {
-	s := &snapshot{
-		table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState), checks: make(map[string]*checkState),
-		replaced: make(chan struct{}),
-	}
 	if before == nil {
 		before = &snapshot{}
+	}
+	s := &snapshot{
+		table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState, len(before.endpoints)),
+		checks: make(map[string]*checkState, len(before.checks)), replaced: make(chan struct{}),
 	}
 	earlier := make(map[string]*routeState, len(before.routes))
 	for _, r := range before.routes {
 		earlier[r.route.ID] = r
 	}
-	rules := make(map[*endpointState]*ruche.Eject)
 	for i, r := range t.Routes {
 		s.routes[i] = s.newRoute(r, before, earlier[r.ID])
-		if r.Eject != nil {
-			for _, e := range s.routes[i].all {
-				rules[e] = stricter(rules[e], r.Eject)
-			}
+	}
+	s.setRules(before)
+	return s
+}
+
+// setRules gives each endpoint the strictest rule of ejection that its routes declare.
+func (s *snapshot) setRules(before *snapshot) {
+	rules := make(map[*endpointState]*ruche.Eject)
+	for _, r := range s.routes {
+		if r.route.Eject == nil {
+			continue
 		}
+		s.ruled = true
+		for _, e := range r.all {
+			rules[e] = stricter(rules[e], r.route.Eject)
+		}
+	}
+	if !s.ruled && !before.ruled {
+		return
 	}
 	for _, e := range s.endpoints {
 		e.eject.Store(rules[e])
 	}
-	return s
 }
 
 // newRoute gives a route its states. earlier is what it was in the snapshot before; nil if it is new.
