@@ -45,7 +45,11 @@ func NewBucket[T any](c *Cluster, name string) *Bucket[T] {
 
 // Get reads one value, as of now. Without the key the error wraps ErrNotFound.
 func (b *Bucket[T]) Get(ctx context.Context, key string) (Entry[T], error) {
-	resp, err := b.c.client.Get(ctx, b.prefix+key)
+	m, err := b.c.held()
+	if err != nil {
+		return Entry[T]{}, fmt.Errorf("cannot read %s %q: %w", b.name, key, err)
+	}
+	resp, err := m.client.Get(ctx, b.prefix+key)
 	if err == nil && len(resp.Kvs) == 0 {
 		err = ErrNotFound
 	}
@@ -67,7 +71,11 @@ func (b *Bucket[T]) List(ctx context.Context) (map[string]Entry[T], error) {
 
 // list also gives the revision that the content is of.
 func (b *Bucket[T]) list(ctx context.Context, opts ...clientv3.OpOption) (map[string]Entry[T], int64, error) {
-	resp, err := b.c.client.Get(ctx, b.prefix, append(opts, clientv3.WithPrefix())...)
+	m, err := b.c.held()
+	if err != nil {
+		return nil, 0, fmt.Errorf("cannot list %s: %w", b.name, err)
+	}
+	resp, err := m.client.Get(ctx, b.prefix, append(opts, clientv3.WithPrefix())...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot list %s: %w", b.name, err)
 	}
@@ -172,10 +180,14 @@ func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int6
 	if len(ops) > maxOps {
 		return 0, fmt.Errorf("cannot write %d keys at once: a transaction holds at most %d", len(ops), maxOps)
 	}
-	if err := errors.Join(c.end.err(), checkRoom(c.dir, reserve)); err != nil {
+	m, err := c.held()
+	if err == nil {
+		err = errors.Join(m.end.err(), checkRoom(c.cfg.Dir, reserve))
+	}
+	if err != nil {
 		return 0, fmt.Errorf("cannot write %s: %w", ops[0].what, err)
 	}
-	txn := c.client.Txn(ctx)
+	txn := m.client.Txn(ctx)
 	if cond != nil {
 		txn = txn.If(*cond)
 	}

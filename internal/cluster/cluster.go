@@ -5,15 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-
-	"github.com/ruche-project/ruche/internal/fsx"
 )
 
 // ErrClosed tells that the cluster was closed, or its member stopped.
@@ -35,55 +29,25 @@ type Config struct {
 
 // Cluster is one running member. It is safe for concurrent use.
 type Cluster struct {
-	name   string
+	cfg    Config
 	logger *slog.Logger
-	lock   *fsx.Lock
-	etcd   *embed.Etcd
-	client *clientv3.Client
-	self   uint64 // this member's ID
-	dir    string
-	end    *fatalEnd
 
-	close  sync.Once
-	closed chan struct{}
+	changing sync.Mutex // held while the member is released, reopened or closed
+	current  atomic.Pointer[member]
+	close    sync.Once
+	closed   chan struct{}
 }
 
 // Open starts the member, with the data in cfg.Dir if there is any, and returns when it takes part in its cluster. A
 // member of several waits for a majority of them until ctx ends. The caller must call Close, or
 // Run, which does.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
-	end := &fatalEnd{logger: cfg.Logger}
-	ec, err := etcdConfig(cfg, end)
+	m, err := openMember(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open cluster state: %w", err)
+		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot open cluster state: %w", err)
-	}
-	if err := os.Chmod(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot open cluster state: %w", err)
-	}
-	lock, err := fsx.LockDir(cfg.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open cluster state: %w", err)
-	}
-	etcd, err := startEtcd(ctx, ec)
-	if err != nil {
-		_ = lock.Unlock()
-		return nil, fmt.Errorf("cannot open cluster state in %s: %w", cfg.Dir, err)
-	}
-	end.started.Store(true)
-	c := &Cluster{
-		name:   cfg.Name,
-		dir:    cfg.Dir,
-		end:    end,
-		logger: cfg.Logger,
-		lock:   lock,
-		etcd:   etcd,
-		client: v3client.New(etcd.Server),
-		self:   uint64(etcd.Server.MemberID()),
-		closed: make(chan struct{}),
-	}
+	c := &Cluster{cfg: cfg, logger: cfg.Logger, closed: make(chan struct{})}
+	c.current.Store(m)
 	if err := c.takePart(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open cluster state in %s: %w", cfg.Dir, err), c.Close())
 	}
@@ -93,25 +57,32 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 // Run keeps the member until ctx ends or Close is called, closes it and returns nil. It returns an error when the
 // member stops by itself, but not when its disk made it fail: then the process is to serve on what it knows.
 func (c *Cluster) Run(ctx context.Context) error {
-	var why error
-	select {
-	case <-ctx.Done():
-		return c.Close()
-	case <-c.closed:
-		return nil
-	case why = <-c.etcd.Err():
-	case <-c.etcd.Server.StopNotify():
-		why = errors.New("it was removed from the cluster, or its data is damaged")
-	}
-	select {
-	case <-c.closed: // Close stopped it
-		return nil
-	default:
-		if c.end.err() != nil { // that was told, and the rest of the process goes on without it
+	for {
+		m := c.current.Load()
+		var why error
+		select {
+		case <-ctx.Done():
+			return c.Close()
+		case <-c.closed:
+			return nil
+		case <-m.over:
+			continue
+		case why = <-m.failed():
+		case <-m.stopped():
+			why = errors.New("it was removed from the cluster, or its data is damaged")
+		}
+		select {
+		case <-c.closed: // Close stopped it
+			return nil
+		case <-m.over: // Release did
+			continue
+		default:
+		}
+		if m.end.err() != nil { // that was told, and the rest of the process goes on without it
 			<-ctx.Done()
 			return c.Close()
 		}
-		return errors.Join(fmt.Errorf("cluster member %s stopped: %w", c.name, why), c.Close())
+		return errors.Join(fmt.Errorf("cluster member %s stopped: %w", c.cfg.Name, why), c.Close())
 	}
 }
 
@@ -121,20 +92,19 @@ func (c *Cluster) Close() error {
 	var err error
 	c.close.Do(func() {
 		close(c.closed)
-		if e := c.client.Close(); e != nil && !errors.Is(e, context.Canceled) {
-			err = fmt.Errorf("cannot close cluster state: %w", e)
-		}
-		if c.end.err() == nil { // else it would wait for goroutines that have ended in the middle of their work
-			c.etcd.Close()
-		}
-		err = errors.Join(err, c.lock.Unlock())
+		c.changing.Lock()
+		defer c.changing.Unlock()
+		err = c.current.Load().stop()
 	})
 	return err
 }
 
 // leaderKnown reports whether this member knows a leader, which means that a majority of members is
 // up and that writes go through.
-func (c *Cluster) leaderKnown() bool { return c.etcd.Server.Leader() != 0 }
+func (c *Cluster) leaderKnown() bool {
+	m, err := c.held()
+	return err == nil && m.etcd.Server.Leader() != 0
+}
 
 // retryPause is the time between two tries of what the cluster refuses for the moment.
 const retryPause = 100 * time.Millisecond

@@ -43,7 +43,7 @@ func TestWatchListsAgainAfterCompaction(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := c.client.Compact(ctx, rev); err != nil {
+		if _, err := c.current.Load().client.Compact(ctx, rev); err != nil {
 			t.Error(err)
 		}
 	})
@@ -65,14 +65,14 @@ func TestLeadSeeksLeadershipAgainWhenItIsLost(t *testing.T) {
 			return nil
 		}
 		// A lease that ran out is gone just as one that is revoked.
-		leases, err := c.client.Leases(ctx)
+		leases, err := c.current.Load().client.Leases(ctx)
 		if err != nil {
 			t.Error(err)
 			cancel()
 			return nil
 		}
 		for _, l := range leases.Leases {
-			if _, err := c.client.Revoke(ctx, l.ID); err != nil {
+			if _, err := c.current.Load().client.Revoke(ctx, l.ID); err != nil {
 				t.Error(err)
 			}
 		}

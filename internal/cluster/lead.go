@@ -40,14 +40,18 @@ func (c *Cluster) Lead(ctx context.Context, name string, fn func(ctx context.Con
 // leadOnce seeks leadership once and runs fn under it. It reports lost when leadership was not won or did
 // not last as long as fn.
 func (c *Cluster) leadOnce(ctx context.Context, name string, fn func(context.Context, int64) error) (lost bool, err error) {
-	lease, err := c.client.Grant(ctx, leaseSeconds)
+	m, err := c.held()
+	if err != nil {
+		return true, err
+	}
+	lease, err := m.client.Grant(ctx, leaseSeconds)
 	if err != nil {
 		return true, err
 	}
 	// The session must outlive ctx, so that leadership can be handed back when ctx ends.
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	session, err := concurrency.NewSession(c.client, concurrency.WithLease(lease.ID), concurrency.WithContext(alive))
+	session, err := concurrency.NewSession(m.client, concurrency.WithLease(lease.ID), concurrency.WithContext(alive))
 	if err != nil {
 		return true, err
 	}
@@ -56,7 +60,7 @@ func (c *Cluster) leadOnce(ctx context.Context, name string, fn func(context.Con
 		handBack, cancel := context.WithTimeout(alive, closeTimeout)
 		defer cancel()
 		// When this fails, the lease runs out by itself.
-		_, _ = c.client.Revoke(handBack, lease.ID)
+		_, _ = m.client.Revoke(handBack, lease.ID)
 	}()
 
 	seeking, stop := context.WithCancel(ctx)
@@ -67,11 +71,13 @@ func (c *Cluster) leadOnce(ctx context.Context, name string, fn func(context.Con
 			stop()
 		case <-c.closed:
 			stop()
+		case <-m.over:
+			stop()
 		case <-seeking.Done():
 		}
 	}()
 	election := concurrency.NewElection(session, "/ruche-lead/"+name)
-	if err := election.Campaign(seeking, c.name); err != nil {
+	if err := election.Campaign(seeking, c.cfg.Name); err != nil {
 		return true, err
 	}
 	err = fn(seeking, election.Rev())

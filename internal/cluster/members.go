@@ -52,7 +52,11 @@ const probeTimeout = time.Second
 
 // Members lists the members, in the order of their IDs. It needs no majority.
 func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
-	resp, err := c.client.MemberList(ctx, clientv3.WithSerializable())
+	own, err := c.held()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list members: %w", err)
+	}
+	resp, err := own.client.MemberList(ctx, clientv3.WithSerializable())
 	if err != nil {
 		return nil, fmt.Errorf("cannot list members: %w", err)
 	}
@@ -61,7 +65,7 @@ func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 		return nil, fmt.Errorf("cannot list members: %w", err)
 	}
 	defer rt.CloseIdleConnections()
-	leader := uint64(c.etcd.Server.Leader())
+	leader := uint64(own.etcd.Server.Leader())
 	list := make([]Member, len(resp.Members))
 	done := make(chan struct{})
 	for i, m := range resp.Members {
@@ -80,7 +84,7 @@ func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 }
 
 func (c *Cluster) healthy(ctx context.Context, rt http.RoundTripper, m *etcdserverpb.Member) bool {
-	if m.ID == c.self {
+	if m.ID == c.current.Load().self {
 		return c.leaderKnown()
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -125,8 +129,8 @@ func (c *Cluster) Invite(ctx context.Context, name, peer string) (*Invitation, e
 		}
 		inv.Members[m.Name] = m.Peer
 	}
-	err = c.persist(ctx, func() error {
-		_, err := c.client.MemberAddAsLearner(ctx, []string{peer})
+	err = c.persist(ctx, func(client *clientv3.Client) error {
+		_, err := client.MemberAddAsLearner(ctx, []string{peer})
 		return err
 	})
 	if err != nil {
@@ -171,8 +175,8 @@ func (c *Cluster) Remove(ctx context.Context, id string) error {
 	case healthy < voters/2+1:
 		return fmt.Errorf("cannot remove member %s: of the %d members that would remain only %d are healthy, and a majority must be; bring the others up first", id, voters, healthy)
 	}
-	err = c.persist(ctx, func() error {
-		_, err := c.client.MemberRemove(ctx, n)
+	err = c.persist(ctx, func(client *clientv3.Client) error {
+		_, err := client.MemberRemove(ctx, n)
 		return err
 	})
 	if err != nil {
@@ -188,15 +192,16 @@ func (c *Cluster) takePart(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if cfg.Peer != "" && strings.Join(m.PeerURLs, ",") != cfg.Peer {
-		if _, err := c.client.MemberUpdate(ctx, c.self, []string{cfg.Peer}); err != nil {
+		own := c.current.Load()
+		if _, err := own.client.MemberUpdate(ctx, own.self, []string{cfg.Peer}); err != nil {
 			return fmt.Errorf("cannot change the peer address: %w", err)
 		}
 	}
 	if !m.IsLearner {
 		return nil
 	}
-	err = c.persist(ctx, func() error {
-		_, err := c.client.MemberPromote(ctx, c.self)
+	err = c.persist(ctx, func(client *clientv3.Client) error {
+		_, err := client.MemberPromote(ctx, c.current.Load().self)
 		return err
 	})
 	// The leader promotes; word of it reaches this member a moment later.
@@ -210,12 +215,16 @@ func (c *Cluster) takePart(ctx context.Context, cfg Config) error {
 
 // own is what this member's copy of the state tells of itself.
 func (c *Cluster) own(ctx context.Context) (*etcdserverpb.Member, error) {
-	resp, err := c.client.MemberList(ctx, clientv3.WithSerializable())
+	own, err := c.held()
+	if err != nil {
+		return nil, err
+	}
+	resp, err := own.client.MemberList(ctx, clientv3.WithSerializable())
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range resp.Members {
-		if m.ID == c.self {
+		if m.ID == own.self {
 			return m, nil
 		}
 	}
@@ -223,9 +232,12 @@ func (c *Cluster) own(ctx context.Context) (*etcdserverpb.Member, error) {
 }
 
 // persist does what the cluster refuses as long as a member is not connected or not caught up.
-func (c *Cluster) persist(ctx context.Context, do func() error) error {
+func (c *Cluster) persist(ctx context.Context, do func(*clientv3.Client) error) error {
 	for {
-		err := do()
+		m, err := c.held()
+		if err == nil {
+			err = do(m.client)
+		}
 		if !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) &&
 			!errors.Is(err, rpctypes.ErrMemberLearnerNotReady) && !errors.Is(err, etcderrors.ErrLearnerNotReady) {
 			return err

@@ -24,7 +24,7 @@ type Update[T any] struct {
 
 // Watch calls fn with the whole content, and then with each change in order, until ctx ends; then it returns nil. Writes of one
 // transaction come in one call; several transactions may come in one when fn is slower than they are. After a
-// gap, as when this member was cut off for long, the whole content comes again. Values that cannot be decoded are
+// gap, as when this member was cut off for long or released, the whole content comes again. Values that cannot be decoded are
 // logged and left out. The content is what this member has, also while no majority of members is up. When the
 // cluster is closed, the error wraps ErrClosed.
 func (b *Bucket[T]) Watch(ctx context.Context, fn func(Update[T])) error {
@@ -46,6 +46,8 @@ func (b *Bucket[T]) Watch(ctx context.Context, fn func(Update[T])) error {
 		case <-b.c.closed:
 			return ErrClosed
 		default:
+		}
+		if !errors.Is(err, ErrReleased) {
 			b.c.logger.Debug("watch was interrupted, listing again", slog.String("bucket", b.name), slog.Any("error", err))
 		}
 		if err := b.c.pause(ctx); errors.Is(err, ErrClosed) {
@@ -58,7 +60,11 @@ func (b *Bucket[T]) Watch(ctx context.Context, fn func(Update[T])) error {
 func (b *Bucket[T]) follow(ctx context.Context, rev int64, fn func(Update[T])) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for resp := range b.c.client.Watch(ctx, b.prefix, clientv3.WithPrefix(), clientv3.WithRev(rev)) {
+	m, err := b.c.held()
+	if err != nil {
+		return err
+	}
+	for resp := range m.client.Watch(ctx, b.prefix, clientv3.WithPrefix(), clientv3.WithRev(rev)) {
 		if err := resp.Err(); err != nil {
 			return err
 		}
