@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -208,8 +209,19 @@ func fingerprint(path string) string {
 	if err != nil {
 		return "-"
 	}
-	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+	mark := fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		mark += fmt.Sprintf(" %d", stat.Ino)
+	}
+	// File systems keep the time in steps of some milliseconds: another write may follow within the same one.
+	if now := time.Now(); now.Sub(info.ModTime()) < timeStep {
+		mark += fmt.Sprintf(" seen %d", now.UnixNano())
+	}
+	return mark
 }
+
+// timeStep is more than the steps in which any file system in use keeps times.
+const timeStep = 50 * time.Millisecond
 
 // encode writes PEM blocks of one type.
 func encode(kind string, der []byte) []byte {
