@@ -145,7 +145,7 @@ func (b *bodySender) whollySent() bool {
 
 // stop ends the task. What of the content the client has not sent yet is nobody's any more, and an endpoint that does not read what it gets
 // must not hold up the client.
-func (b *bodySender) stop(l *link) {
+func (b *bodySender) stop(l link) {
 	if !b.running {
 		return
 	}

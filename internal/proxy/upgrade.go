@@ -91,7 +91,7 @@ func (p *Proxy) upgrade(x *exchange, e *endpointState, via link) {
 	c, ok := x.client.(*h1Client)
 	l, can := via.(*h1Link)
 	protocol := upgradeType(x.inbound.Upgrade)
-	if !ok || !can || x.upgrade == "" || !strings.EqualFold(protocol, x.upgrade) {
+	if !ok || !can || x.upgrade == "" || !strings.EqualFold(protocol, x.upgrade) || !x.body.whollySent() {
 		x.res.err = x.blame(e, errUpgradeFailed)
 		return
 	}
