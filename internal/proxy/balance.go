@@ -22,8 +22,9 @@ type pickKey struct {
 	// cookie is the value of the route's sticky cookie in the request (see cookieName and cookieValue); empty if there is none. It must not
 	// change while the picker is in use.
 	cookie []byte
-	// again tells that the request was sent to an endpoint before, with another picker: then its first endpoint is taken out of the retry
-	// budget like the following ones.
+	// again tells that the request asked for an endpoint before, with another picker: then its first endpoint is taken out of the retry
+	// budget like the following ones, unless that endpoint has not failed since it last answered or became ready. So requests that wait
+	// knock at a dead endpoint within the budget, and all go through as soon as one of them was answered.
 	again bool
 }
 
@@ -54,15 +55,17 @@ func (p *picker) next(now time.Time) *endpointState {
 	if i < 0 {
 		return nil
 	}
-	budget := &p.route.life.budget
-	if p.tries == 0 && !p.key.again {
+	e, budget := p.route.ready[i].endpoint, &p.route.life.budget
+	switch {
+	case p.tries == 0 && !p.key.again:
 		budget.request(now)
-	} else if !budget.retry(now) {
+	case p.tries == 0 && e.failingSince.Load() == 0:
+	case !budget.retry(now):
 		p.spent = true
 		return nil
 	}
 	p.note(i)
-	return p.route.ready[i].endpoint
+	return e
 }
 
 // outOfBudget reports whether next returned nil because the route's retry budget is spent, with endpoints left to try.

@@ -231,16 +231,28 @@ func TestADyingSiteIsNotRetriedToDeath(t *testing.T) {
 	}
 }
 
-func TestARequestThatComesAgainIsPaidFor(t *testing.T) {
-	_, r := snap(balanced(2, nil), nil)
-	n := 0
-	for range 50 {
-		p := r.picker(pickKey{again: true})
-		if p.next(epoch()) != nil {
-			n++
+func TestRequestsThatComeAgain(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*endpointState)
+		want   int // of 50 go through
+	}{
+		{"the endpoint is dead", func(*endpointState) {}, budgetFloor},
+		{"it has answered one of them", (*endpointState).answered, 50},
+		{"it has been started anew", func(e *endpointState) { e.turn(false); e.turn(true) }, 50},
+	} {
+		_, r := snap(balanced(1, nil), nil)
+		r.all[0].failed(errTest, epoch(), true)
+		tc.change(r.all[0])
+		n := 0
+		for range 50 {
+			p := r.picker(pickKey{again: true})
+			if p.next(epoch()) != nil {
+				n++
+			}
 		}
-	}
-	if n != budgetFloor {
-		t.Errorf("%d went through, want %d", n, budgetFloor)
+		if n != tc.want {
+			t.Errorf("%s: %d went through, want %d", tc.name, n, tc.want)
+		}
 	}
 }
