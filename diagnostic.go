@@ -66,6 +66,7 @@ const (
 	CodeClusterUnavailable  Code = "cluster-unavailable"
 	CodeAccessLogFailed     Code = "access-log-failed"
 	CodeComponentRestarted  Code = "component-restarted"
+	CodeConnectionsLimited  Code = "connections-limited"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -77,6 +78,7 @@ func Codes() []Code {
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
 		CodeDockerUnreachable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
+		CodeConnectionsLimited,
 	}
 }
 

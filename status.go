@@ -156,5 +156,14 @@ type RouteCount struct {
 	Seconds float64
 }
 
+// ConnectionCount is what the edge knows of its clients' connections.
+type ConnectionCount struct {
+	// Open is how many there are now, Most how many there may be.
+	Open, Most int64
+	// Refused counts those that were refused since start, by reason: "all" (there were too many), "address" (their client had too many) and
+	// "proxy-protocol" (a peer that has to begin with a PROXY header did not).
+	Refused map[string]uint64
+}
+
 // LatencyBounds are the upper bounds of the latency histogram, in seconds.
 var LatencyBounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}

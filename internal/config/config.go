@@ -35,8 +35,13 @@ type Config struct {
 	AccessLog         string
 	UnknownHostStatus int // 400 to 599
 	TrustedProxies    []netip.Prefix
+	ProxyProtocol     []netip.Prefix
 	MaxBodyBytes      int64 // 0: unlimited
-	DrainTimeout      time.Duration
+	// MaxConnections is 0 where it goes by the limit of open files.
+	MaxConnections           int
+	MaxConnectionsPerAddress int           // 0: no bound
+	Hold                     time.Duration // 0: not at all
+	DrainTimeout             time.Duration
 }
 
 // Load puts the settings together: defaults, then the file that the setting config names, then environ (in the form of os.Environ),

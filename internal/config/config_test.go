@@ -21,7 +21,7 @@ func defaults(t *testing.T) config.Config {
 		HTTPAddr: ":80", HTTPSAddr: ":443", AdminAddr: "127.0.0.1:8900",
 		DataDir: "/var/lib/ruche", CertsDir: "/etc/nginx/certs", RoutesDir: "/etc/ruche/routes.d",
 		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
-		UnknownHostStatus: 503, DrainTimeout: 30 * time.Second,
+		UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
 	}
 }
 
@@ -149,6 +149,11 @@ func TestValues(t *testing.T) {
 		{"trusted-proxies", "10.0.0.1, ::ffff:10.0.0.2", func(c *config.Config) any { return c.TrustedProxies },
 			[]netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.0.0.2/32")}},
 		{"trusted-proxies", "", func(c *config.Config) any { return len(c.TrustedProxies) }, 0},
+		{"proxy-protocol", "10.0.0.0/8", func(c *config.Config) any { return c.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		{"max-connections", "20000", func(c *config.Config) any { return c.MaxConnections }, 20000},
+		{"max-connections-per-address", "0", func(c *config.Config) any { return c.MaxConnectionsPerAddress }, 0},
+		{"hold", "0", func(c *config.Config) any { return c.Hold }, time.Duration(0)},
+		{"hold", "750ms", func(c *config.Config) any { return c.Hold }, 750 * time.Millisecond},
 		{"drain-timeout", "0", func(c *config.Config) any { return c.DrainTimeout }, time.Duration(0)},
 		{"drain-timeout", "2m", func(c *config.Config) any { return c.DrainTimeout }, 2 * time.Minute},
 		{"log-level", "debug", func(c *config.Config) any { return c.LogLevel }, slog.LevelDebug},

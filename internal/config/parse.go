@@ -165,3 +165,11 @@ func nonNegative(s string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+func count(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("expected a whole number such as 1024, found %q", s)
+	}
+	return int(n), nil
+}

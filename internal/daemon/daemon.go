@@ -72,12 +72,10 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 		Cluster: d.cluster, Declarations: declarations, Endpoints: endpoints,
 		Logger: logger.With("component", "discovery"), Health: d.health,
 	})
-	d.proxy, err = proxy.New(proxy.Config{
-		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, Timeouts: proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1)},
-		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus, TrustedProxies: cfg.TrustedProxies,
-		AccessLog: accessLog, Declarations: declarations, Endpoints: endpoints, Certificates: d.certs,
-		Logger: logger.With("component", "proxy"), Health: d.health,
-	})
+	settings := proxySettings(cfg)
+	settings.AccessLog, settings.Declarations, settings.Endpoints, settings.Certificates = accessLog, declarations, endpoints, d.certs
+	settings.Logger, settings.Health = logger.With("component", "proxy"), d.health
+	d.proxy, err = proxy.New(settings)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +87,23 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 		return nil, err
 	}
 	return d, nil
+}
+
+// proxySettings are the proxy's, in which the zero value means the default and a negative one none.
+func proxySettings(cfg *config.Config) proxy.Config {
+	none := func(n int) int {
+		if n == 0 {
+			return -1
+		}
+		return n
+	}
+	return proxy.Config{
+		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr,
+		Timeouts:     proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1), Hold: time.Duration(none(int(cfg.Hold)))},
+		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus,
+		TrustedProxies: cfg.TrustedProxies, ProxyProtocol: cfg.ProxyProtocol,
+		MaxConnections: cfg.MaxConnections, MaxConnectionsPerAddress: none(cfg.MaxConnectionsPerAddress),
+	}
 }
 
 // Run starts the node, and stops it in order when ctx ends. It returns nil after a clean stop.

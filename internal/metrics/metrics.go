@@ -20,6 +20,7 @@ import (
 type Edge interface {
 	Counts() []ruche.RouteCount
 	Routes() ruche.RouteList
+	Connections() ruche.ConnectionCount
 }
 
 // Handler serves the metrics of edge, of the process and of the Go runtime.
@@ -43,6 +44,9 @@ type collector struct {
 	inFlight    *prometheus.Desc
 	diagnostics *prometheus.Desc
 	warnings    *prometheus.Desc
+	connections *prometheus.Desc
+	most        *prometheus.Desc
+	refused     *prometheus.Desc
 	build       *prometheus.Desc
 }
 
@@ -59,13 +63,16 @@ func newCollector(edge Edge, version string) *collector {
 		inFlight:    desc("http_requests_in_flight", "Requests being forwarded now, by route.", "route"),
 		diagnostics: desc("diagnostics", "Things found wrong in what is declared, by code (see docs/errors.md) and severity.", "code", "severity"),
 		warnings:    desc("health_warnings", "Standing health warnings, by code (see docs/errors.md) and severity.", "code", "severity"),
+		connections: desc("connections", "Connections that clients have now."),
+		most:        desc("connections_max", "Connections that clients may have."),
+		refused:     desc("connections_refused_total", "Connections that were closed unserved, by reason: \"all\" (there were too many), \"address\" (their client had too many), \"proxy-protocol\" (they did not begin with the PROXY header that their peer has to send).", "reason"),
 		build:       desc("build_info", "Always 1; its labels tell the version.", "version", "go_version"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.duration, c.endpoints, c.inFlight, c.diagnostics, c.warnings, c.build} {
+	for _, d := range []*prometheus.Desc{c.requests, c.duration, c.endpoints, c.inFlight, c.diagnostics, c.warnings, c.connections, c.most, c.refused, c.build} {
 		ch <- d
 	}
 }
@@ -93,6 +100,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for k, n := range warnings {
 		ch <- prometheus.MustNewConstMetric(c.warnings, prometheus.GaugeValue, float64(n), k.code, k.severity)
+	}
+	connections := c.edge.Connections()
+	ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(connections.Open))
+	ch <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, float64(connections.Most))
+	for reason, n := range connections.Refused {
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), reason)
 	}
 	ch <- prometheus.MustNewConstMetric(c.build, prometheus.GaugeValue, 1, c.version, runtime.Version())
 }

@@ -17,6 +17,9 @@ type edge struct {
 
 func (e edge) Counts() []ruche.RouteCount { return e.counts }
 func (e edge) Routes() ruche.RouteList    { return e.list }
+func (e edge) Connections() ruche.ConnectionCount {
+	return ruche.ConnectionCount{Open: 7, Most: 9000, Refused: map[string]uint64{"address": 3}}
+}
 
 func TestHandlerShowsWhatTheEdgeCounts(t *testing.T) {
 	count := ruche.RouteCount{RouteID: "nginx-proxy:shop.example/", ByClass: [5]uint64{0, 3, 0, 0, 1}, Seconds: 1.5}
@@ -48,6 +51,7 @@ func TestHandlerShowsWhatTheEdgeCounts(t *testing.T) {
 		`ruche_endpoints{route="nginx-proxy:shop.example/",state="ready"} 0`,
 		`ruche_endpoints{route="nginx-proxy:shop.example/",state="starting"} 1`,
 		`ruche_http_requests_in_flight{route="nginx-proxy:shop.example/"} 2`,
+		`ruche_connections 7`, `ruche_connections_max 9000`, `ruche_connections_refused_total{reason="address"} 3`,
 		`ruche_diagnostics{code="port-invalid",severity="error"} 1`,
 		`ruche_health_warnings{code="docker-unreachable",severity="error"} 1`,
 		`version="v1.2.3"} 1`,

@@ -17,9 +17,10 @@ type h1Client struct {
 	worker *worker
 	entry  *entry
 	conn   *loop.Conn
-	secure *secureStream // nil on the plain listener
-	stream io.ReadWriter // conn or secure
-	remote netip.AddrPort
+	secure *secureStream  // nil on the plain listener
+	stream io.ReadWriter  // conn or secure
+	remote netip.AddrPort // the client's, as a PROXY header tells it
+	ticket ticket
 	tls    tlsFacts
 
 	after, before *h1Client // in the worker's list
@@ -40,6 +41,8 @@ type h1Client struct {
 	asked    bool  // 100 (Continue) is what the client waits for
 	discard  int   // how much more content is read that nobody wants; 0 while it is wanted
 	left     int64 // how much content is to come, where its length is known
+	// reading and sending are how fast the client lets its content and the answer go on.
+	reading, sending pace
 }
 
 // Ready implements loop.Idler: there is something to read.
@@ -119,6 +122,7 @@ func (c *h1Client) letGo() {
 func (c *h1Client) close() {
 	if c.entry != nil {
 		c.worker.clients.remove(c)
+		c.ticket.giveBack()
 		c.entry = nil
 	}
 	_ = c.conn.Close()
@@ -128,6 +132,7 @@ func (c *h1Client) close() {
 func (c *h1Client) exchange() bool {
 	x, p := c.x, c.worker.proxy
 	c.whole, c.chunked, c.asked, c.discard = false, false, false, 0
+	c.reading, c.sending = pace{}, pace{}
 	n, err := c.readHead()
 	if err != nil {
 		return c.refuse(err)
@@ -296,6 +301,7 @@ func (c *h1Client) source() []byte {
 
 // readContent reads more content, into a buffer of its own: the head has to stay.
 func (c *h1Client) readContent() error {
+	began := c.worker.loop.Now()
 	if c.lent == nil {
 		if err := c.conn.WaitReadable(); c.secure == nil && err != nil {
 			return err
@@ -308,7 +314,10 @@ func (c *h1Client) readContent() error {
 	}
 	n, err := c.stream.Read(p)
 	c.from, c.to = 0, n
+	slow := c.reading.tooSlow(c.worker.loop.Now().Sub(began), n, c.entry.timeouts.Body)
 	switch {
+	case slow && !c.x.res.sentHead: // an answer that has begun makes it a conversation, which may have its silences
+		return os.ErrDeadlineExceeded
 	case n > 0:
 		return nil
 	case errors.Is(err, io.EOF):
@@ -449,7 +458,7 @@ func (c *h1Client) write(p []byte, flush bool) error {
 			}
 		}
 		if len(p) >= mediumBuffer-2 {
-			if _, err := c.stream.Write(p); err != nil {
+			if err := c.send(p); err != nil {
 				return err
 			}
 		} else {
@@ -469,8 +478,18 @@ func (c *h1Client) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	_, err := c.stream.Write(c.out)
+	err := c.send(c.out)
 	c.out = c.out[:0]
+	return err
+}
+
+// send sends a piece of an answer.
+func (c *h1Client) send(p []byte) error {
+	began := c.worker.loop.Now()
+	n, err := c.stream.Write(p)
+	if c.sending.tooSlow(c.worker.loop.Now().Sub(began), n, c.entry.timeouts.Body) {
+		return os.ErrDeadlineExceeded
+	}
 	return err
 }
 

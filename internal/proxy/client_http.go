@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche/internal/h1"
@@ -23,6 +25,9 @@ type httpClient struct {
 	buffer  []byte
 	extra   []h1.Field // the trailer of the request
 	unwatch func() bool
+	// reading and sending are how fast the client lets its content and the answer go on; begun tells that the answer has begun.
+	reading, sending pace
+	begun            atomic.Bool
 }
 
 // handler serves the requests of one listener's HTTP/2 and HTTP/3 clients.
@@ -98,8 +103,12 @@ func (c *httpClient) next() ([]byte, error) {
 	if c.buffer == nil {
 		c.buffer = c.x.proxy.yard.buffer(largeBuffer)
 	}
-	_ = c.control.SetReadDeadline(time.Now().Add(c.timeout))
+	began := time.Now()
+	_ = c.control.SetReadDeadline(began.Add(c.timeout))
 	n, err := c.r.Body.Read(c.buffer)
+	if c.reading.tooSlow(time.Since(began), n, c.timeout) && !c.begun.Load() {
+		return nil, os.ErrDeadlineExceeded
+	}
 	if n > 0 {
 		return c.buffer[:n], nil
 	}
@@ -163,6 +172,7 @@ func (c *httpClient) begin(status int, _ []byte, fields []h1.Field, length int64
 	if length >= 0 && !c.x.bodyless(status) {
 		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
+	c.begun.Store(true)
 	c.wind()
 	defer c.rest()
 	c.w.WriteHeader(status)
@@ -172,13 +182,19 @@ func (c *httpClient) begin(status int, _ []byte, fields []h1.Field, length int64
 func (c *httpClient) write(p []byte, flush bool) error {
 	c.wind()
 	defer c.rest()
+	began := time.Now()
 	if len(p) > 0 {
 		if _, err := c.w.Write(p); err != nil {
 			return err
 		}
 	}
 	if flush {
-		return c.control.Flush()
+		if err := c.control.Flush(); err != nil {
+			return err
+		}
+	}
+	if c.sending.tooSlow(time.Since(began), len(p), c.timeout) {
+		return os.ErrDeadlineExceeded
 	}
 	return nil
 }

@@ -113,15 +113,74 @@ func (e *entry) accepted(conn *loop.Conn) {
 	w := e.proxy.workers[conn.Loop().Index()]
 	c := &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: conn.Remote()}
 	w.clients.add(c)
+	defer func() {
+		if v := recover(); v != nil {
+			c.close()
+			panic(v)
+		}
+	}()
+	if !e.admit(c) {
+		c.letGo()
+		c.close()
+		return
+	}
 	if e.secure && !e.handshake(c) {
 		return
 	}
 	c.Ready()
 }
 
+// admit finds out who the client is, and reports whether it may have one more connection.
+func (e *entry) admit(c *h1Client) bool {
+	p := e.proxy
+	var fits bool
+	if c.ticket, fits = p.limiter.enter(); !fits && !p.makeRoom(c.worker) {
+		p.limiter.full()
+		return false
+	}
+	told := false
+	if len(p.cfg.ProxyProtocol) > 0 && p.speaksProxy(c.remote.Addr()) {
+		c.buf = c.worker.buffer(maxProxyHeader)
+		client, rest, err := readProxyHeader(c.conn, c.buf, e.timeouts.ReadHeader)
+		if err != nil {
+			p.limiter.broken.n.Add(1)
+			p.cfg.Logger.Debug("a connection was closed: the peer has to speak the PROXY protocol", "peer", c.remote.String(), "error", err)
+			return false
+		}
+		told, c.remote = client != c.remote, client
+		c.to = copy(c.buf, rest)
+		if !told {
+			return true // the balancer's own, such as a health check
+		}
+	}
+	if p.trusted(c.remote.Addr()) || c.ticket.counted(c.remote.Addr()) {
+		return true
+	}
+	p.limiter.crowded(c.remote.Addr())
+	return false
+}
+
+// makeRoom closes connections that wait for a request, so that new ones can be taken, and reports whether there were any on this worker.
+func (p *Proxy) makeRoom(w *worker) bool {
+	if w.clients.closeIdle(starvedClose) > 0 {
+		return true
+	}
+	for _, other := range p.workers {
+		if other != w {
+			other.loop.Post(func() { other.clients.closeIdle(starvedClose) })
+		}
+	}
+	return false
+}
+
 // handshake does TLS. It reports false when the connection is none of HTTP/1.1: it has failed, or was handed to the server of HTTP/2.
 func (e *entry) handshake(c *h1Client) bool {
-	secure := tls.Server(c.conn, e.tls)
+	guest := &guest{Conn: c.conn, remote: c.remote}
+	if c.from < c.to {
+		guest.early = append(guest.early, c.buf[c.from:c.to]...)
+	}
+	c.letGo()
+	secure := tls.Server(guest, e.tls)
 	stream := newSecureStream(secure, c.conn)
 	_ = c.conn.SetDeadline(c.worker.loop.Now().Add(e.timeouts.ReadHeader))
 	err := secure.Handshake()
@@ -138,9 +197,12 @@ func (e *entry) handshake(c *h1Client) bool {
 	state := secure.ConnectionState()
 	if state.NegotiatedProtocol == "h2" {
 		c.worker.clients.remove(c)
-		if _, err := c.conn.Detach(); err == nil {
-			e.handed.give(secure)
+		if _, err := c.conn.Detach(); err != nil {
+			c.ticket.giveBack()
+			return false
 		}
+		guest.ticket, c.ticket = c.ticket, ticket{}
+		e.handed.give(secure)
 		return false
 	}
 	c.secure, c.stream, c.tls = stream, stream, factsOf(&state)

@@ -20,6 +20,7 @@ type Proxy struct {
 	log         *accessLog
 	hop         string // see hopHeader
 	upgrades    *upgrades
+	limiter     *limiter
 	endpointTLS *tls.Config
 
 	// workers are the grounds of HTTP/1.1 clients, by the index of their loop; yard is that of the others.
@@ -58,6 +59,7 @@ func New(cfg Config) (*Proxy, error) {
 		compiled:    make(chan struct{}),
 		ready:       make(chan struct{}),
 	}
+	p.limiter = newLimiter(&p.cfg)
 	p.yard = newYard(p)
 	return p, nil
 }
