@@ -176,7 +176,7 @@ func decideEndpoints(ex *ruche.Explanation) {
 	ex.Reasons = append(ex.Reasons, reasonPolicy(ex.Route, asked)...)
 	ex.Answer = "forwarded to " + plural(asked, "endpoint")
 	if c.cooling == asked {
-		ex.Answer += ", though none could be reached a moment ago"
+		ex.Answer += ", though all of them failed a moment ago"
 	}
 }
 
