@@ -53,6 +53,26 @@ func TestStickyCookieThatFailsGoesOn(t *testing.T) {
 	}
 }
 
+func TestStickySessions(t *testing.T) {
+	route := site("a.test", says(t, "1"), says(t, "2"), says(t, "3"))
+	route.Sticky = &ruche.Sticky{Cookie: "srv", HTTPOnly: true}
+	r := start(t, Config{}, route)
+	for _, scheme := range []string{"http", "https"} {
+		resp, first := r.get(scheme + "://a.test/")
+		cookies := resp.Cookies()
+		if len(cookies) != 1 || cookies[0].Name != "srv" || !cookies[0].HttpOnly {
+			t.Fatalf("%s: cookies %v, want one called srv", scheme, cookies)
+		}
+		for range 4 {
+			req := r.request("GET", scheme+"://a.test/", nil)
+			req.Header.Set("Cookie", "other=1; "+cookies[0].Name+"="+cookies[0].Value)
+			if resp, body := r.do(req); body != first || len(resp.Cookies()) != 0 {
+				t.Errorf("%s: answer of %s with the cookies %v, want %s again and none", scheme, body, resp.Cookies(), first)
+			}
+		}
+	}
+}
+
 func TestTokensTellNoAddress(t *testing.T) {
 	_, r := snap(stickyRoute(2, ruche.Sticky{}), nil)
 	for _, e := range r.all {
