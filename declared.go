@@ -81,6 +81,8 @@ type Route struct {
 	// "label traefik.http.routers.web.rule", "site.yaml:12".
 	Source string `json:"source"`
 	Match  Match  `json:"match"`
+	// Protocol says what the route carries: HTTP requests when it is empty, else bytes or datagrams that nobody looks into.
+	Protocol Protocol `json:"protocol,omitempty"`
 
 	// Scheme is how endpoints are spoken to: one of the schemes, SchemeHTTP and so on.
 	Scheme string `json:"scheme"`
@@ -125,9 +127,23 @@ type Route struct {
 	Blocked string `json:"blocked,omitempty"`
 }
 
+// Protocol says what a route carries. The zero value means HTTP.
+type Protocol string
+
+// The protocols of routes that are not about HTTP.
+const (
+	ProtocolTCP Protocol = "tcp" // connections, chosen by entry point and the server name of their TLS, which is passed through
+	ProtocolUDP Protocol = "udp" // datagrams, chosen by entry point
+)
+
+// EntryPointHTTPS is the name of the entry point that HTTPS is served on.
+const EntryPointHTTPS = "https"
+
 // Match says which requests a route takes. Either Host and Path are set (nginx-proxy and route
-// files), or Rule (Traefik).
+// files), or Rule (Traefik). A route that is not about HTTP has an EntryPoint, and a Host when it takes only TLS connections for that name.
 type Match struct {
+	// EntryPoint is the name of the listener; it is set only where the route's protocol is not HTTP.
+	EntryPoint string `json:"entry_point,omitempty"`
 	// Host is a pattern in the forms of VIRTUAL_HOST: "a.example", "*.a.example", "a.*", "~^regex".
 	Host string `json:"host,omitempty"`
 	// Path is a pattern in the forms of VIRTUAL_PATH: "/prefix", "= /exact", "^~ /prefix", "~ regex", "~* regex".

@@ -55,6 +55,7 @@ const (
 	CodeRouteConflict      Code = "route-conflict"
 	CodeRouteShadowed      Code = "route-shadowed"
 	CodeFileInvalid        Code = "file-invalid"
+	CodeEntryPointUnknown  Code = "entry-point-unknown"
 )
 
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
@@ -76,6 +77,7 @@ func Codes() []Code {
 		CodeProtoUnsupported, CodeValueInvalid, CodeRuleInvalid, CodeRouterIncomplete,
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
+		CodeEntryPointUnknown,
 		CodeDockerUnreachable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited,

@@ -76,6 +76,8 @@ type RouteStatus struct {
 	ID         string     `json:"id"`
 	Vocabulary Vocabulary `json:"vocabulary"`
 	Match      Match      `json:"match"`
+	// Protocol is empty for HTTP; see Route.Protocol.
+	Protocol Protocol `json:"protocol,omitempty"`
 	// Hosts are the exact names or host patterns of the match, for display and for certificates.
 	Hosts     []string         `json:"hosts,omitempty"`
 	Sources   []RouteSource    `json:"sources"`
@@ -91,7 +93,8 @@ type RouteStatus struct {
 	// ShadowedBy is the ID of the route that takes all its requests, if there is one.
 	ShadowedBy  string       `json:"shadowed_by,omitempty"`
 	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
-	// Requests counts the requests answered since start, by status class 1 to 5 at index 0 to 4.
+	// Requests counts the requests answered since start, by status class 1 to 5 at index 0 to 4. Connections count with class 2, and with
+	// class 5 when no endpoint took them.
 	Requests [5]uint64 `json:"requests"`
 }
 
@@ -154,6 +157,15 @@ type RouteCount struct {
 	Buckets [len(LatencyBounds) + 1]uint64
 	// Seconds is the sum of all latencies.
 	Seconds float64
+}
+
+// StreamCount is what the edge has counted for one route that is not about HTTP since start.
+type StreamCount struct {
+	RouteID string
+	// Carried counts connections or sessions that had an endpoint, Failed those that had none.
+	Carried, Failed uint64
+	// Received and Sent are bytes from and to clients.
+	Received, Sent uint64
 }
 
 // ConnectionCount is what the edge knows of its clients' connections.

@@ -22,6 +22,9 @@ type miss struct {
 func (t *Table) Candidates(host, path string) []ruche.Candidate {
 	var misses []miss
 	for _, r := range t.Routes {
+		if r.Protocol != "" {
+			continue
+		}
 		if m, ok := r.near(host, path); ok {
 			misses = append(misses, m)
 		}

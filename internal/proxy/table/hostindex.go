@@ -35,7 +35,7 @@ func newHostIndex(routes []*Route) hostIndex {
 	ordered := slices.Clone(routes)
 	slices.SortStableFunc(ordered, precedence)
 	for _, r := range ordered {
-		if r.rule == nil {
+		if r.rule == nil && r.Protocol == "" {
 			x.host(r.host).add(r)
 		}
 	}

@@ -124,6 +124,9 @@ func describeRule(m ruche.Match) string {
 // parse compiles a declared match. Routes with equal keys join.
 func parse(d *ruche.Route) (r *Route, key string, err error) {
 	r = &Route{Vocabulary: d.Vocabulary, Match: d.Match}
+	if d.Protocol != "" {
+		return parseStream(d)
+	}
 	if d.Match.Rule != "" {
 		if r.rule, err = match.ParseRule(d.Match.Rule); err != nil {
 			return nil, "", err
@@ -146,6 +149,9 @@ func parse(d *ruche.Route) (r *Route, key string, err error) {
 }
 
 func codeOf(r *ruche.Route) ruche.Code {
+	if r.Protocol != "" {
+		return ruche.CodeHostInvalid
+	}
 	if r.Match.Rule != "" {
 		return ruche.CodeRuleInvalid
 	}

@@ -12,7 +12,7 @@ import (
 // what does not run nothing is said: it gets no requests anyway.
 func (t *Table) shadow() {
 	for _, r := range t.Routes {
-		if r.ShadowedBy == "" {
+		if r.ShadowedBy == "" && r.Protocol == "" {
 			r.ShadowedBy = t.shadower(r)
 		}
 		if r.ShadowedBy == "" || r.owner.life != running {

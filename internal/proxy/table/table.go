@@ -19,8 +19,9 @@ type Table struct {
 	// Diagnostics are all that were declared by existing workloads and all that joining found.
 	Diagnostics []ruche.Diagnostic
 
-	names hostIndex
-	rules ruleIndex
+	names   hostIndex
+	rules   ruleIndex
+	streams map[listener]*streamIndex
 }
 
 // Route is all declarations of the same vocabulary and match, joined.
@@ -31,6 +32,8 @@ type Route struct {
 	ID         string
 	Vocabulary ruche.Vocabulary
 	Match      ruche.Match
+	// Protocol is empty for HTTP. Routes of other protocols are found by Stream alone.
+	Protocol ruche.Protocol
 	// Hosts are the exact names or host patterns of the match.
 	Hosts     []string
 	Sources   []ruche.RouteSource
@@ -129,6 +132,7 @@ func Compile(declarations map[string]ruche.Declaration, endpoints map[string]ruc
 	t := &Table{Routes: j.finish(), Diagnostics: j.diagnostics}
 	t.names = newHostIndex(t.Routes)
 	t.rules = newRuleIndex(t.Routes)
+	t.streams = newStreamIndexes(t.Routes)
 	t.shadow()
 	t.attach(j.declarations)
 	return t
@@ -141,6 +145,7 @@ func parseEndpoint(s string) (scheme, address string, ok bool) {
 		return "", "", false
 	}
 	port, known := ruche.DefaultPort(u.Scheme)
+	known = known || u.Scheme == ruche.SchemeTCP || u.Scheme == ruche.SchemeUDP
 	switch {
 	case !known:
 		return "", "", false

@@ -1,0 +1,139 @@
+package table
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/match"
+)
+
+// listener is where connections or datagrams come in that are not about HTTP.
+type listener struct {
+	protocol   ruche.Protocol
+	entryPoint string
+}
+
+// streamIndex finds the routes of one listener.
+type streamIndex struct {
+	exact    map[string]*Route
+	patterns []*Route // the closest first
+	any      *Route
+}
+
+// parseStream is parse for a route that is not about HTTP.
+func parseStream(d *ruche.Route) (r *Route, key string, err error) {
+	r = &Route{Vocabulary: d.Vocabulary, Match: ruche.Match{EntryPoint: cmp.Or(d.Match.EntryPoint, ruche.EntryPointHTTPS)}, Protocol: d.Protocol}
+	written := "*"
+	if d.Match.Host != "" && d.Match.Host != written {
+		if r.host, err = match.ParseHost(d.Match.Host); err != nil {
+			return nil, "", err
+		}
+		written = r.host.String()
+		r.Match.Host, r.Hosts = written, []string{written}
+	}
+	switch {
+	case d.Protocol != ruche.ProtocolTCP && d.Protocol != ruche.ProtocolUDP:
+		return nil, "", fmt.Errorf("protocol %q is not known", d.Protocol)
+	case d.Protocol == ruche.ProtocolUDP && r.Match.Host != "":
+		return nil, "", errors.New("datagrams have no server name by which a route could take them")
+	case r.Match.Host == "" && r.Match.EntryPoint == ruche.EntryPointHTTPS:
+		return nil, "", errors.New("a route that passes TLS through on the HTTPS port needs the name of a host: the other names are served there too")
+	}
+	r.ID = string(d.Vocabulary) + ":" + string(d.Protocol) + "://" + written + "@" + r.Match.EntryPoint
+	return r, r.ID, nil
+}
+
+func newStreamIndexes(routes []*Route) map[listener]*streamIndex {
+	var streams []*Route
+	for _, r := range routes {
+		if r.Protocol != "" {
+			streams = append(streams, r)
+		}
+	}
+	if len(streams) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(streams, precedence)
+	indexes := make(map[listener]*streamIndex)
+	for _, r := range streams {
+		l := listener{r.Protocol, r.Match.EntryPoint}
+		if indexes[l] == nil {
+			indexes[l] = &streamIndex{exact: make(map[string]*Route)}
+		}
+		indexes[l].add(r)
+	}
+	for _, x := range indexes {
+		slices.SortStableFunc(x.patterns, func(a, b *Route) int {
+			return cmp.Or(cmp.Compare(a.host.Kind(), b.host.Kind()), cmp.Compare(len(b.host.Key()), len(a.host.Key())))
+		})
+	}
+	return indexes
+}
+
+// add gives the route its place, unless another route has it: routes come in the order in which they win.
+func (x *streamIndex) add(r *Route) {
+	var winner *Route
+	switch {
+	case r.Match.Host == "":
+		if winner = x.any; winner == nil {
+			x.any = r
+		}
+	case r.host.Kind() == match.HostExact:
+		if winner = x.exact[r.host.Key()]; winner == nil {
+			x.exact[r.host.Key()] = r
+		}
+	default:
+		x.patterns = append(x.patterns, r)
+	}
+	if winner != nil {
+		r.ShadowedBy = winner.ID
+	}
+}
+
+// Stream finds the route for a connection or datagram that came in at an entry point; nil when there is none. serverName is the one that TLS asks for, as
+// match.CanonicalHost returns it; empty when there is none.
+func (t *Table) Stream(p ruche.Protocol, entryPoint, serverName string) *Route {
+	x := t.streams[listener{p, entryPoint}]
+	if x == nil {
+		return nil
+	}
+	if serverName != "" {
+		if r := x.exact[serverName]; r != nil {
+			return r
+		}
+		for _, r := range x.patterns {
+			if r.host.Match(serverName) {
+				return r
+			}
+		}
+	}
+	return x.any
+}
+
+// ByServerName reports whether some routes of a TCP entry point depend on the server name, so that it has to be known.
+func (t *Table) ByServerName(entryPoint string) bool {
+	x := t.streams[listener{ruche.ProtocolTCP, entryPoint}]
+	return x != nil && len(x.exact)+len(x.patterns) > 0
+}
+
+// Bind tells which listeners there are, by name and protocol. Routes of others get a diagnostic. It is called before the table is used.
+func (t *Table) Bind(open func(p ruche.Protocol, entryPoint string) bool) {
+	for _, r := range t.Routes {
+		if r.Protocol == "" || open(r.Protocol, r.Match.EntryPoint) || r.owner.life == gone {
+			continue
+		}
+		d := ruche.Diagnostic{
+			Code: ruche.CodeEntryPointUnknown, Severity: ruche.SeverityError, Workload: r.owner.workload.Name, Source: r.Sources[0].Source, Host: r.Match.Host,
+			Message: fmt.Sprintf("there is no entry point %q for %s here; nothing comes in for this route", r.Match.EntryPoint, r.Protocol),
+			Hint:    fmt.Sprintf("open it with --entry-points, for example %s=:5432", r.Match.EntryPoint),
+		}
+		if r.Protocol == ruche.ProtocolUDP {
+			d.Hint = fmt.Sprintf("open it with --entry-points, for example %s=:53/udp", r.Match.EntryPoint)
+		}
+		r.Diagnostics = append(r.Diagnostics, d)
+		t.Diagnostics = append(t.Diagnostics, d)
+	}
+}
