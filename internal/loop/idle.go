@@ -55,7 +55,8 @@ func (c *Conn) Quiet() bool {
 func (c *Conn) Ready() bool { return c.closed || !c.Quiet() }
 
 // WaitReadable parks the fiber until something can be read or the peer has closed, so that no buffer needs to be held for it. It makes no system
-// call, and so may be mistaken when the last Read filled its buffer to the last byte: then the next one waits.
+// call, and so may be mistaken when nothing was read yet from a connection that was accepted, or when the last Read filled its buffer to the last
+// byte: then the next one waits.
 func (c *Conn) WaitReadable() error {
 	for !c.readable && !c.closed {
 		if err := c.waitReadable(); err != nil {
