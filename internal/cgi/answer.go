@@ -137,3 +137,6 @@ func (a *Answer) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Buffered is how many bytes the next Read can give away without reading itself.
+func (a *Answer) Buffered() int { return a.end - a.pos }

@@ -47,6 +47,10 @@ func answerFor(err error) answer {
 		return answer{status: http.StatusServiceUnavailable, message: "this server is stopping", retry: true}
 	case errors.Is(err, errBodyTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing()
+	case errors.Is(err, errLengthRequired):
+		return refuse(http.StatusLengthRequired, "the site behind this server has to be told the length of the request's body, which is too large to find it out here").closing()
+	case errors.Is(err, errHeadTooLarge):
+		return refuse(http.StatusRequestHeaderFieldsTooLarge, "the headers of the request are larger than the site behind this server takes")
 	case errors.Is(err, errBodyTooSlow):
 		return refuse(http.StatusRequestTimeout, "the body of the request did not come in time").closing()
 	case errors.Is(err, errBodyMalformed):

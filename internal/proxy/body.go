@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -20,17 +21,20 @@ type bodySender struct {
 	whole bool   // that is everything
 	// touched is set when content was asked of the client that an endpoint may have got: no other one can have the request then.
 	touched bool
+	invited bool // the client need not wait with its content
 	running bool
 	task    task
 
 	mu       sync.Mutex
 	err      error     // the client's fault
 	endedAt  time.Time // when the endpoint had everything
+	gaveUpAt time.Time // when it took no more
 	unwanted bool      // the endpoint has answered before that
 }
 
 func (b *bodySender) reset(x *exchange) {
-	b.x, b.taken, b.first, b.whole, b.touched, b.running, b.err, b.endedAt, b.unwanted = x, false, nil, false, false, false, nil, time.Time{}, false
+	b.x, b.taken, b.first, b.whole, b.touched, b.invited, b.running = x, false, nil, false, false, false, false
+	b.err, b.endedAt, b.gaveUpAt, b.unwanted = nil, time.Time{}, time.Time{}, false
 }
 
 // arrive takes what is here already, once. It may be sent again, to another endpoint. It reports false when that is too much.
@@ -42,6 +46,44 @@ func (b *bodySender) arrive() bool {
 	}
 	limit := b.x.proxy.cfg.MaxBodyBytes
 	return limit == 0 || int64(len(b.first)) <= limit
+}
+
+// maxGathered is how much content whose length the client does not tell is taken for endpoints that have to know it.
+const maxGathered = 1 << 20
+
+// gather takes all of the content, if its length is not known, so that it is. It is the client's fault if that fails.
+func (b *bodySender) gather() error {
+	if b.whole || b.x.req.Framing != h1.Chunked {
+		return nil
+	}
+	b.invite()
+	all := append([]byte(nil), b.first...)
+	limit := b.x.proxy.cfg.MaxBodyBytes
+	for {
+		data, err := b.x.client.next()
+		if ended(err) {
+			b.first, b.whole = all, true
+			return nil
+		}
+		if err != nil {
+			return blameClient(err)
+		}
+		switch total := b.x.received.Add(int64(len(data))); {
+		case limit > 0 && total > limit:
+			return errBodyTooLarge
+		case total > maxGathered:
+			return errLengthRequired
+		}
+		all = append(all, data...)
+	}
+}
+
+// invite has a client that asks before it sends its content do so, for endpoints whose protocol has no way to answer that.
+func (b *bodySender) invite() {
+	if b.x.req.Expect100 && !b.whole && !b.invited {
+		b.invited = true
+		_ = b.x.client.inform(http.StatusContinue, nil) // whoever reads the content learns that the client is gone
+	}
 }
 
 // sendBy sends the rest by a task.
@@ -71,9 +113,17 @@ func (b *bodySender) send(l link) {
 			return
 		}
 		if l.send(data) != nil {
-			return // whoever reads the answer learns why
+			b.giveUp() // whoever reads the answer learns why
+			return
 		}
 	}
+}
+
+// giveUp notes that the endpoint takes nothing more: all that it can do is answer.
+func (b *bodySender) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gaveUpAt = time.Now()
 }
 
 // errUnread is returned by a client whose content nobody wants any more.
@@ -121,7 +171,11 @@ func (b *bodySender) busy(d time.Duration) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.err == nil && (b.endedAt.IsZero() || time.Since(b.endedAt) < d)
+	over := b.endedAt
+	if over.IsZero() {
+		over = b.gaveUpAt
+	}
+	return b.err == nil && (over.IsZero() || time.Since(over) < d)
 }
 
 // claimEnd reports whether the endpoint has got all of the content. It has not when somebody read on for the sake of the client's connection alone: then the

@@ -21,7 +21,8 @@ type httpClient struct {
 	r       *http.Request
 	control *http.ResponseController
 	timeout time.Duration
-	timer   *time.Timer // runs while something is written: a deadline would end the stream even while nothing is
+	silence time.Duration // how long the client may send nothing, if that is longer
+	timer   *time.Timer   // runs while something is written: a deadline would end the stream even while nothing is
 	buffer  []byte
 	extra   []h1.Field // the trailer of the request
 	unwatch func() bool
@@ -104,9 +105,10 @@ func (c *httpClient) next() ([]byte, error) {
 		c.buffer = c.x.proxy.yard.buffer(largeBuffer)
 	}
 	began := time.Now()
-	_ = c.control.SetReadDeadline(began.Add(c.timeout))
+	timeout := max(c.timeout, c.silence)
+	_ = c.control.SetReadDeadline(began.Add(timeout))
 	n, err := c.r.Body.Read(c.buffer)
-	if c.reading.tooSlow(time.Since(began), n, c.timeout) && !c.begun.Load() {
+	if c.reading.tooSlow(time.Since(began), n, timeout) && !c.begun.Load() {
 		return nil, os.ErrDeadlineExceeded
 	}
 	if n > 0 {
@@ -173,6 +175,9 @@ func (c *httpClient) begin(status int, _ []byte, fields []h1.Field, length int64
 		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
 	c.begun.Store(true)
+	if c.x.proxy.draining.Load() {
+		h["Connection"] = []string{"close"} // HTTP/2 has a frame that says so (RFC 9113 section 6.8), and the library sends that
+	}
 	c.wind()
 	defer c.rest()
 	c.w.WriteHeader(status)

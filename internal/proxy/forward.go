@@ -8,22 +8,25 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ruche-project/ruche/internal/fastcgi"
 	"github.com/ruche-project/ruche/internal/h1"
 )
 
 // Why an exchange could not be finished. The answers that clients get are made of them.
 var (
-	errNoEndpoint    = errors.New("no endpoint is ready")
-	errUnreachable   = errors.New("cannot connect to the endpoint")
-	errBroken        = errors.New("the endpoint broke the exchange off")
-	errTooSlow       = errors.New("the endpoint is too slow")
-	errBodyTooLarge  = errors.New("the body of the request is larger than allowed")
-	errBodyTooSlow   = errors.New("the client stopped sending the body of the request")
-	errBodyMalformed = errors.New("the body of the request is malformed")
-	errClientGone    = errors.New("the client is gone")
-	errNoDescriptor  = errors.New("this process may open no more files")
-	errStopping      = errors.New("the drain has ended")
-	errUpgradeFailed = errors.New("the endpoint switched to another protocol than the one asked for")
+	errNoEndpoint     = errors.New("no endpoint is ready")
+	errUnreachable    = errors.New("cannot connect to the endpoint")
+	errRefused        = errors.New("the endpoint refused the request without having looked at it")
+	errBroken         = errors.New("the endpoint broke the exchange off")
+	errTooSlow        = errors.New("the endpoint is too slow")
+	errBodyTooLarge   = errors.New("the body of the request is larger than allowed")
+	errLengthRequired = errors.New("the length of the request's body is not known")
+	errBodyTooSlow    = errors.New("the client stopped sending the body of the request")
+	errBodyMalformed  = errors.New("the body of the request is malformed")
+	errClientGone     = errors.New("the client is gone")
+	errNoDescriptor   = errors.New("this process may open no more files")
+	errStopping       = errors.New("the drain has ended")
+	errUpgradeFailed  = errors.New("the endpoint switched to another protocol than the one asked for")
 )
 
 // forward has the request answered by the first endpoint that can. It tries another one when the request had no
@@ -67,7 +70,7 @@ func (x *exchange) mayRetry(err error) bool {
 	switch {
 	case x.body.touched || x.gone.Load():
 		return false
-	case errors.Is(err, errUnreachable):
+	case errors.Is(err, errUnreachable), errors.Is(err, errRefused), errors.Is(err, fastcgi.ErrRefused):
 		return true
 	case errors.Is(err, errBroken):
 		return idempotent(x.req.Method)
@@ -88,6 +91,12 @@ func (p *Proxy) try(x *exchange, e *endpointState) {
 	e.inFlight.Add(1)
 	defer e.inFlight.Add(-1)
 	started := time.Now()
+	if needsLength(e.scheme) {
+		if err := x.body.gather(); err != nil {
+			x.res = result{err: err}
+			return
+		}
+	}
 	for {
 		x.res = result{}
 		l, err := p.open(x, e)
@@ -149,6 +158,8 @@ func (x *exchange) blame(e *endpointState, err error) error {
 	switch {
 	case x.gone.Load():
 		return errClientGone
+	case errors.Is(err, errHeadTooLarge):
+		return err
 	case errors.Is(err, errUpgradeFailed), errors.Is(err, errBroken):
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("%w: %w", errTooSlow, err)

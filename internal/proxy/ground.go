@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net"
 	"time"
 )
@@ -15,6 +16,9 @@ type ground interface {
 	// spawn runs f beside the caller; await waits for its end.
 	spawn(t *task, f func())
 	await(t *task)
+	// block runs f, which may wait in ways that only ordinary goroutines know, and returns when it has ended. The context that it gets ends when it has
+	// to come to its end.
+	block(f func(ctx context.Context))
 	// dial connects to host:port.
 	dial(address string, timeout time.Duration) (line, error)
 	// idleLink takes an unused connection to the endpoint, nil if there is none; keepLink leaves one for others.

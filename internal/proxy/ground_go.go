@@ -63,6 +63,8 @@ func (y *yard) spawn(t *task, f func()) {
 
 func (y *yard) await(t *task) { <-t.done }
 
+func (y *yard) block(f func(ctx context.Context)) { f(context.Background()) }
+
 func (y *yard) dial(address string, timeout time.Duration) (line, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

@@ -94,6 +94,8 @@ func (w *worker) await(t *task) {
 	}
 }
 
+func (w *worker) block(f func(ctx context.Context)) { w.loop.Offload(context.Background(), f) }
+
 func (w *worker) dial(address string, timeout time.Duration) (line, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {

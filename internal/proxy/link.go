@@ -85,26 +85,46 @@ func (p *Proxy) open(x *exchange, e *endpointState) (link, error) {
 	route := x.route.route
 	// A connection that begins with a client's address is that client's.
 	keep := !route.NoKeepAlive && route.ProxyProtocol == 0
-	if keep {
+	if keep && !speaksHTTP2(e.scheme) {
 		if w := x.ground.idleLink(e); w != nil {
 			return w.speaker, nil
 		}
 	}
-	l := &h1Link{wire: wire{ground: x.ground, endpoint: e, keep: keep}}
-	l.speaker = l
-	return l, p.connect(x, &l.wire)
+	switch e.scheme {
+	case ruche.SchemeH2C, ruche.SchemeGRPC, ruche.SchemeGRPCS:
+		return p.openHTTP2(x, e, keep)
+	case ruche.SchemeFastCGI:
+		l := &fastcgiLink{}
+		return l, p.connect(x, e, &l.wire)
+	case ruche.SchemeUWSGI:
+		l := &uwsgiLink{}
+		return l, p.connect(x, e, &l.wire)
+	}
+	l := &h1Link{}
+	l.speaker, l.keep = l, keep
+	return l, p.connect(x, e, &l.wire)
 }
 
-// connect makes the connection, with TLS where the endpoint's scheme asks for it.
-func (p *Proxy) connect(x *exchange, w *wire) error {
+// connect makes the connection, with a PROXY header and TLS where they are asked for.
+func (p *Proxy) connect(x *exchange, e *endpointState, w *wire) error {
 	timeout := p.cfg.Timeouts.Dial
-	conn, err := w.ground.dial(w.endpoint.address, timeout)
+	preamble, err := x.proxyHeader(x.route.route.ProxyProtocol)
 	if err != nil {
 		return err
 	}
-	w.conn, w.stream = conn, conn
+	conn, err := x.ground.dial(e.address, timeout)
+	if err != nil {
+		return err
+	}
+	w.ground, w.endpoint, w.conn, w.stream = x.ground, e, conn, conn
 	conn.SetTimeouts(timeout, timeout)
-	if w.endpoint.scheme != ruche.SchemeHTTPS {
+	if len(preamble) > 0 {
+		if _, err := conn.Write(preamble); err != nil {
+			_ = conn.Close()
+			return err
+		}
+	}
+	if e.scheme != ruche.SchemeHTTPS {
 		return nil
 	}
 	secure := tls.Client(conn, p.endpointTLS)

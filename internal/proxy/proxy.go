@@ -27,7 +27,10 @@ type Proxy struct {
 	loops    *loop.Group
 	workers  []*worker
 	yard     *yard
+	streams  *streams
 	draining atomic.Bool
+	parted   atomic.Bool  // of clients that say nothing, while draining
+	heir     atomic.Bool  // see Succeeded
 	held     atomic.Int64 // requests that wait for an endpoint
 
 	swapping sync.Mutex // held while a new snapshot is made and put in force
@@ -61,6 +64,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.limiter = newLimiter(&p.cfg)
 	p.yard = newYard(p)
+	p.streams = newStreams(&p.cfg.Timeouts)
 	return p, nil
 }
 
@@ -112,6 +116,7 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 		}
 	}()
 	defer p.yard.close()
+	defer p.streams.close()
 	select {
 	case <-p.compiled:
 	case <-ctx.Done():
@@ -135,10 +140,13 @@ func (p *Proxy) drain(entries []*entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Timeouts.Drain)
 	defer cancel()
 	p.draining.Store(true)
-	var shutting sync.WaitGroup
 	for _, e := range entries {
 		e.open.Close()
 		_ = e.listener.Close()
+	}
+	p.part(ctx)
+	var shutting sync.WaitGroup
+	for _, e := range entries {
 		shutting.Go(func() {
 			if e.http.Shutdown(ctx) != nil {
 				p.cutOff(e)
@@ -178,10 +186,13 @@ func (p *Proxy) awaitClients(ctx context.Context, entries []*entry) {
 	}
 }
 
-// drainUpgrades lets upgraded connections end for a moment yet. It is called when no ordinary request is left.
+// drainUpgrades lets upgraded connections end for a moment yet; for the rest of the drain when another process serves new ones. It is called when no ordinary request is left.
 func (p *Proxy) drainUpgrades(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, upgradedDrain)
-	defer cancel()
+	if !p.heir.Load() {
+		moment, cancel := context.WithTimeout(ctx, upgradedDrain)
+		defer cancel()
+		ctx = moment
+	}
 	left := p.upgrades.wait()
 	select {
 	case <-left:

@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// streams are the HTTP/2 connections to endpoints. Each carries many exchanges, so all grounds share them. It is used on goroutines alone, and holds
+// what it has of an endpoint only as long as a connection to it is open.
+type streams struct {
+	transport *http.Transport
+	timeout   time.Duration // for a connection to come about
+
+	mu      sync.Mutex
+	conns   map[*endpointState][]*http.ClientConn
+	dialing map[*endpointState]*dialed
+	closed  bool
+}
+
+// dialed is a connection that is being made, for all that wait for it.
+type dialed struct {
+	done chan struct{}
+	err  error
+}
+
+const (
+	// idleStreamsTime is how long a connection without a stream is kept. Endpoints say when they end one (GOAWAY), so it may be long.
+	idleStreamsTime = 60 * time.Second
+	// deadAfter is how long a connection with streams may be silent before it is asked for a sign of life.
+	deadAfter = 30 * time.Second
+)
+
+func newStreams(t *Timeouts) *streams {
+	s := &streams{timeout: t.Dial, conns: make(map[*endpointState][]*http.ClientConn), dialing: make(map[*endpointState]*dialed)}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.transport = &http.Transport{
+		DialContext:            dialPreamble,
+		DialTLSContext:         dialHTTP2,
+		Protocols:              protocols,
+		DisableCompression:     true,
+		IdleConnTimeout:        idleStreamsTime,
+		MaxResponseHeaderBytes: int64(answerLimits().HeadBytes),
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: deadAfter, PingTimeout: t.Dial, WriteByteTimeout: t.Body},
+	}
+	return s
+}
+
+// take reserves a stream on a connection to the endpoint, and makes one if there is none with room. used tells that it has had others.
+func (s *streams) take(ctx context.Context, e *endpointState) (c *http.ClientConn, used bool, err error) {
+	for {
+		s.mu.Lock()
+		for _, c := range s.conns[e] {
+			if c.Reserve() == nil {
+				s.mu.Unlock()
+				return c, true, nil
+			}
+		}
+		if d := s.dialing[e]; d != nil {
+			s.mu.Unlock()
+			select {
+			case <-d.done:
+			case <-ctx.Done():
+				return nil, false, net.ErrClosed
+			}
+			if d.err != nil {
+				return nil, false, d.err
+			}
+			continue
+		}
+		d := &dialed{done: make(chan struct{})}
+		s.dialing[e] = d
+		s.mu.Unlock()
+		c, d.err = s.dial(ctx, e, nil)
+		if d.err == nil {
+			d.err = c.Reserve() // before others have a chance to
+		}
+		s.keep(e, c, d)
+		return c, false, d.err
+	}
+}
+
+// keep ends a dial, and leaves its connection for all.
+func (s *streams) keep(e *endpointState, c *http.ClientConn, d *dialed) {
+	s.mu.Lock()
+	delete(s.dialing, e)
+	if d.err == nil && s.closed {
+		d.err = net.ErrClosed
+		go c.Close()
+	}
+	if d.err == nil {
+		s.conns[e] = append(s.conns[e], c)
+	}
+	s.mu.Unlock()
+	close(d.done)
+	if d.err == nil {
+		c.SetStateHook(func(c *http.ClientConn) {
+			if c.Err() != nil {
+				go s.forget(e, c) // it may be called by Reserve
+			}
+		})
+	}
+}
+
+func (s *streams) forget(e *endpointState, c *http.ClientConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.DeleteFunc(s.conns[e], func(other *http.ClientConn) bool { return other == c })
+	if s.conns[e] = list; len(list) == 0 {
+		delete(s.conns, e)
+	}
+}
+
+// close closes all connections.
+func (s *streams) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, list := range s.conns {
+		for _, c := range list {
+			_ = c.Close()
+		}
+	}
+}
+
+// dial makes a connection that begins with the preamble.
+func (s *streams) dial(ctx context.Context, e *endpointState, preamble []byte) (*http.ClientConn, error) {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, preambleKey{}, preamble), s.timeout)
+	defer cancel()
+	scheme := ruche.SchemeHTTP
+	if e.scheme == ruche.SchemeGRPCS {
+		scheme = ruche.SchemeHTTPS
+	}
+	return s.transport.NewClientConn(ctx, scheme, e.address)
+}
+
+// preambleKey is under what a context has the bytes that begin a connection.
+type preambleKey struct{}
+
+func dialPreamble(ctx context.Context, network, address string) (net.Conn, error) {
+	preamble, _ := ctx.Value(preambleKey{}).([]byte)
+	return dialWith(preamble)(ctx, network, address)
+}
+
+// dialHTTP2 connects by TLS, without verification as everywhere, to what must speak HTTP/2.
+func dialHTTP2(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := dialPreamble(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err = secure.HandshakeContext(ctx); err == nil && secure.ConnectionState().NegotiatedProtocol != "h2" {
+		err = errors.New("the endpoint does not speak HTTP/2 by TLS")
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return secure, nil
+}
