@@ -76,7 +76,7 @@ func (c *h1Client) Expired() { c.close() }
 // rest leaves the connection to its loop until the next request.
 func (c *h1Client) rest() {
 	c.idle = true
-	if c.worker.proxy.draining.Load() {
+	if c.worker.proxy.parted.Load() {
 		c.close()
 		return
 	}

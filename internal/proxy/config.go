@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -19,7 +20,9 @@ import (
 type Config struct {
 	// HTTPAddr and HTTPSAddr are where to listen; "" and "off" open nothing.
 	HTTPAddr, HTTPSAddr string
-	Timeouts            Timeouts
+	// Listen listens on a TCP address for what name says: "http" or "https". The default opens a socket; another one may know one that is open already.
+	Listen   func(name, address string) (*net.TCPListener, error)
+	Timeouts Timeouts
 	// MaxBodyBytes bounds the bodies of requests; 0 means no bound.
 	MaxBodyBytes int64
 	// UnknownHostStatus answers requests for hosts that no route takes; default 503.
@@ -105,6 +108,9 @@ const (
 
 func (c Config) withDefaults() Config {
 	c.Timeouts = c.Timeouts.withDefaults()
+	if c.Listen == nil {
+		c.Listen = listenTCP
+	}
 	if c.UnknownHostStatus == 0 {
 		c.UnknownHostStatus = http.StatusServiceUnavailable
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func (p *Proxy) listen() ([]*entry, error) {
 		if off(l.address) {
 			continue
 		}
-		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", l.address)
+		listener, err := p.cfg.Listen(scheme(l.secure), l.address)
 		if err != nil {
 			for _, e := range entries {
 				_ = e.listener.Close()
@@ -67,7 +66,7 @@ func (p *Proxy) listen() ([]*entry, error) {
 			return nil, listenError(l.address, err)
 		}
 		*l.where = listener
-		entries = append(entries, p.entry(listener.(*net.TCPListener), l.secure))
+		entries = append(entries, p.entry(listener, l.secure))
 	}
 	return entries, p.serveEntries(entries)
 }
