@@ -178,9 +178,6 @@ func (c *httpClient) begin(status int, _ []byte, fields []h1.Field, length int64
 	if c.x.proxy.draining.Load() {
 		h["Connection"] = []string{"close"} // HTTP/2 has a frame that says so (RFC 9113 section 6.8), and the library sends that
 	}
-	if c.x.proxy.draining.Load() {
-		h["Connection"] = []string{"close"} // HTTP/2 has a frame that says so (RFC 9113 section 6.8), and the library sends that
-	}
 	c.wind()
 	defer c.rest()
 	c.w.WriteHeader(status)

@@ -31,8 +31,6 @@ type Proxy struct {
 	draining atomic.Bool
 	parted   atomic.Bool  // of clients that say nothing, while draining
 	heir     atomic.Bool  // see Succeeded
-	parted   atomic.Bool  // of clients that say nothing, while draining
-	heir     atomic.Bool  // see Succeeded
 	held     atomic.Int64 // requests that wait for an endpoint
 
 	swapping sync.Mutex // held while a new snapshot is made and put in force
