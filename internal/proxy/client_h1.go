@@ -331,9 +331,18 @@ func (c *h1Client) trailer() []h1.Field { return c.content.Trailer() }
 
 // unread implements client: somebody reads content that nobody wants any more.
 func (c *h1Client) unread() {
-	if c.whole || c.discard > 0 {
-		return
+	switch {
+	case c.whole || c.discard > 0:
+	case c.x.res.sentHead:
+		c.skip()
+	default: // the answer is one of ours, which need not wait for a client that dawdles
+		c.discard, c.closing = 1, true
+		_ = c.conn.SetReadDeadline(c.worker.loop.Now())
 	}
+}
+
+// skip has the content read that nobody wants any more, as long as that is little and does not take long.
+func (c *h1Client) skip() {
 	c.discard = maxDiscard
 	c.worker.loop.After(lingerTime, c.giveUpReading(c.x.started))
 }
@@ -359,7 +368,9 @@ func (c *h1Client) discardRest() {
 	if c.asked || c.x.req.Framing == h1.Length && c.left > maxDiscard {
 		return
 	}
-	c.unread()
+	if c.discard == 0 {
+		c.skip()
+	}
 	_, _ = c.next()
 }
 

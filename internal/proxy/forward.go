@@ -18,6 +18,7 @@ var (
 	errUnreachable    = errors.New("cannot connect to the endpoint")
 	errRefused        = errors.New("the endpoint refused the request without having looked at it")
 	errBroken         = errors.New("the endpoint broke the exchange off")
+	errGarbled        = errors.New("the endpoint's answer is malformed")
 	errTooSlow        = errors.New("the endpoint is too slow")
 	errBodyTooLarge   = errors.New("the body of the request is larger than allowed")
 	errLengthRequired = errors.New("the length of the request's body is not known")
@@ -160,7 +161,7 @@ func (x *exchange) blame(e *endpointState, err error) error {
 		return errClientGone
 	case errors.Is(err, errHeadTooLarge):
 		return err
-	case errors.Is(err, errUpgradeFailed), errors.Is(err, errBroken):
+	case errors.Is(err, errUpgradeFailed), errors.Is(err, errBroken), errors.Is(err, errGarbled):
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("%w: %w", errTooSlow, err)
 	default:
@@ -202,7 +203,7 @@ func (p *Proxy) answer(x *exchange, e *endpointState, l link) {
 		return
 	}
 	if in.Status > 599 {
-		x.res.err = x.blame(e, fmt.Errorf("%w: it answered with the status %d", errBroken, in.Status))
+		x.res.err = x.blame(e, fmt.Errorf("%w: its status is %d", errGarbled, in.Status))
 		return
 	}
 	x.setAnswered()

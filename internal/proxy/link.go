@@ -142,7 +142,7 @@ func (p *Proxy) connect(x *exchange, e *endpointState, w *wire) error {
 func describeAnswer(err error) error {
 	var refused h1.Error
 	if errors.As(err, &refused) {
-		return fmt.Errorf("%w: its answer has %s", errBroken, refused.Error())
+		return fmt.Errorf("%w: it has %s", errGarbled, refused.Error())
 	}
 	return fmt.Errorf("%w: %w", errBroken, err)
 }
