@@ -83,3 +83,29 @@ func (w *watcher) stop() (seen map[int]int, wrong []string) {
 	w.ended.Wait()
 	return w.seen, w.wrong
 }
+
+// A container that is replaced at once costs nobody a request: those that come meanwhile wait for the new one.
+func TestRecreationAtOnceIsNotSeen(t *testing.T) {
+	l := lab.New(t, 1, lab.Options{})
+	node := l.Nodes[0]
+	node.StartRuche("--hold", "30s")
+	client := node.Client()
+	const url = "http://only.test/"
+	node.Run("only", "--env", "VIRTUAL_HOST=only.test")
+	lab.Eventually(t, soon, func() error { return client.IsServedBy(url, "only") })
+
+	w := watch(client, url)
+	for range 3 {
+		node.Docker("rm", "--force", "only")
+		node.Run("only", "--env", "VIRTUAL_HOST=only.test")
+		lab.Eventually(t, soon, func() error { return client.IsServedBy(url, "only") })
+	}
+	seen, wrong := w.stop()
+	t.Logf("answers by status while it was replaced 3 times: %v", seen)
+	for _, problem := range wrong {
+		t.Error(problem)
+	}
+	if len(seen) != 1 || seen[http.StatusOK] == 0 {
+		t.Errorf("answers by status %v, want 200 alone", seen)
+	}
+}

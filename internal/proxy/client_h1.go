@@ -56,15 +56,14 @@ func (c *h1Client) Ready() {
 	c.idle = false
 	c.x = c.worker.exchange()
 	for {
-		again := c.exchange()
-		if !again {
-			c.letGo()
-			c.close()
-			return
-		}
 		if c.from == c.to && !c.more() {
 			c.letGo()
 			c.rest()
+			return
+		}
+		if !c.exchange() {
+			c.letGo()
+			c.close()
 			return
 		}
 	}
@@ -80,19 +79,21 @@ func (c *h1Client) rest() {
 		c.close()
 		return
 	}
-	c.conn.Idle(c.entry.timeouts.Idle, c)
+	timeout := c.entry.timeouts.Idle
+	if !c.served {
+		timeout = c.entry.timeouts.ReadHeader
+	}
+	c.conn.Idle(timeout, c)
 }
 
-// more looks whether TLS has read more than it gave away: no event will tell of that.
+// more reads what is here of the next request, and reports false when that is nothing. TLS may have read it already: then no event will
+// tell of it.
 func (c *h1Client) more() bool {
-	if c.secure == nil {
-		return false
-	}
 	if c.buf == nil {
 		c.buf = c.worker.buffer(smallBuffer)
 	}
 	c.conn.SetNoWait(true)
-	n, err := c.secure.Read(c.buf)
+	n, err := c.stream.Read(c.buf)
 	c.conn.SetNoWait(false)
 	c.from, c.to = 0, n
 	return n > 0 || !errors.Is(err, loop.ErrWouldWait)
@@ -303,8 +304,10 @@ func (c *h1Client) source() []byte {
 func (c *h1Client) readContent() error {
 	began := c.worker.loop.Now()
 	if c.lent == nil {
-		if err := c.conn.WaitReadable(); c.secure == nil && err != nil {
-			return err
+		if c.secure == nil { // TLS may hold content already, of which no event would tell
+			if err := c.conn.WaitReadable(); err != nil {
+				return err
+			}
 		}
 		c.lent = c.worker.buffer(largeBuffer)
 	}

@@ -300,3 +300,43 @@ func TestHead(t *testing.T) {
 		t.Errorf("got %d %q", resp.StatusCode, body)
 	}
 }
+
+// gathered keeps what is written until it is sent in one go.
+type gathered struct {
+	net.Conn
+	kept bytes.Buffer
+	hold bool
+}
+
+func (g *gathered) Write(p []byte) (int, error) {
+	if g.hold {
+		return g.kept.Write(p)
+	}
+	return g.Conn.Write(p)
+}
+
+// A head and its content may come in one segment, but in two TLS records: then no event tells of the second.
+func TestContentInARecordOfItsOwn(t *testing.T) {
+	r := start(t, Config{}, site("a.test", backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })))
+	raw, err := net.Dial("tcp", r.HTTPSAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	g := &gathered{Conn: raw}
+	c := tls.Client(g, &tls.Config{InsecureSkipVerify: true, ServerName: "a.test"})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	g.hold = true
+	for _, record := range []string{"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\n", "hello", "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"} {
+		_, _ = io.WriteString(c, record)
+	}
+	if _, err := raw.Write(g.kept.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(c)
+	if n := strings.Count(string(all), "HTTP/1.1 200 OK"); err != nil || n != 2 || !strings.Contains(string(all), "hello") {
+		t.Errorf("%d answers, %v:\n%s", n, err, all)
+	}
+}
