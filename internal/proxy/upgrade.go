@@ -12,7 +12,7 @@ import (
 	"github.com/ruche-project/ruche/internal/loop"
 )
 
-// upgrades are the connections that speak another protocol now, so that a stop can end them.
+// upgrades are the connections that speak another protocol now, or never spoke HTTP, so that a stop can end them.
 type upgrades struct {
 	mu      sync.Mutex
 	running map[*joined]struct{}
@@ -22,10 +22,20 @@ type upgrades struct {
 
 // joined is a client's connection and an endpoint's, between which bytes are carried both ways.
 type joined struct {
-	client *h1Client
-	link   *h1Link
-	last   time.Time // when something was carried
-	limit  time.Duration
+	entry    *entry
+	worker   *worker
+	client   side
+	endpoint side
+	last     time.Time // when something was carried
+	limit    time.Duration
+}
+
+// side is one of the two.
+type side struct {
+	conn       *loop.Conn
+	stream     io.ReadWriter // conn, or TLS on it
+	early      []byte        // what was read of it ahead
+	closeWrite func() error
 }
 
 func newUpgrades() *upgrades { return &upgrades{running: map[*joined]struct{}{}} }
@@ -54,7 +64,7 @@ func (u *upgrades) of(e *entry) (n int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for j := range u.running {
-		if j.client.entry == e {
+		if j.entry == e {
 			n++
 		}
 	}
@@ -77,13 +87,13 @@ func (u *upgrades) end() {
 	defer u.mu.Unlock()
 	u.stopped = true
 	for j := range u.running {
-		j.client.worker.loop.Post(j.close)
+		j.worker.loop.Post(j.close)
 	}
 }
 
 func (j *joined) close() {
 	_ = j.client.conn.Close()
-	j.link.abort()
+	_ = j.endpoint.conn.Close()
 }
 
 // upgrade joins the client's connection to the endpoint's until one of them ends.
@@ -95,7 +105,14 @@ func (p *Proxy) upgrade(x *exchange, e *endpointState, via link) {
 		x.res.err = x.blame(e, errUpgradeFailed)
 		return
 	}
-	j := &joined{client: c, link: l, last: time.Now(), limit: p.cfg.Timeouts.Upgraded}
+	j := &joined{
+		entry: c.entry, worker: c.worker,
+		client:   side{c.conn, c.stream, c.source()[c.from:c.to], c.conn.CloseWrite},
+		endpoint: side{l.conn.(*loop.Conn), l.stream, l.buf[l.from:l.to], l.conn.CloseWrite},
+	}
+	if c.secure != nil {
+		j.client.closeWrite = c.secure.CloseWrite
+	}
 	if !p.upgrades.add(j) {
 		x.res.err = errStopping
 		return
@@ -116,56 +133,54 @@ func (p *Proxy) upgrade(x *exchange, e *endpointState, via link) {
 		x.clientGone()
 		return
 	}
-	j.run(x)
+	var received int64
+	received, x.res.sent = j.run()
+	x.received.Add(received)
 }
 
-// run carries bytes both ways until both directions have ended, or nothing was said for too long.
-func (j *joined) run(x *exchange) {
-	c, l := j.client, j.link
-	timeouts := x.proxy.cfg.Timeouts
-	c.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
-	l.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
+// run carries bytes both ways until both directions have ended, or nothing was said for too long. It returns how many bytes came from the client and
+// went to it.
+func (j *joined) run() (received, sent int64) {
+	timeouts := j.entry.timeouts
+	j.last, j.limit = time.Now(), timeouts.Upgraded
+	j.client.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
+	j.endpoint.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
 	var up task
-	c.worker.spawn(&up, func() {
-		early := c.source()[c.from:c.to]
-		n := j.carry(l.stream, c.stream, c.conn, early)
-		x.received.Add(n)
-		j.half(l.conn, l.conn.CloseWrite)
+	j.worker.spawn(&up, func() {
+		received = j.carry(&j.endpoint, &j.client)
+		j.half(&j.endpoint)
 	})
-	x.res.sent = j.carry(c.stream, l.stream, l.conn.(*loop.Conn), l.buf[l.from:l.to])
-	closeWrite := c.conn.CloseWrite
-	if c.secure != nil {
-		closeWrite = c.secure.CloseWrite
-	}
-	j.half(c.conn, closeWrite)
-	c.worker.await(&up)
+	sent = j.carry(&j.client, &j.endpoint)
+	j.half(&j.client)
+	j.worker.await(&up)
+	return received, sent
 }
 
 // half ends one direction. The other one may go on for as long as something is said within a shorter time.
-func (j *joined) half(_ line, closeWrite func() error) {
-	body := j.client.entry.timeouts.Body
+func (j *joined) half(to *side) {
+	body := j.entry.timeouts.Body
 	j.limit = body
 	j.client.conn.SetTimeouts(body, body)
-	j.link.conn.SetTimeouts(body, body)
-	if closeWrite() != nil {
+	j.endpoint.conn.SetTimeouts(body, body)
+	if to.closeWrite() != nil {
 		j.close()
 	}
 }
 
 // carry copies from one side to the other until it ends, and returns how many bytes.
-func (j *joined) carry(dst io.Writer, src io.Reader, conn *loop.Conn, early []byte) (n int64) {
-	if len(early) > 0 {
-		if _, err := dst.Write(early); err != nil {
+func (j *joined) carry(to, from *side) (n int64) {
+	if len(from.early) > 0 {
+		if _, err := to.stream.Write(from.early); err != nil {
 			return 0
 		}
-		n = int64(len(early))
+		n = int64(len(from.early))
 	}
 	for {
-		buffer, k, err := j.read(src, conn)
+		buffer, k, err := j.read(from)
 		if k > 0 {
 			j.last = time.Now()
-			_, werr := dst.Write(buffer[:k])
-			j.client.worker.giveBack(buffer)
+			_, werr := to.stream.Write(buffer[:k])
+			j.worker.giveBack(buffer)
 			if werr != nil {
 				return n
 			}
@@ -173,7 +188,7 @@ func (j *joined) carry(dst io.Writer, src io.Reader, conn *loop.Conn, early []by
 			continue
 		}
 		if buffer != nil {
-			j.client.worker.giveBack(buffer)
+			j.worker.giveBack(buffer)
 		}
 		// One direction may be silent for as long as the other is not.
 		if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(j.last) < j.limit {
@@ -189,23 +204,24 @@ func (j *joined) carry(dst io.Writer, src io.Reader, conn *loop.Conn, early []by
 }
 
 // read waits without a buffer, and then reads into one.
-func (j *joined) read(src io.Reader, conn *loop.Conn) ([]byte, int, error) {
-	_, plain := src.(*loop.Conn)
+func (j *joined) read(from *side) ([]byte, int, error) {
+	conn := from.conn
+	_, plain := from.stream.(*loop.Conn)
 	if plain {
 		if err := conn.WaitReadable(); err != nil {
 			return nil, 0, err
 		}
 	}
-	buffer := j.client.worker.buffer(mediumBuffer)
+	buffer := j.worker.buffer(mediumBuffer)
 	if plain {
 		n, err := conn.Read(buffer)
 		return buffer, n, err
 	}
 	conn.SetNoWait(true)
-	n, err := src.Read(buffer)
+	n, err := from.stream.Read(buffer)
 	conn.SetNoWait(false)
 	if n == 0 && errors.Is(err, loop.ErrWouldWait) {
-		j.client.worker.giveBack(buffer)
+		j.worker.giveBack(buffer)
 		return nil, 0, conn.WaitReadable()
 	}
 	return buffer, n, err
