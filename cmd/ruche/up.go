@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -46,6 +47,8 @@ flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key 
 }
 
 func up(ctx context.Context, cfg *config.Config) error {
+	// Each loop of the proxy keeps a processor as long as it has something to do. One more lets the rest go on meanwhile: HTTP/2, the state.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	logger := newLogger(cfg)
 	slog.SetDefault(logger) // what libraries log by themselves gets the same form
 	// Whoever reads standard output may go away: that costs log lines, not the sites.

@@ -20,9 +20,13 @@ import (
 type Config struct {
 	// HTTPAddr and HTTPSAddr are where to listen; "" and "off" open nothing.
 	HTTPAddr, HTTPSAddr string
-	// Listen listens on a TCP address for what name says: "http" or "https". The default opens a socket; another one may know one that is open already.
+	// EntryPoints are the listeners of routes that are not about HTTP. Two must not have the same name and protocol.
+	EntryPoints []EntryPoint
+	// Listen listens on a TCP address for what name says: "http", "https", or "tcp:" and the name of an entry point. The default opens a socket; another one may know one that is open already.
 	Listen   func(name, address string) (*net.TCPListener, error)
 	Timeouts Timeouts
+	// Loops is how many loops serve HTTP/1.1; 0 means one per processor that the process may use.
+	Loops int
 	// MaxBodyBytes bounds the bodies of requests; 0 means no bound.
 	MaxBodyBytes int64
 	// UnknownHostStatus answers requests for hosts that no route takes; default 503.
@@ -44,6 +48,13 @@ type Config struct {
 	Certificates Certificates
 	Logger       *slog.Logger
 	Health       *health.Registry
+}
+
+// EntryPoint is a listener that routes name. "http" and "https" are no names for it.
+type EntryPoint struct {
+	Name     string
+	Protocol ruche.Protocol
+	Address  string // host:port; the host may be missing
 }
 
 // Certificates chooses certificates, and knows what the files beside them close. It is asked at every TLS handshake and for every

@@ -32,6 +32,8 @@ func checkAddress(address string) error {
 // entry is a listener, and what serves its connections: the loops HTTP/1.1, net/http the rest.
 type entry struct {
 	proxy    *Proxy
+	name     string // of the entry point
+	stream   bool   // it is not about HTTP; then what follows open is nil
 	secure   bool
 	port     string
 	timeouts *Timeouts
@@ -68,12 +70,46 @@ func (p *Proxy) listen() ([]*entry, error) {
 		*l.where = listener
 		entries = append(entries, p.entry(listener, l.secure))
 	}
+	for _, l := range p.cfg.EntryPoints {
+		if l.Protocol != ruche.ProtocolTCP {
+			continue
+		}
+		listener, err := p.cfg.Listen("tcp:"+l.Name, l.Address)
+		if err != nil {
+			for _, e := range entries {
+				_ = e.listener.Close()
+			}
+			return nil, listenError(l.Address, err)
+		}
+		entries = append(entries, &entry{proxy: p, name: l.Name, stream: true, timeouts: &p.cfg.Timeouts, listener: listener})
+	}
 	return entries, p.serveEntries(entries)
+}
+
+// opens reports whether there is a listener of this name.
+func (p *Proxy) opens(protocol ruche.Protocol, name string) bool {
+	if protocol == ruche.ProtocolTCP && name == ruche.EntryPointHTTPS {
+		return !p.httpsOff()
+	}
+	for _, e := range p.cfg.EntryPoints {
+		if e.Protocol == protocol && e.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// scheme is what the entry speaks, for people.
+func (e *entry) scheme() string {
+	if e.stream {
+		return string(ruche.ProtocolTCP)
+	}
+	return scheme(e.secure)
 }
 
 // serveEntries starts the loops and gives them the listeners.
 func (p *Proxy) serveEntries(entries []*entry) (err error) {
-	p.loops, err = loop.New(loop.Config{Panicked: p.panicked})
+	p.loops, err = loop.New(loop.Config{Loops: p.cfg.Loops, Panicked: p.panicked})
 	if err != nil {
 		return fmt.Errorf("cannot serve: %w", err)
 	}
@@ -83,8 +119,12 @@ func (p *Proxy) serveEntries(entries []*entry) (err error) {
 	}
 	p.swapping.Unlock()
 	for _, e := range entries {
-		go func() { _ = e.http.Serve(e.handed) }()
-		if e.open, err = p.loops.Serve(e.listener, loop.Acceptor{Accepted: e.accepted, Starved: p.starved}); err != nil {
+		accepted := e.acceptedStream
+		if !e.stream {
+			accepted = e.accepted
+			go func() { _ = e.http.Serve(e.handed) }()
+		}
+		if e.open, err = p.loops.Serve(e.listener, loop.Acceptor{Accepted: accepted, Starved: p.starved}); err != nil {
 			p.loops.Close()
 			return fmt.Errorf("cannot serve %s: %w", e.listener.Addr(), err)
 		}
@@ -110,19 +150,27 @@ const starvedClose = 16
 // accepted serves a new connection. It runs on a fiber.
 func (e *entry) accepted(conn *loop.Conn) {
 	w := e.proxy.workers[conn.Loop().Index()]
-	c := &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: conn.Remote()}
-	w.clients.add(c)
+	v := visitor{worker: w, conn: conn, remote: conn.Remote()}
+	var c *h1Client
 	defer func() {
-		if v := recover(); v != nil {
-			c.close()
-			panic(v)
+		if cause := recover(); cause != nil {
+			if c == nil {
+				v.leave()
+			} else {
+				c.close()
+			}
+			panic(cause)
 		}
 	}()
-	if !e.admit(c) {
-		c.letGo()
-		c.close()
+	if !e.admit(&v) {
+		v.leave()
 		return
 	}
+	if e.secure && e.passThrough(&v) {
+		return
+	}
+	c = &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: v.remote, ticket: v.ticket, buf: v.buf, to: v.n}
+	w.clients.add(c)
 	if e.secure && !e.handshake(c) {
 		return
 	}
@@ -130,32 +178,31 @@ func (e *entry) accepted(conn *loop.Conn) {
 }
 
 // admit finds out who the client is, and reports whether it may have one more connection.
-func (e *entry) admit(c *h1Client) bool {
+func (e *entry) admit(v *visitor) bool {
 	p := e.proxy
 	var fits bool
-	if c.ticket, fits = p.limiter.enter(); !fits && !p.makeRoom(c.worker) {
+	if v.ticket, fits = p.limiter.enter(); !fits && !p.makeRoom(v.worker) {
 		p.limiter.full()
 		return false
 	}
-	told := false
-	if len(p.cfg.ProxyProtocol) > 0 && p.speaksProxy(c.remote.Addr()) {
-		c.buf = c.worker.buffer(maxProxyHeader)
-		client, rest, err := readProxyHeader(c.conn, c.buf, e.timeouts.ReadHeader)
+	if len(p.cfg.ProxyProtocol) > 0 && p.speaksProxy(v.remote.Addr()) {
+		v.buf = v.worker.buffer(maxProxyHeader)
+		client, rest, err := readProxyHeader(v.conn, v.buf, e.timeouts.ReadHeader)
 		if err != nil {
 			p.limiter.broken.n.Add(1)
-			p.cfg.Logger.Debug("a connection was closed: the peer has to speak the PROXY protocol", "peer", c.remote.String(), "error", err)
+			p.cfg.Logger.Debug("a connection was closed: the peer has to speak the PROXY protocol", "peer", v.remote.String(), "error", err)
 			return false
 		}
-		told, c.remote = client != c.remote, client
-		c.to = copy(c.buf, rest)
+		told := client != v.remote
+		v.remote, v.n = client, copy(v.buf, rest)
 		if !told {
 			return true // the balancer's own, such as a health check
 		}
 	}
-	if p.trusted(c.remote.Addr()) || c.ticket.counted(c.remote.Addr()) {
+	if p.trusted(v.remote.Addr()) || v.ticket.counted(v.remote.Addr()) {
 		return true
 	}
-	p.limiter.crowded(c.remote.Addr())
+	p.limiter.crowded(v.remote.Addr())
 	return false
 }
 
@@ -265,7 +312,7 @@ func listenError(address string, err error) error {
 }
 
 func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
-	e := &entry{proxy: p, secure: secure, port: portOf(l.Addr()), timeouts: &p.cfg.Timeouts, listener: l, handed: newHandedListener(l.Addr())}
+	e := &entry{proxy: p, name: scheme(secure), secure: secure, port: portOf(l.Addr()), timeouts: &p.cfg.Timeouts, listener: l, handed: newHandedListener(l.Addr())}
 	e.tls = p.tlsConfig()
 	h := &handler{entry: e}
 	e.http = &http.Server{
