@@ -44,6 +44,7 @@ type entry struct {
 	// handed are connections that speak HTTP/2.
 	handed  *handedListener
 	running atomic.Int64 // handlers of http
+	shared  atomic.Int64 // connections of http
 }
 
 // listen opens the listeners and starts to serve. On an error nothing stays open.
@@ -323,6 +324,7 @@ func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
 		}),
 		ReadHeaderTimeout: e.timeouts.ReadHeader,
 		IdleTimeout:       e.timeouts.Idle,
+		ConnState:         e.count,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: e.timeouts.Body, PingTimeout: e.timeouts.ReadHeader},

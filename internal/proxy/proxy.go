@@ -144,7 +144,7 @@ func (p *Proxy) drain(entries []*entry) {
 		e.open.Close()
 		_ = e.listener.Close()
 	}
-	p.part(ctx)
+	p.part(ctx, entries)
 	var shutting sync.WaitGroup
 	for _, e := range entries {
 		shutting.Go(func() {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -24,11 +25,40 @@ func (p *Proxy) Succeeded() { p.heir.Store(true) }
 const parting = 5 * time.Second
 
 // part ends the time in which connections may wait for a request. While nobody else serves that is now: the sooner clients come back the better.
-func (p *Proxy) part(ctx context.Context) {
-	if p.heir.Load() {
-		ctx, cancel := context.WithTimeout(ctx, min(parting, p.cfg.Timeouts.Drain/2))
-		defer cancel()
-		<-ctx.Done()
+func (p *Proxy) part(ctx context.Context, entries []*entry) {
+	defer p.parted.Store(true)
+	if !p.heir.Load() {
+		return
 	}
-	p.parted.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, min(parting, p.cfg.Timeouts.Drain/2))
+	defer cancel()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for p.clientsLeft(entries) {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// clientsLeft reports whether a connection is open that may still have a request.
+func (p *Proxy) clientsLeft(entries []*entry) bool {
+	for _, e := range entries {
+		if e.shared.Load() > 0 || e.open.Connected() > p.upgrades.of(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// count keeps count of the connections that speak HTTP/2.
+func (e *entry) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		e.shared.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		e.shared.Add(-1)
+	}
 }
