@@ -25,7 +25,9 @@ type Edge interface {
 type Config struct {
 	// Addr is the TCP address to listen on, "127.0.0.1:8900".
 	Addr string
-	Edge Edge
+	// Listen opens that; nil stands for a new socket.
+	Listen func(addr string) (*net.TCPListener, error)
+	Edge   Edge
 	// Metrics serves /metrics.
 	Metrics http.Handler
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
@@ -41,11 +43,23 @@ type Server struct {
 
 // New opens the admin address, so that a mistake in it is known before anything else starts.
 func New(cfg Config) (*Server, error) {
-	listener, err := net.Listen("tcp", cfg.Addr)
+	listen := cfg.Listen
+	if listen == nil {
+		listen = listenTCP
+	}
+	listener, err := listen(cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the admin address %q: %w (choose another with --admin-addr)", cfg.Addr, err)
 	}
 	return &Server{cfg: cfg, listener: listener}, nil
+}
+
+func listenTCP(addr string) (*net.TCPListener, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
 }
 
 // Addr is the address that the server listens on.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"runtime"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -30,19 +32,24 @@ type Daemon struct {
 	health *health.Registry
 	node   string
 
-	cluster   *cluster.Cluster
-	certs     *certs.Certs
+	cluster *cluster.Cluster
+	certs   *certs.Certs
+	// discover makes another discovery, with which the work of the one before goes on.
+	discover  func() *discovery.Discovery
 	discovery *discovery.Discovery
+	pausing   chan pause
+	synced    <-chan struct{}
 	proxy     *proxy.Proxy
 	api       *api.Server
 
-	stopping atomic.Bool
+	stopping   atomic.Bool
+	succession // see upgrade.go
 }
 
 // New makes the parts of a node with every role. What it opens (the data directory, the admin address) is
 // closed by Run, or here when an error is returned.
 func New(ctx context.Context, cfg *config.Config, version string, logger *slog.Logger, accessLog io.Writer) (_ *Daemon, err error) {
-	d := &Daemon{logger: logger, health: &health.Registry{}}
+	d := &Daemon{logger: logger, health: &health.Registry{}, pausing: make(chan pause), succession: newSuccession(cfg.DataDir, version)}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -52,6 +59,9 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 		return nil, fmt.Errorf("cannot make the data directory: %w (choose another with --data-dir)", err)
 	}
 	if d.node, err = nodeName(cfg.DataDir, cfg.NodeName); err != nil {
+		return nil, err
+	}
+	if err := d.takeOver(ctx); err != nil {
 		return nil, err
 	}
 	d.cluster, err = cluster.Open(ctx, cluster.Config{
@@ -67,21 +77,24 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 		Dir: cfg.CertsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
 		Logger: logger.With("component", "certs"), Health: d.health,
 	})
-	d.discovery = discovery.New(discovery.Config{
+	discover := discovery.Config{
 		Node: d.node, DockerHost: cfg.DockerHost, NoDocker: cfg.NoDocker, RoutesDir: cfg.RoutesDir,
 		Cluster: d.cluster, Declarations: declarations, Endpoints: endpoints,
 		Logger: logger.With("component", "discovery"), Health: d.health,
-	})
+	}
+	d.discover = func() *discovery.Discovery { return discovery.New(discover) }
+	d.discovery = d.discover()
+	d.synced = d.discovery.Synced()
 	settings := proxySettings(cfg)
 	settings.AccessLog, settings.Declarations, settings.Endpoints, settings.Certificates = accessLog, declarations, endpoints, d.certs
-	settings.Logger, settings.Health = logger.With("component", "proxy"), d.health
+	settings.Listen, settings.Logger, settings.Health = d.sockets.Listen, logger.With("component", "proxy"), d.health
 	d.proxy, err = proxy.New(settings)
 	if err != nil {
 		return nil, err
 	}
 	d.api, err = api.New(api.Config{
-		Addr: cfg.AdminAddr, Edge: d.proxy, Metrics: metrics.Handler(d.proxy, version), NotReady: d.notReady,
-		Logger: logger.With("component", "api"),
+		Addr: cfg.AdminAddr, Listen: func(addr string) (*net.TCPListener, error) { return d.sockets.Listen("admin", addr) },
+		Edge: d.proxy, Metrics: metrics.Handler(d.proxy, version), NotReady: d.notReady, Logger: logger.With("component", "api"),
 	})
 	if err != nil {
 		return nil, err
@@ -100,15 +113,22 @@ func proxySettings(cfg *config.Config) proxy.Config {
 	return proxy.Config{
 		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr,
 		Timeouts:     proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1), Hold: time.Duration(none(int(cfg.Hold)))},
+		Loops:        max(1, runtime.GOMAXPROCS(0)-1), // see cmd/ruche/up.go
 		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus,
 		TrustedProxies: cfg.TrustedProxies, ProxyProtocol: cfg.ProxyProtocol,
 		MaxConnections: cfg.MaxConnections, MaxConnectionsPerAddress: none(cfg.MaxConnectionsPerAddress),
 	}
 }
 
-// Run starts the node, and stops it in order when ctx ends. It returns nil after a clean stop.
+// Run starts the node, and stops it in order when ctx ends or another process has taken over. It returns nil after a clean stop.
 func (d *Daemon) Run(ctx context.Context) error {
-	context.AfterFunc(ctx, func() { d.stopping.Store(true) })
+	defer d.endSuccession()
+	context.AfterFunc(ctx, func() {
+		d.stopping.Store(true)
+		d.notifyStopping()
+	})
+	ctx, d.finish = context.WithCancel(ctx)
+	defer d.finish()
 	s := supervisor{logger: d.logger, health: d.health, backoff: time.Second}
 	return s.run(ctx, d.table(), roleAll)
 }
@@ -119,9 +139,10 @@ func (d *Daemon) table() []component {
 	return []component{
 		{name: "cluster", roles: roleControl, run: d.cluster.Run},
 		{name: "certs", roles: roleEdge, run: d.certs.Run},
-		{name: "discovery", roles: roleAgent, run: d.discovery.Run},
-		{name: "api", roles: roleAll, observer: true, run: d.api.Run},
+		{name: "discovery", roles: roleAgent, run: d.runDiscovery},
+		{name: "api", roles: roleAll, observer: true, run: d.runAPI},
 		{name: "proxy", roles: roleEdge, run: d.runProxy},
+		{name: "upgrades", roles: roleAll, run: d.runUpgrades},
 	}
 }
 
@@ -129,7 +150,7 @@ func (d *Daemon) table() []component {
 // that is there. When the Engine does not answer, the look ends without it and what the last run knew is served.
 func (d *Daemon) runProxy(ctx context.Context) error {
 	select {
-	case <-d.discovery.Synced():
+	case <-d.synced:
 	case <-ctx.Done():
 		return nil
 	}
@@ -146,15 +167,15 @@ func (d *Daemon) notReady() []string {
 	default:
 	}
 	select {
-	case <-d.discovery.Synced():
+	case <-d.synced:
 		return []string{"proxy"}
 	default:
 		return []string{"discovery", "proxy"}
 	}
 }
 
-// Ready is closed when the listeners are open and serve what was found.
-func (d *Daemon) Ready() <-chan struct{} { return d.proxy.Ready() }
+// Ready is closed when the listeners are open and serve what was found, and the process that did so before, if there was one, has handed over.
+func (d *Daemon) Ready() <-chan struct{} { return d.inCharge }
 
 // Node is this node's name.
 func (d *Daemon) Node() string { return d.node }
@@ -171,6 +192,7 @@ func (d *Daemon) close() {
 	if d.cluster != nil {
 		errs = append(errs, d.cluster.Close())
 	}
+	d.endSuccession()
 	if err := errors.Join(errs...); err != nil {
 		d.logger.Warn("cannot close everything after a failed start", "error", err)
 	}
