@@ -131,7 +131,7 @@ func (l *cgiLink) next() ([]byte, error) {
 	}
 	n, err := l.answer.Read(l.buf)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		l.ended, err = true, nil
 	case n > 0:
 		err = nil // it comes again

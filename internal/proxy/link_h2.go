@@ -36,7 +36,8 @@ type h2Link struct {
 	x        *exchange
 	stop     context.CancelFunc // ends the stream
 	request  *http.Request
-	content  *io.PipeWriter // the request's content that is not here at the start, nil if there is none
+	body     *h2Content     // the request's content, nil if all of it is here at the start
+	content  *io.PipeWriter // what is not here at the start
 	sent     bool           // all of the request was sent
 	informed chan h2Head
 	answered chan h2Answer
@@ -156,33 +157,69 @@ func (l *h2Link) describeContent(first []byte, whole bool) {
 		l.sent = true
 	case whole:
 		r.Body = io.NopCloser(early)
-		l.addTrailer(l.x.client.trailer())
+		r.Trailer = l.announced()
+		addTrailer(r.Trailer, l.x.client.trailer())
 		l.sent = true
 	default:
 		rest, writer := io.Pipe()
-		r.Body = &h2Content{Reader: io.MultiReader(early, rest), rest: rest}
-		r.Trailer = http.Header{} // it may come
+		r.Trailer = l.announced()
+		l.body = &h2Content{Reader: io.MultiReader(early, rest), rest: rest, trailer: r.Trailer}
+		r.Body = l.body
 		l.content = writer
+	}
+}
+
+// announced has the names of the fields that may come behind the content, for endpoints that want to know them before.
+func (l *h2Link) announced() http.Header {
+	trailer := http.Header{}
+	if c, ok := l.x.client.(*httpClient); ok { // net/http has taken the field away
+		for name := range c.r.Trailer {
+			if !h1.NotInTrailer(h1.IdentifyString(name)) {
+				trailer[name] = nil
+			}
+		}
+	}
+	for i := range l.x.req.Fields {
+		f := &l.x.req.Fields[i]
+		if f.ID != h1.Trailer {
+			continue
+		}
+		for name := range strings.SplitSeq(string(f.Value), ",") {
+			name = strings.TrimSpace(name)
+			if h1.ValidFieldName([]byte(name)) && !h1.NotInTrailer(h1.IdentifyString(name)) {
+				trailer[http.CanonicalHeaderKey(name)] = nil
+			}
+		}
+	}
+	return trailer
+}
+
+func addTrailer(to http.Header, fields []h1.Field) {
+	for _, f := range fields {
+		to.Add(string(f.Name), string(f.Value))
 	}
 }
 
 // h2Content is content of which a part is here already.
 type h2Content struct {
 	io.Reader
-	rest *io.PipeReader
+	rest    *io.PipeReader
+	trailer http.Header // the request's, which is whole when the content has been read
+	extra   []h1.Field  // what comes into it
+}
+
+// Read implements io.Reader.
+func (c *h2Content) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		addTrailer(c.trailer, c.extra)
+		c.extra = nil
+	}
+	return n, err
 }
 
 // Close implements io.Closer: who sends the rest learns that nobody wants it.
 func (c *h2Content) Close() error { return c.rest.Close() }
-
-func (l *h2Link) addTrailer(trailer []h1.Field) {
-	for _, f := range trailer {
-		if l.request.Trailer == nil {
-			l.request.Trailer = http.Header{}
-		}
-		l.request.Trailer.Add(string(f.Name), string(f.Value))
-	}
-}
 
 // send implements link.
 func (l *h2Link) send(p []byte) (err error) {
@@ -197,7 +234,9 @@ func (l *h2Link) send(p []byte) (err error) {
 
 // finish implements link.
 func (l *h2Link) finish(trailer []h1.Field) error {
-	l.addTrailer(trailer)
+	for _, f := range trailer {
+		l.body.extra = append(l.body.extra, h1.Field{Name: bytes.Clone(f.Name), Value: bytes.Clone(f.Value)})
+	}
 	l.sent = true
 	return l.content.Close()
 }
@@ -329,11 +368,11 @@ func (l *h2Link) release() {
 	if !l.ended || !l.sent {
 		l.abort()
 		if l.response != nil {
-			go l.response.Body.Close() // which may wait for the connection
+			go func() { _ = l.response.Body.Close() }() // it may wait for the connection
 		}
 	}
 	if l.alone {
-		go l.conn.Close()
+		go func() { _ = l.conn.Close() }()
 	}
 	if l.buf != nil {
 		l.ground.giveBack(l.buf)

@@ -95,7 +95,7 @@ func (s *streams) keep(e *endpointState, c *http.ClientConn, d *dialed) {
 	delete(s.dialing, e)
 	if d.err == nil && s.closed {
 		d.err = net.ErrClosed
-		go c.Close()
+		go func() { _ = c.Close() }()
 	}
 	if d.err == nil {
 		s.conns[e] = append(s.conns[e], c)
