@@ -19,7 +19,7 @@ func FuzzRequest(f *testing.F) {
 		checkPieces(t, wire, "", at)
 		var r, again Request
 		n, err := r.Parse(wire, Limits{})
-		if !checkHead(t, wire, n, err) {
+		if !checkHead(t, wire, "\r\n\r\n", n, err) {
 			return
 		}
 		want := describeRequest(&r)
@@ -72,7 +72,7 @@ func FuzzResponse(f *testing.F) {
 		checkPieces(t, wire, method, at)
 		var r, again Response
 		n, err := r.Parse(wire, []byte(method), Limits{})
-		if !checkHead(t, wire, n, err) {
+		if !checkHead(t, wire, "\n", n, err) {
 			return
 		}
 		want := describeResponse(&r)
@@ -162,9 +162,9 @@ func checkPieces(t *testing.T, wire []byte, method string, at uint16) {
 }
 
 // checkHead checks what Parse returns, and reports whether there is a head.
-func checkHead(t *testing.T, wire []byte, n int, err error) bool {
+func checkHead(t *testing.T, wire []byte, end string, n int, err error) bool {
 	t.Helper()
-	if n < 0 || n > len(wire) || err != nil && n != 0 || n > 0 && !bytes.HasSuffix(wire[:n], []byte("\r\n\r\n")) {
+	if n < 0 || n > len(wire) || err != nil && n != 0 || n > 0 && !bytes.HasSuffix(wire[:n], []byte(end)) {
 		t.Fatalf("%q: %d of %d bytes are used, %v", wire, n, len(wire), err)
 	}
 	return n > 0

@@ -19,6 +19,10 @@ type Head struct {
 	scanned int   // how far it was looked for
 	lines   int   // how many lines were parsed, without empty ones before the first
 
+	// bareLF is set where LF alone ends a line too (RFC 9112 section 2.2 leaves that to the reader). Old programs answer so, and what they say is
+	// written anew before anybody else reads it. For a request it would be dangerous: whoever is in front may not see the line's end.
+	bareLF bool
+
 	hosts     int    // how many Host fields there are
 	host      []byte // the value of the last
 	length    int64  // what Content-Length says, -1 without it
@@ -49,12 +53,17 @@ func (h *Head) begin(first *byte) {
 // another one may come to stand in the same place.
 func (h *Head) Reset() { h.first = nil }
 
-// line returns the next line of b without its CRLF, and false when b does not hold all of it.
+// line returns the next line of b without what ends it, and false when b does not hold all of it.
 func (h *Head) line(b []byte) (line []byte, whole bool, err error) {
 	i := text(b, h.scanned)
 	if i+1 >= len(b) && (i == len(b) || b[i] == '\r') {
 		h.scanned = i
 		return nil, false, nil
+	}
+	if b[i] == '\n' && h.bareLF {
+		line = b[h.pos:i]
+		h.pos, h.scanned = i+1, i+1
+		return line, true, nil
 	}
 	if b[i] != '\r' || b[i+1] != '\n' {
 		return nil, false, h.badByte(b[i])

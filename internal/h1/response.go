@@ -20,6 +20,7 @@ func (r *Response) Parse(b []byte, method []byte, lim Limits) (n int, err error)
 	}
 	if r.first != &b[0] {
 		r.begin(&b[0])
+		r.bareLF = true
 		r.Status, r.Reason = 0, nil
 	}
 	if n, err = r.parse(b, method, lim.orDefaults()); n > 0 || err != nil {
