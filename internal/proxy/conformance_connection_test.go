@@ -101,7 +101,9 @@ func answerRules() []rule {
 
 // refusalRules are about requests that are refused before anybody gets them.
 func refusalRules() []rule {
-	refused := func(name, send, status string) rule { return rule{name: name, send: send, gets: "[" + status + " close]<end>"} }
+	refused := func(name, send, status string) rule {
+		return rule{name: name, send: send, gets: "[" + status + " close]<end>"}
+	}
 	return []rule{
 		refused("RFC 6585 5: a head that is too long", with("X: "+strings.Repeat("x", maxHeaderBytes)+"\n"), "431"),
 		refused("RFC 6585 5: too many fields", with(strings.Repeat("X: 1\n", maxHeaderFields+1)), "431"),

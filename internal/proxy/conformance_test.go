@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -199,10 +200,11 @@ type scripted struct {
 	t     testing.TB
 	url   string
 	reply []string
+	open  atomic.Int64 // connections
 
-	mu      sync.Mutex
-	streams []*bytes.Buffer
-	served  int
+	mu     sync.Mutex
+	tapes  []*bytes.Buffer
+	served int
 }
 
 func newScripted(t testing.TB, reply []string) *scripted {
@@ -212,11 +214,13 @@ func newScripted(t testing.TB, reply []string) *scripted {
 }
 
 func (s *scripted) serve(_ int, c net.Conn) {
+	s.open.Add(1)
+	defer s.open.Add(-1)
 	s.mu.Lock()
-	stream := &bytes.Buffer{}
-	s.streams = append(s.streams, stream)
+	tape := &bytes.Buffer{}
+	s.tapes = append(s.tapes, tape)
 	s.mu.Unlock()
-	in := bufio.NewReader(io.TeeReader(c, lockedWriter{&s.mu, stream}))
+	in := bufio.NewReader(io.TeeReader(c, lockedWriter{&s.mu, tape}))
 	for {
 		req, err := http.ReadRequest(in)
 		if err != nil {
@@ -287,8 +291,8 @@ func (s *scripted) seen() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []string
-	for _, stream := range s.streams {
-		text := strings.ReplaceAll(stream.String(), "\r\n", "\n")
+	for _, tape := range s.tapes {
+		text := strings.ReplaceAll(tape.String(), "\r\n", "\n")
 		if text == "" {
 			continue
 		}
