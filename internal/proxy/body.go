@@ -21,7 +21,8 @@ type bodySender struct {
 	whole bool   // that is everything
 	// touched is set when content was asked of the client that an endpoint may have got: no other one can have the request then.
 	touched bool
-	invited bool // the client need not wait with its content
+	invited bool  // the client need not wait with its content
+	held    int64 // how much of it was gathered
 	running bool
 	task    task
 
@@ -33,6 +34,7 @@ type bodySender struct {
 }
 
 func (b *bodySender) reset(x *exchange) {
+	b.letGo()
 	b.x, b.taken, b.first, b.whole, b.touched, b.invited, b.running = x, false, nil, false, false, false, false
 	b.err, b.endedAt, b.gaveUpAt, b.unwanted = nil, time.Time{}, time.Time{}, false
 }
@@ -50,6 +52,9 @@ func (b *bodySender) arrive() bool {
 
 // maxGathered is how much content whose length the client does not tell is taken for endpoints that have to know it.
 const maxGathered = 1 << 20
+
+// maxGatheredByAll bounds that for all requests together.
+const maxGatheredByAll = 128 << 20
 
 // gather takes all of the content, if its length is not known, so that it is. It is the client's fault if that fails.
 func (b *bodySender) gather() error {
@@ -71,10 +76,23 @@ func (b *bodySender) gather() error {
 		switch total := b.x.received.Add(int64(len(data))); {
 		case limit > 0 && total > limit:
 			return errBodyTooLarge
-		case total > maxGathered:
+		case total > maxGathered, !b.hold(int64(len(data))):
 			return errLengthRequired
 		}
 		all = append(all, data...)
+	}
+}
+
+// hold reports whether so much more may be gathered. letGo forgets it.
+func (b *bodySender) hold(n int64) bool {
+	b.held += n
+	return b.x.proxy.gathered.Add(n) <= maxGatheredByAll
+}
+
+func (b *bodySender) letGo() {
+	if b.held > 0 {
+		b.x.proxy.gathered.Add(-b.held)
+		b.held, b.first = 0, nil
 	}
 }
 

@@ -174,6 +174,7 @@ func (x *exchange) forget() {
 	x.client, x.route, x.pick, x.res = nil, nil, picker{}, result{}
 	x.req.Reset()
 	x.inbound.Reset()
+	x.body.letGo()
 }
 
 // requestID takes the ID of a trusted peer if it is one, else it makes one of 32 hex digits.

@@ -33,12 +33,15 @@ type h2Link struct {
 	reused   bool // conn has had others
 	rpc      bool // it speaks gRPC, where either side may be silent for long
 
+	ctx     context.Context // of the stream, which stop ends
+	stop    context.CancelFunc
+	content *io.PipeWriter // takes the content that is not here at the start, for rest
+	rest    *io.PipeReader
+
 	x        *exchange
-	stop     context.CancelFunc // ends the stream
 	request  *http.Request
-	body     *h2Content     // the request's content, nil if all of it is here at the start
-	content  *io.PipeWriter // what is not here at the start
-	sent     bool           // all of the request was sent
+	body     *h2Content // the request's content, nil if all of it is here at the start
+	sent     bool       // all of the request was sent
 	informed chan h2Head
 	answered chan h2Answer
 	response *http.Response
@@ -66,6 +69,9 @@ func (p *Proxy) openHTTP2(x *exchange, e *endpointState, shared bool) (link, err
 	if err != nil {
 		return nil, err
 	}
+	l.informed, l.answered = make(chan h2Head, maxInformed), make(chan h2Answer, 1)
+	l.ctx, l.stop = context.WithCancel(httptrace.WithClientTrace(context.Background(), l.trace()))
+	l.rest, l.content = io.Pipe()
 	x.ground.block(func(ctx context.Context) {
 		if shared {
 			l.conn, l.reused, err = p.streams.take(ctx, e)
@@ -80,10 +86,7 @@ func (p *Proxy) openHTTP2(x *exchange, e *endpointState, shared bool) (link, err
 func (l *h2Link) start(x *exchange, first []byte, whole bool) error {
 	l.x = x
 	x.body.invite()
-	l.informed, l.answered = make(chan h2Head, maxInformed), make(chan h2Answer, 1)
-	ctx, stop := context.WithCancel(httptrace.WithClientTrace(context.Background(), l.trace()))
-	l.stop = stop
-	l.request = l.describe(ctx)
+	l.request = l.describe()
 	l.describeContent(first, whole)
 	if c, ok := x.client.(*httpClient); ok && l.rpc {
 		c.silence = x.proxy.cfg.Timeouts.Upgraded
@@ -115,7 +118,7 @@ func (l *h2Link) trace() *httptrace.ClientTrace {
 }
 
 // describe makes the head of the request.
-func (l *h2Link) describe(ctx context.Context) *http.Request {
+func (l *h2Link) describe() *http.Request {
 	x := l.x
 	host := string(x.req.Host)
 	if host == "" {
@@ -139,7 +142,7 @@ func (l *h2Link) describe(ctx context.Context) *http.Request {
 		header[name] = append(header[name], string(f.Value))
 	}
 	r := &http.Request{Method: string(x.req.Method), URL: u, Host: host, Header: header, Proto: "HTTP/2.0", ProtoMajor: 2}
-	return r.WithContext(ctx)
+	return r.WithContext(l.ctx)
 }
 
 // describeContent says what the request's content is: what is here, and what send brings.
@@ -161,11 +164,9 @@ func (l *h2Link) describeContent(first []byte, whole bool) {
 		addTrailer(r.Trailer, l.x.client.trailer())
 		l.sent = true
 	default:
-		rest, writer := io.Pipe()
 		r.Trailer = l.announced()
-		l.body = &h2Content{Reader: io.MultiReader(early, rest), rest: rest, trailer: r.Trailer}
+		l.body = &h2Content{Reader: io.MultiReader(early, l.rest), rest: l.rest, trailer: r.Trailer}
 		r.Body = l.body
-		l.content = writer
 	}
 }
 
@@ -358,9 +359,7 @@ func (l *h2Link) stale() bool { return l.reused && l.response == nil }
 // abort implements link: the endpoint gets a RST_STREAM.
 func (l *h2Link) abort() {
 	l.stop()
-	if l.content != nil {
-		_ = l.content.CloseWithError(net.ErrClosed)
-	}
+	_ = l.content.CloseWithError(net.ErrClosed)
 }
 
 // release implements link.

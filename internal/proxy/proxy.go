@@ -32,6 +32,7 @@ type Proxy struct {
 	parted   atomic.Bool  // of clients that say nothing, while draining
 	heir     atomic.Bool  // see Succeeded
 	held     atomic.Int64 // requests that wait for an endpoint
+	gathered atomic.Int64 // bytes of content that are kept to find out how many they are
 
 	swapping sync.Mutex // held while a new snapshot is made and put in force
 	current  atomic.Pointer[snapshot]
