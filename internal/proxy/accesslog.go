@@ -100,8 +100,13 @@ func (l *accessLog) warn(message string) {
 	})
 }
 
-// add appends the line of a finished exchange.
-func (l *accessLog) add(x *exchange, took time.Duration) {
+// finished is what a line tells of: an exchange, or a connection that was carried as it came.
+type finished interface {
+	appendLine(b []byte, took time.Duration) []byte
+}
+
+// add appends the line of something that has ended.
+func (l *accessLog) add(x finished, took time.Duration) {
 	if l == nil {
 		return
 	}

@@ -95,6 +95,7 @@ func (p *Proxy) refresh() {
 	if t == nil {
 		return
 	}
+	t.Bind(p.opens)
 	before := p.current.Load()
 	p.current.Store(newSnapshot(t, before))
 	if before == nil {

@@ -117,13 +117,13 @@ func TestWarningOfRefusalsEnds(t *testing.T) {
 		warnings := &health.Registry{}
 		l := newLimiter(&Config{MaxConnections: 1, Health: warnings, Logger: slog.New(slog.DiscardHandler)})
 		l.full()
-		time.Sleep(limitedFor / 2)
+		<-time.After(limitedFor / 2)
 		l.full()
-		time.Sleep(limitedFor - time.Second)
+		<-time.After(limitedFor - time.Second)
 		if len(warnings.List()) != 1 {
 			t.Error("the warning has ended within its time")
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if list := warnings.List(); len(list) != 0 {
 			t.Errorf("warnings %+v, want none", list)
 		}
@@ -131,7 +131,7 @@ func TestWarningOfRefusalsEnds(t *testing.T) {
 		if len(warnings.List()) != 1 {
 			t.Error("a new refusal raises no warning")
 		}
-		time.Sleep(2 * limitedFor)
+		<-time.After(2 * limitedFor)
 	})
 }
 

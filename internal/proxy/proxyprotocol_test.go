@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -33,7 +34,9 @@ func proxyHeader(t testing.TB, version byte, client string) string {
 
 // tells is an endpoint that answers with the client's address as it was told.
 func tells(t testing.TB) string {
-	return backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Header.Get("X-Forwarded-For")) })
+	return backend(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("X-Forwarded-For"))
+	})
 }
 
 const plainRequest = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
@@ -113,13 +116,10 @@ func TestProxyHeaderBeforeTLS(t *testing.T) {
 				if err := c.Handshake(); err != nil {
 					t.Fatal(err)
 				}
-				h2, err := (&http2.Transport{}).NewClientConn(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer h2.Close()
-				resp, err = h2.RoundTrip(req)
-				if err != nil {
+				// The transport is given the one connection that there is.
+				h2 := &http2.Transport{DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return c, nil }}
+				defer h2.CloseIdleConnections()
+				if resp, err = h2.RoundTrip(req); err != nil {
 					t.Fatal(err)
 				}
 			} else {

@@ -39,6 +39,11 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 			st.Endpoints[i].Check = r.checks[i].status()
 		}
 	}
+	if st.Protocol = route.Protocol; st.Protocol != "" {
+		c := &r.life.streams
+		st.Requests[1], st.Requests[4] = c.carried.Load(), c.failed.Load()
+		return st
+	}
 	for i, host := range route.Hosts {
 		if st.Blocked == "" && p.cfg.Certificates != nil {
 			st.Blocked = p.cfg.Certificates.Restriction(host)

@@ -43,7 +43,8 @@ type routeState struct {
 
 // routeLife is what of a route survives a swap.
 type routeLife struct {
-	counts counts
+	counts  counts
+	streams streamCounts
 	// turn is the round robin's position.
 	turn   atomic.Uint32
 	budget budget

@@ -194,7 +194,8 @@ func (j *joined) carry(to, from *side) (n int64) {
 		if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(j.last) < j.limit {
 			continue
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		var broken *os.SyscallError // nothing more gets to a peer that has reset the connection
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &broken) {
 			j.close()
 		}
 		if err != nil {

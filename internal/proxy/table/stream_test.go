@@ -78,7 +78,9 @@ func TestStream(t *testing.T) {
 
 func TestBind(t *testing.T) {
 	table := compileStreams(stream(ruche.ProtocolTCP, ruche.VocabularyFile, "postgres", ""), stream(ruche.ProtocolUDP, ruche.VocabularyFile, "dns", ""))
-	table.Bind(func(p ruche.Protocol, entryPoint string) bool { return p == ruche.ProtocolTCP && entryPoint == "postgres" })
+	table.Bind(func(p ruche.Protocol, entryPoint string) bool {
+		return p == ruche.ProtocolTCP && entryPoint == "postgres"
+	})
 	if len(table.Diagnostics) != 1 || table.Diagnostics[0].Code != ruche.CodeEntryPointUnknown {
 		t.Fatalf("diagnostics %v", table.Diagnostics)
 	}

@@ -1,0 +1,267 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/loop"
+)
+
+// visitor is a connection of which nobody knows yet what becomes of it.
+type visitor struct {
+	worker *worker
+	conn   *loop.Conn
+	remote netip.AddrPort // the client's, as a PROXY header tells it
+	ticket ticket
+	buf    []byte // what was read ahead is buf[:n]
+	n      int
+}
+
+// leave closes the connection.
+func (v *visitor) leave() {
+	if v.buf != nil {
+		v.worker.giveBack(v.buf)
+		v.buf = nil
+	}
+	v.ticket.giveBack()
+	_ = v.conn.Close()
+}
+
+// stream is a connection that is carried as it comes, on its way through the proxy.
+type stream struct {
+	visitor  *visitor
+	entry    *entry
+	started  time.Time
+	name     string // the server name that TLS asks for, if it was looked at
+	route    *routeState
+	endpoint *endpointState
+
+	received, sent int64
+	err            error
+}
+
+var (
+	errNoStreamRoute = errors.New("no route takes the connection")
+	errStreamBlocked = errors.New("the route is not served on purpose")
+)
+
+// acceptedStream serves a connection of an entry point that is not about HTTP.
+func (e *entry) acceptedStream(conn *loop.Conn) {
+	v := &visitor{worker: e.proxy.workers[conn.Loop().Index()], conn: conn, remote: conn.Remote()}
+	defer v.leave()
+	if !e.admit(v) {
+		return
+	}
+	name := ""
+	if e.proxy.current.Load().table.ByServerName(e.name) {
+		name = v.serverName(e.timeouts.ReadHeader)
+	}
+	e.proxy.carry(&stream{visitor: v, entry: e, name: name})
+}
+
+// passThrough serves a connection of the HTTPS entry point if its TLS is to be passed through. It reports whether that was so.
+func (e *entry) passThrough(v *visitor) bool {
+	if !e.proxy.current.Load().table.ByServerName(e.name) {
+		return false
+	}
+	name := v.serverName(e.timeouts.ReadHeader)
+	if name == "" || e.proxy.current.Load().table.Stream(ruche.ProtocolTCP, e.name, name) == nil {
+		return false
+	}
+	defer v.leave()
+	e.proxy.carry(&stream{visitor: v, entry: e, name: name})
+	return true
+}
+
+// carry joins the connection to an endpoint's, and accounts for it at its end.
+func (p *Proxy) carry(s *stream) {
+	s.started = time.Now()
+	if conn := p.connectStream(s); conn != nil {
+		s.join(conn)
+		s.endpoint.inFlight.Add(-1)
+	}
+	took := time.Since(s.started)
+	if s.route != nil {
+		s.route.life.streams.add(s)
+	}
+	p.log.add(s, took)
+}
+
+// join carries bytes until one of the connections ends.
+func (s *stream) join(conn *loop.Conn) {
+	defer func() { _ = conn.Close() }()
+	p, v := s.entry.proxy, s.visitor
+	header, err := s.proxyHeader()
+	if err == nil {
+		_, err = conn.Write(header)
+	}
+	if err != nil {
+		s.err = err
+		return
+	}
+	j := &joined{
+		entry: s.entry, worker: v.worker,
+		client:   side{v.conn, v.conn, v.buf[:v.n], v.conn.CloseWrite},
+		endpoint: side{conn, conn, nil, conn.CloseWrite},
+	}
+	if !p.upgrades.add(j) {
+		s.err = errStopping
+		return
+	}
+	defer p.upgrades.remove(j)
+	s.received, s.sent = j.run()
+}
+
+// proxyHeader is what the endpoint is told of the client, if its route says so.
+func (s *stream) proxyHeader() ([]byte, error) {
+	version := s.route.route.ProxyProtocol
+	if version == 0 {
+		return nil, nil
+	}
+	local := s.visitor.conn.Local()
+	local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+	return proxyproto.HeaderProxyFromAddrs(byte(version), net.TCPAddrFromAddrPort(s.visitor.remote), net.TCPAddrFromAddrPort(local)).Format()
+}
+
+// connectStream connects to an endpoint of the stream's route, and counts it there. While the endpoints are being replaced it waits, as requests do. It returns
+// nil when nobody takes the connection; s.err says why.
+func (p *Proxy) connectStream(s *stream) *loop.Conn {
+	var giveUp time.Time
+	held := false
+	defer func() {
+		if held {
+			p.held.Add(-1)
+		}
+	}()
+	for pause := knockFirst; ; pause = min(2*pause, knockLast) {
+		now := p.current.Load()
+		r := now.table.Stream(ruche.ProtocolTCP, s.entry.name, s.name)
+		if r == nil {
+			s.err = errNoStreamRoute
+			return nil
+		}
+		if s.route = now.routes[r.Index]; r.Blocked != "" {
+			s.err = errStreamBlocked
+			return nil
+		}
+		conn, hold := p.dialStream(s)
+		if conn != nil {
+			return conn
+		}
+		if giveUp.IsZero() {
+			giveUp = time.Now().Add(hold)
+		}
+		left := time.Until(giveUp)
+		if left <= 0 || s.visitor.conn.Gone() || p.draining.Load() {
+			return nil
+		}
+		if !held {
+			if held = true; p.held.Add(1) > maxHeld {
+				return nil
+			}
+		}
+		s.visitor.worker.pauseStream(now, min(pause, left))
+	}
+}
+
+// dialStream connects to the first endpoint that takes the connection. If none does, it returns how long to wait for one.
+func (p *Proxy) dialStream(s *stream) (conn *loop.Conn, hold time.Duration) {
+	pick := s.route.picker(pickKey{client: s.visitor.remote.Addr()})
+	s.err = errNoEndpoint
+	hold = p.cfg.Timeouts.Hold
+	if !s.route.starting {
+		hold -= time.Since(time.Unix(0, s.route.life.emptied.Load()))
+	}
+	for {
+		e := pick.next(time.Now())
+		if e == nil {
+			return nil, hold
+		}
+		e.inFlight.Add(1)
+		l, err := s.visitor.worker.dial(e.address, p.cfg.Timeouts.Dial)
+		if err == nil {
+			e.answered()
+			s.endpoint, s.err = e, nil
+			return l.(*loop.Conn), 0
+		}
+		e.inFlight.Add(-1)
+		s.err = p.cannotOpen(e, err)
+		if errors.Is(s.err, errNoDescriptor) {
+			return nil, 0
+		}
+		hold = p.cfg.Timeouts.Hold - e.failingFor(time.Now())
+	}
+}
+
+// pauseStream waits for the time d, or for a table newer than s.
+func (w *worker) pauseStream(s *snapshot, d time.Duration) {
+	var sleeper loop.Sleeper
+	w.pausing[&sleeper] = struct{}{}
+	defer delete(w.pausing, &sleeper)
+	if w.proxy.current.Load() == s {
+		w.loop.Sleep(&sleeper, d)
+	}
+}
+
+// streamCounts are of one route that is not about HTTP.
+type streamCounts struct{ carried, failed, received, sent atomic.Uint64 }
+
+func (c *streamCounts) add(s *stream) {
+	if s.endpoint == nil {
+		c.failed.Add(1)
+		return
+	}
+	c.carried.Add(1)
+	c.received.Add(uint64(s.received))
+	c.sent.Add(uint64(s.sent))
+}
+
+// Streams returns what was counted since start, by route that is not about HTTP.
+func (p *Proxy) Streams() []ruche.StreamCount {
+	var list []ruche.StreamCount
+	s := p.current.Load()
+	if s == nil {
+		return nil
+	}
+	for _, r := range s.routes {
+		if r.route.Protocol != "" {
+			c := &r.life.streams
+			list = append(list, ruche.StreamCount{
+				RouteID: r.route.ID, Carried: c.carried.Load(), Failed: c.failed.Load(), Received: c.received.Load(), Sent: c.sent.Load(),
+			})
+		}
+	}
+	return list
+}
+
+// appendLine appends the stream as one JSON object and a newline. Fields without a value are left out.
+func (s *stream) appendLine(b []byte, took time.Duration) []byte {
+	b = append(b, `{"time":"`...)
+	b = appendTime(b, s.started)
+	b = append(b, '"')
+	remote := s.visitor.remote
+	b = append(remote.Addr().AppendTo(append(b, `,"client_ip":"`...)), '"')
+	b = append(remote.AppendTo(append(b, `,"peer":"`...)), '"')
+	b = appendText(b, "proto", string(ruche.ProtocolTCP))
+	b = appendText(b, "entry_point", s.entry.name)
+	b = appendText(b, "sni", s.name)
+	b = appendInt(b, "bytes_sent", s.sent)
+	b = appendInt(b, "bytes_received", s.received)
+	b = appendMillis(b, "duration_ms", took)
+	if s.route != nil {
+		b = appendText(b, "route", s.route.route.ID)
+	}
+	if s.endpoint != nil {
+		b = appendText(b, "endpoint", s.endpoint.url)
+	}
+	if s.err != nil {
+		b = appendText(b, "error", s.err.Error())
+	}
+	return append(b, '}', '\n')
+}
