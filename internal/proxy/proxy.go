@@ -128,7 +128,7 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 		return err
 	}
 	for _, e := range entries {
-		p.cfg.Logger.Info("serving", "scheme", scheme(e.secure), "address", e.listener.Addr().String(), "routes", len(p.current.Load().routes))
+		p.cfg.Logger.Info("serving", "entry_point", e.name, "scheme", e.scheme(), "address", e.listener.Addr().String(), "routes", len(p.current.Load().routes))
 	}
 	close(p.ready)
 	<-ctx.Done()
@@ -149,7 +149,7 @@ func (p *Proxy) drain(entries []*entry) {
 	var shutting sync.WaitGroup
 	for _, e := range entries {
 		shutting.Go(func() {
-			if e.http.Shutdown(ctx) != nil {
+			if e.http != nil && e.http.Shutdown(ctx) != nil {
 				p.cutOff(e)
 				_ = e.http.Close()
 			}
@@ -208,7 +208,9 @@ func (p *Proxy) Counts() []ruche.RouteCount {
 	list := []ruche.RouteCount{p.unrouted.read("(none)")}
 	if s := p.current.Load(); s != nil {
 		for _, r := range s.routes {
-			list = append(list, r.life.counts.read(r.route.ID))
+			if r.route.Protocol == "" {
+				list = append(list, r.life.counts.read(r.route.ID))
+			}
 		}
 	}
 	return list
