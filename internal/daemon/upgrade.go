@@ -149,7 +149,7 @@ func (d *Daemon) meet(ctx context.Context, c *net.UnixConn) bool {
 	}
 	switch {
 	case err == nil:
-		d.logger.Info("handed over to "+s.String()+", ending what runs here")
+		d.logger.Info("handed over to " + s.String() + ", ending what runs here")
 		d.proxy.Succeeded()
 		close(d.handedOver)
 		d.finish()
