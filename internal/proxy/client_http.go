@@ -25,7 +25,7 @@ type httpClient struct {
 	timer   *time.Timer   // runs while something is written: a deadline would end the stream even while nothing is
 	buffer  []byte
 	extra   []h1.Field // the trailer of the request
-	unwatch func() bool
+	unwatch func()
 	// reading and sending are how fast the client lets its content and the answer go on; begun tells that the answer has begun.
 	reading, sending pace
 	begun            atomic.Bool
@@ -139,7 +139,16 @@ func (c *httpClient) watch(f func()) {
 		c.unwatch = nil
 	}
 	if f != nil {
-		c.unwatch = context.AfterFunc(c.r.Context(), f)
+		told := make(chan struct{})
+		stop := context.AfterFunc(c.r.Context(), func() {
+			defer close(told)
+			f()
+		})
+		c.unwatch = func() {
+			if !stop() { // what f works with may belong to somebody else afterwards
+				<-told
+			}
+		}
 	}
 }
 

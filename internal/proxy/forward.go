@@ -175,7 +175,7 @@ func (x *exchange) blame(e *endpointState, err error) error {
 // all of the request.
 func (p *Proxy) awaitHead(x *exchange, l link) error {
 	timeout := p.cfg.Timeouts.ResponseHeader
-	for {
+	for informed := 0; ; {
 		err := l.head(timeout)
 		if errors.Is(err, os.ErrDeadlineExceeded) && x.body.busy(timeout) {
 			continue
@@ -187,6 +187,9 @@ func (p *Proxy) awaitHead(x *exchange, l link) error {
 		if status >= 200 || status == http.StatusSwitchingProtocols {
 			return nil
 		}
+		if informed++; informed > maxInformational {
+			return fmt.Errorf("%w: it sends nothing but informational ones", errGarbled)
+		}
 		x.setAnswered()
 		if err := x.client.inform(status, x.answered); err != nil {
 			x.gone.Store(true)
@@ -194,6 +197,9 @@ func (p *Proxy) awaitHead(x *exchange, l link) error {
 		}
 	}
 }
+
+// maxInformational is how many informational answers may precede the final one: enough for one a minute for hours.
+const maxInformational = 1000
 
 // answer passes the endpoint's answer on.
 func (p *Proxy) answer(x *exchange, e *endpointState, l link) {
