@@ -63,6 +63,7 @@ func fences() []fence {
 		{"github.com/fsnotify/fsnotify", []string{"internal/fsx"}, false, "its gaps are filled in one place"},
 		{"github.com/prometheus/client_golang", []string{"internal/metrics"}, false, "other parts count in plain numbers, so that metrics stay a view"},
 		{"github.com/spf13", []string{"cmd/ruche"}, false, "settings and verbs must not depend on a command line"},
+		{"github.com/quic-go/quic-go", []string{"internal/proxy"}, false, "how requests come in is known in one place"},
 		{"github.com/pires/go-proxyproto", []string{"internal/proxy"}, false, "who a connection comes from is decided in one place"},
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},

@@ -23,7 +23,9 @@ const (
 // Config is all settings, checked. Settings says what each means.
 type Config struct {
 	HTTPAddr, HTTPSAddr, AdminAddr string // host:port; the first two may be Off
+	HTTP3                          bool
 	DataDir, CertsDir, RoutesDir   string
+	EntryPoints                    []EntryPoint
 	// DockerHost is a URL, or empty for the usual places.
 	DockerHost string
 	NoDocker   bool
@@ -43,6 +45,9 @@ type Config struct {
 	Hold                     time.Duration // 0: not at all
 	DrainTimeout             time.Duration
 }
+
+// EntryPoint is a name by which TCP routes call a listener, and its address, as host:port.
+type EntryPoint struct{ Name, Address string }
 
 // Load puts the settings together: defaults, then the file that the setting config names, then environ (in the form of os.Environ),
 // then flags (name without dashes to value; only those that were given). It reports every mistake of every source, one to a

@@ -80,6 +80,13 @@ func boolean(s string) (bool, error) {
 	return s == "true", nil
 }
 
+func onOff(s string) (bool, error) {
+	if s != "on" && s != Off {
+		return false, fmt.Errorf("expected on or off, found %q", s)
+	}
+	return s == "on", nil
+}
+
 func nodeName(s string) (string, error) {
 	if s != "" && !regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`).MatchString(s) {
 		return "", fmt.Errorf("%q is not a node's name: use letters, digits, dots, dashes and underscores", s)
@@ -172,4 +179,29 @@ func count(s string) (int, error) {
 		return 0, fmt.Errorf("expected a whole number such as 1024, found %q", s)
 	}
 	return int(n), nil
+}
+
+func entryPoints(s string) ([]EntryPoint, error) {
+	var list []EntryPoint
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	for item := range strings.SplitSeq(s, ",") {
+		name, address, found := strings.Cut(strings.TrimSpace(item), "=")
+		address, err := addr(address)
+		switch {
+		case !found:
+			return nil, fmt.Errorf("%q is not an entry point: expected a name and an address, such as postgres=:5432", item)
+		case !regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`).MatchString(name):
+			return nil, fmt.Errorf("%q is not an entry point's name: use lower-case letters, digits, dashes and underscores", name)
+		case slices.Contains([]string{"http", "https", "web", "websecure"}, name):
+			return nil, fmt.Errorf("the entry point %q is the one of --http-addr or --https-addr: choose another name", name)
+		case err != nil:
+			return nil, fmt.Errorf("entry point %s: %w", name, err)
+		case slices.ContainsFunc(list, func(e EntryPoint) bool { return e.Name == name }):
+			return nil, fmt.Errorf("the entry point %q is named twice", name)
+		}
+		list = append(list, EntryPoint{name, address})
+	}
+	return list, nil
 }

@@ -9,9 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -88,6 +88,7 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 	settings := proxySettings(cfg)
 	settings.AccessLog, settings.Declarations, settings.Endpoints, settings.Certificates = accessLog, declarations, endpoints, d.certs
 	settings.Listen, settings.Logger, settings.Health = d.sockets.Listen, logger.With("component", "proxy"), d.health
+	settings.Successor = d.predecessor != nil
 	d.proxy, err = proxy.New(settings)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func proxySettings(cfg *config.Config) proxy.Config {
 		return n
 	}
 	return proxy.Config{
-		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr,
+		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, HTTP3: cfg.HTTP3,
 		Timeouts:     proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1), Hold: time.Duration(none(int(cfg.Hold)))},
 		Loops:        max(1, runtime.GOMAXPROCS(0)-1), // see cmd/ruche/up.go
 		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus,

@@ -87,6 +87,7 @@ func (x *exchange) say(a answer) {
 		add(h1.RetryAfter, "Retry-After", retryAfter)
 	}
 	add(h1.XRequestID, "X-Request-Id", x.id)
+	x.advertise()
 	if a.close {
 		x.client.closeAfter()
 	}

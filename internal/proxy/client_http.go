@@ -184,7 +184,7 @@ func (c *httpClient) begin(status int, _ []byte, fields []h1.Field, length int64
 		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
 	c.begun.Store(true)
-	if c.x.proxy.draining.Load() {
+	if c.x.proxy.draining.Load() && c.r.ProtoMajor == 2 {
 		h["Connection"] = []string{"close"} // HTTP/2 has a frame that says so (RFC 9113 section 6.8), and the library sends that
 	}
 	c.wind()

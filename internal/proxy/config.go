@@ -20,6 +20,10 @@ import (
 type Config struct {
 	// HTTPAddr and HTTPSAddr are where to listen; "" and "off" open nothing.
 	HTTPAddr, HTTPSAddr string
+	// HTTP3 has HTTP/3 served too, on the UDP port of HTTPSAddr.
+	HTTP3 bool
+	// Successor tells that another process has served so far. It may have the UDP port for a while yet: HTTP/3 begins after that.
+	Successor bool
 	// EntryPoints are the listeners of routes that are not about HTTP. Two must not have the same name and protocol.
 	EntryPoints []EntryPoint
 	// Listen listens on a TCP address for what name says: "http", "https", or "tcp:" and the name of an entry point. The default opens a socket; another one may know one that is open already.

@@ -216,6 +216,7 @@ func (p *Proxy) answer(x *exchange, e *endpointState, l link) {
 	if cookie := x.pick.stickyCookie(e, x.encrypted()); cookie != "" {
 		x.answered = append(x.answered, h1.Field{ID: h1.SetCookie, Name: bytesOf("Set-Cookie"), Value: bytesOf(cookie)})
 	}
+	x.advertise()
 	length := int64(-1)
 	if in.Framing == h1.Length || in.Framing == h1.NoBody {
 		length = in.ContentLength

@@ -84,6 +84,12 @@ func (p *Proxy) listen() ([]*entry, error) {
 		}
 		entries = append(entries, &entry{proxy: p, name: l.Name, stream: true, timeouts: &p.cfg.Timeouts, listener: listener})
 	}
+	if err := p.listenHTTP3(entries); err != nil {
+		for _, e := range entries {
+			_ = e.listener.Close()
+		}
+		return nil, err
+	}
 	return entries, p.serveEntries(entries)
 }
 

@@ -28,6 +28,8 @@ type Proxy struct {
 	workers  []*worker
 	yard     *yard
 	streams  *streams
+	http3    *http3Entry            // nil where it is not wanted
+	altSvc   atomic.Pointer[string] // the field that advertises HTTP/3, while that is served
 	draining atomic.Bool
 	parted   atomic.Bool  // of clients that say nothing, while draining
 	heir     atomic.Bool  // see Succeeded
@@ -52,6 +54,9 @@ func New(cfg Config) (*Proxy, error) {
 		if err := checkAddress(address); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.HTTP3 && off(cfg.HTTPSAddr) {
+		return nil, errHTTP3Alone
 	}
 	p := &Proxy{
 		cfg:         cfg,
@@ -130,6 +135,7 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 	for _, e := range entries {
 		p.cfg.Logger.Info("serving", "entry_point", e.name, "scheme", e.scheme(), "address", e.listener.Addr().String(), "routes", len(p.current.Load().routes))
 	}
+	p.http3.start(ctx)
 	close(p.ready)
 	<-ctx.Done()
 	p.drain(entries)
@@ -145,8 +151,9 @@ func (p *Proxy) drain(entries []*entry) {
 		e.open.Close()
 		_ = e.listener.Close()
 	}
-	p.part(ctx, entries)
 	var shutting sync.WaitGroup
+	shutting.Go(func() { p.http3.drain(ctx) })
+	p.part(ctx, entries)
 	for _, e := range entries {
 		shutting.Go(func() {
 			if e.http != nil && e.http.Shutdown(ctx) != nil {
