@@ -31,7 +31,6 @@ type h2Link struct {
 	conn     *http.ClientConn
 	alone    bool // conn is for this exchange only
 	reused   bool // conn has had others
-	rpc      bool // it speaks gRPC, where either side may be silent for long
 
 	ctx     context.Context // of the stream, which stop ends
 	stop    context.CancelFunc
@@ -39,6 +38,7 @@ type h2Link struct {
 	rest    *io.PipeReader
 
 	x        *exchange
+	rpc      bool // it is a call of gRPC, where either side may be silent for long
 	request  *http.Request
 	body     *h2Content // the request's content, nil if all of it is here at the start
 	sent     bool       // all of the request was sent
@@ -64,7 +64,7 @@ type h2Answer struct {
 
 // openHTTP2 takes a place on an HTTP/2 connection to the endpoint.
 func (p *Proxy) openHTTP2(x *exchange, e *endpointState, shared bool) (link, error) {
-	l := &h2Link{ground: x.ground, endpoint: e, alone: !shared, rpc: e.scheme != ruche.SchemeH2C}
+	l := &h2Link{ground: x.ground, endpoint: e, alone: !shared}
 	preamble, err := x.proxyHeader(x.route.route.ProxyProtocol)
 	if err != nil {
 		return nil, err
@@ -85,6 +85,7 @@ func (p *Proxy) openHTTP2(x *exchange, e *endpointState, shared bool) (link, err
 // start implements link.
 func (l *h2Link) start(x *exchange, first []byte, whole bool) error {
 	l.x = x
+	l.rpc = bytes.HasPrefix(x.field(h1.ContentType), []byte("application/grpc"))
 	x.body.invite()
 	l.request = l.describe()
 	l.describeContent(first, whole)
