@@ -2,10 +2,13 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,22 +45,83 @@ func (n *Node) StartRuche(flags ...string) *Ruche {
 // Start starts it again after Stop or Kill, with the same directories.
 func (r *Ruche) Start() {
 	r.node.lab.t.Helper()
+	client := r.node.LocalClient()
+	r.process = r.launch(r.flags...)
+	Eventually(r.node.lab.t, 30*time.Second, func() error {
+		if err := r.process.running(); err != nil {
+			r.node.lab.t.Fatal(err)
+		}
+		return client.Answers("http://"+adminAddress+"/readyz", http.StatusOK)
+	})
+}
+
+// launch starts a process with the same directories and addresses.
+func (r *Ruche) launch(flags ...string) *process {
+	r.node.lab.t.Helper()
 	n := r.node
 	command := append(n.enter(), RucheBinary(), "up",
 		"--http-addr", ":80", "--https-addr", ":443", "--admin-addr", adminAddress,
 		"--data-dir", filepath.Join(r.dir, "data"), "--routes-dir", r.RoutesDir, "--certs-dir", r.CertsDir,
 		"--docker-host", "unix://"+n.Socket(), "--access-log", filepath.Join(n.logs, "access.log"), "--log-level", "debug")
-	p, err := n.start("ruche", nil, append(command, r.flags...)...)
+	p, err := n.start("ruche", nil, append(command, flags...)...)
 	n.lab.must(err)
-	r.process = p
 	n.others = append(n.others, p)
-	client := n.LocalClient()
-	Eventually(n.lab.t, 30*time.Second, func() error {
-		if err := p.running(); err != nil {
-			n.lab.t.Fatal(err)
+	return p
+}
+
+// Upgrade starts another process beside the one that runs, and waits until that one has handed over and ended.
+func (r *Ruche) Upgrade() {
+	r.node.lab.t.Helper()
+	old := r.process
+	r.process = r.launch(r.flags...)
+	Eventually(r.node.lab.t, time.Minute, func() error {
+		if err := r.process.running(); err != nil {
+			r.node.lab.t.Fatal(err)
 		}
-		return client.Answers("http://"+adminAddress+"/readyz", http.StatusOK)
+		if old.running() == nil {
+			return errors.New("the old process still runs")
+		}
+		return nil
 	})
+	if code := old.cmd.ProcessState.ExitCode(); code != 0 {
+		r.node.lab.t.Errorf("the old process ended with status %d, want 0: %s", code, tail(old.log))
+	}
+}
+
+// FailUpgrade starts another process that cannot serve, because of its flags, and waits until it has ended.
+func (r *Ruche) FailUpgrade(flags ...string) {
+	r.node.lab.t.Helper()
+	p := r.launch(append(slices.Clone(r.flags), flags...)...)
+	<-p.done
+	if p.cmd.ProcessState.ExitCode() == 0 {
+		r.node.lab.t.Errorf("ruche %v ended with status 0, want that it fails: %s", flags, tail(p.log))
+	}
+	r.node.lab.must(r.process.running())
+}
+
+// KillUpgrade starts another process and kills it as soon as it has begun to take over.
+func (r *Ruche) KillUpgrade() {
+	r.node.lab.t.Helper()
+	before := strings.Count(r.log(), takingOver)
+	p := r.launch(r.flags...)
+	Eventually(r.node.lab.t, 30*time.Second, func() error {
+		if strings.Count(r.log(), takingOver) == before {
+			return errors.New("it has not begun to take over")
+		}
+		return nil
+	})
+	r.node.lab.must(p.stop(syscall.SIGKILL, 10*time.Second))
+	r.node.lab.must(r.process.running())
+}
+
+// takingOver is what a process logs when it has the store and the sockets of the one before.
+const takingOver = "taking over from process"
+
+// log is what all of its processes have logged.
+func (r *Ruche) log() string {
+	data, err := os.ReadFile(r.process.log)
+	r.node.lab.must(err)
+	return string(data)
 }
 
 // Stop asks it to end with SIGTERM, which lets it drain.
