@@ -291,7 +291,7 @@ func TestEndpointsThatAnswerAndLeave(t *testing.T) {
 	for range 20 {
 		c := r.raw("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3000000\r\n\r\n")
 		in := collect(c)
-		_, _ = io.Copy(c, io.LimitReader(zeros{}, 3_000_000))
+		_, _ = io.Copy(c, io.LimitReader(blanks{}, 3_000_000))
 		if in.untilEnd(); !strings.HasPrefix(in.got(), "HTTP/1.1 413 ") || !strings.HasSuffix(in.got(), "much") {
 			t.Errorf("the client got\n%s\nwant what the endpoint said", in.got())
 		}
@@ -299,9 +299,9 @@ func TestEndpointsThatAnswerAndLeave(t *testing.T) {
 	}
 }
 
-type zeros struct{}
+type blanks struct{}
 
-func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+func (blanks) Read(p []byte) (int, error) { return len(p), nil }
 
 // An endpoint that closes its connections as it likes, without saying so, costs no request that may be repeated.
 func TestEndpointsThatCloseAtRandom(t *testing.T) {
