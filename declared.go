@@ -81,7 +81,7 @@ type Route struct {
 	// "label traefik.http.routers.web.rule", "site.yaml:12".
 	Source string `json:"source"`
 	Match  Match  `json:"match"`
-	// Protocol says what the route carries: HTTP requests when it is empty, else bytes or datagrams that nobody looks into.
+	// Protocol says what the route carries: HTTP requests when it is empty, else bytes that nobody looks into.
 	Protocol Protocol `json:"protocol,omitempty"`
 
 	// Scheme is how endpoints are spoken to: one of the schemes, SchemeHTTP and so on.
@@ -130,11 +130,8 @@ type Route struct {
 // Protocol says what a route carries. The zero value means HTTP.
 type Protocol string
 
-// The protocols of routes that are not about HTTP.
-const (
-	ProtocolTCP Protocol = "tcp" // connections, chosen by entry point and the server name of their TLS, which is passed through
-	ProtocolUDP Protocol = "udp" // datagrams, chosen by entry point
-)
+// ProtocolTCP is that of connections, chosen by entry point and by the server name of their TLS, which is passed through.
+const ProtocolTCP Protocol = "tcp"
 
 // EntryPointHTTPS is the name of the entry point that HTTPS is served on.
 const EntryPointHTTPS = "https"

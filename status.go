@@ -162,7 +162,7 @@ type RouteCount struct {
 // StreamCount is what the edge has counted for one route that is not about HTTP since start.
 type StreamCount struct {
 	RouteID string
-	// Carried counts connections or sessions that had an endpoint, Failed those that had none.
+	// Carried counts connections that had an endpoint, Failed those that had none.
 	Carried, Failed uint64
 	// Received and Sent are bytes from and to clients.
 	Received, Sent uint64

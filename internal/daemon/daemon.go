@@ -111,8 +111,12 @@ func proxySettings(cfg *config.Config) proxy.Config {
 		}
 		return n
 	}
+	entryPoints := make([]proxy.EntryPoint, len(cfg.EntryPoints))
+	for i, e := range cfg.EntryPoints {
+		entryPoints[i] = proxy.EntryPoint(e)
+	}
 	return proxy.Config{
-		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, HTTP3: cfg.HTTP3,
+		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, EntryPoints: entryPoints, HTTP3: cfg.HTTP3,
 		Timeouts:     proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1), Hold: time.Duration(none(int(cfg.Hold)))},
 		Loops:        max(1, runtime.GOMAXPROCS(0)-1), // see cmd/ruche/up.go
 		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus,

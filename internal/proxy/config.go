@@ -24,7 +24,7 @@ type Config struct {
 	HTTP3 bool
 	// Successor tells that another process has served so far. It may have the UDP port for a while yet: HTTP/3 begins after that.
 	Successor bool
-	// EntryPoints are the listeners of routes that are not about HTTP. Two must not have the same name and protocol.
+	// EntryPoints are the listeners of routes that are not about HTTP. Two must not have the same name.
 	EntryPoints []EntryPoint
 	// Listen listens on a TCP address for what name says: "http", "https", or "tcp:" and the name of an entry point. The default opens a socket; another one may know one that is open already.
 	Listen   func(name, address string) (*net.TCPListener, error)
@@ -56,9 +56,8 @@ type Config struct {
 
 // EntryPoint is a listener that routes name. "http" and "https" are no names for it.
 type EntryPoint struct {
-	Name     string
-	Protocol ruche.Protocol
-	Address  string // host:port; the host may be missing
+	Name    string
+	Address string // host:port; the host may be missing
 }
 
 // Certificates chooses certificates, and knows what the files beside them close. It is asked at every TLS handshake and for every

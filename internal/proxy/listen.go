@@ -72,9 +72,6 @@ func (p *Proxy) listen() ([]*entry, error) {
 		entries = append(entries, p.entry(listener, l.secure))
 	}
 	for _, l := range p.cfg.EntryPoints {
-		if l.Protocol != ruche.ProtocolTCP {
-			continue
-		}
 		listener, err := p.cfg.Listen("tcp:"+l.Name, l.Address)
 		if err != nil {
 			for _, e := range entries {
@@ -94,12 +91,12 @@ func (p *Proxy) listen() ([]*entry, error) {
 }
 
 // opens reports whether there is a listener of this name.
-func (p *Proxy) opens(protocol ruche.Protocol, name string) bool {
-	if protocol == ruche.ProtocolTCP && name == ruche.EntryPointHTTPS {
+func (p *Proxy) opens(name string) bool {
+	if name == ruche.EntryPointHTTPS {
 		return !p.httpsOff()
 	}
 	for _, e := range p.cfg.EntryPoints {
-		if e.Protocol == protocol && e.Name == name {
+		if e.Name == name {
 			return true
 		}
 	}

@@ -71,7 +71,7 @@ func (e *entry) passThrough(v *visitor) bool {
 		return false
 	}
 	name := v.serverName(e.timeouts.ReadHeader)
-	if name == "" || e.proxy.current.Load().table.Stream(ruche.ProtocolTCP, e.name, name) == nil {
+	if name == "" || e.proxy.current.Load().table.Stream(e.name, name) == nil {
 		return false
 	}
 	defer v.leave()
@@ -141,7 +141,7 @@ func (p *Proxy) connectStream(s *stream) *loop.Conn {
 	}()
 	for pause := knockFirst; ; pause = min(2*pause, knockLast) {
 		now := p.current.Load()
-		r := now.table.Stream(ruche.ProtocolTCP, s.entry.name, s.name)
+		r := now.table.Stream(s.entry.name, s.name)
 		if r == nil {
 			s.err = errNoStreamRoute
 			return nil

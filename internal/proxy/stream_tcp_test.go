@@ -47,7 +47,7 @@ func echoes(t testing.TB, name string) string {
 func entryPoints(names ...string) []EntryPoint {
 	var list []EntryPoint
 	for _, name := range names {
-		list = append(list, EntryPoint{Name: name, Protocol: ruche.ProtocolTCP, Address: "127.0.0.1:0"})
+		list = append(list, EntryPoint{Name: name, Address: "127.0.0.1:0"})
 	}
 	return list
 }

@@ -10,12 +10,6 @@ import (
 	"github.com/ruche-project/ruche/internal/match"
 )
 
-// listener is where connections or datagrams come in that are not about HTTP.
-type listener struct {
-	protocol   ruche.Protocol
-	entryPoint string
-}
-
 // streamIndex finds the routes of one listener.
 type streamIndex struct {
 	exact    map[string]*Route
@@ -35,10 +29,8 @@ func parseStream(d *ruche.Route) (r *Route, key string, err error) {
 		r.Match.Host, r.Hosts = written, []string{written}
 	}
 	switch {
-	case d.Protocol != ruche.ProtocolTCP && d.Protocol != ruche.ProtocolUDP:
+	case d.Protocol != ruche.ProtocolTCP:
 		return nil, "", fmt.Errorf("protocol %q is not known", d.Protocol)
-	case d.Protocol == ruche.ProtocolUDP && r.Match.Host != "":
-		return nil, "", errors.New("datagrams have no server name by which a route could take them")
 	case r.Match.Host == "" && r.Match.EntryPoint == ruche.EntryPointHTTPS:
 		return nil, "", errors.New("a route that passes TLS through on the HTTPS port needs the name of a host: the other names are served there too")
 	}
@@ -46,7 +38,7 @@ func parseStream(d *ruche.Route) (r *Route, key string, err error) {
 	return r, r.ID, nil
 }
 
-func newStreamIndexes(routes []*Route) map[listener]*streamIndex {
+func newStreamIndexes(routes []*Route) map[string]*streamIndex {
 	var streams []*Route
 	for _, r := range routes {
 		if r.Protocol != "" {
@@ -57,13 +49,13 @@ func newStreamIndexes(routes []*Route) map[listener]*streamIndex {
 		return nil
 	}
 	slices.SortStableFunc(streams, precedence)
-	indexes := make(map[listener]*streamIndex)
+	indexes := make(map[string]*streamIndex)
 	for _, r := range streams {
-		l := listener{r.Protocol, r.Match.EntryPoint}
-		if indexes[l] == nil {
-			indexes[l] = &streamIndex{exact: make(map[string]*Route)}
+		name := r.Match.EntryPoint
+		if indexes[name] == nil {
+			indexes[name] = &streamIndex{exact: make(map[string]*Route)}
 		}
-		indexes[l].add(r)
+		indexes[name].add(r)
 	}
 	for _, x := range indexes {
 		slices.SortStableFunc(x.patterns, func(a, b *Route) int {
@@ -93,10 +85,10 @@ func (x *streamIndex) add(r *Route) {
 	}
 }
 
-// Stream finds the route for a connection or datagram that came in at an entry point; nil when there is none. serverName is the one that TLS asks for, as
+// Stream finds the route for a connection that came in at an entry point; nil when there is none. serverName is the one that TLS asks for, as
 // match.CanonicalHost returns it; empty when there is none.
-func (t *Table) Stream(p ruche.Protocol, entryPoint, serverName string) *Route {
-	x := t.streams[listener{p, entryPoint}]
+func (t *Table) Stream(entryPoint, serverName string) *Route {
+	x := t.streams[entryPoint]
 	if x == nil {
 		return nil
 	}
@@ -113,25 +105,22 @@ func (t *Table) Stream(p ruche.Protocol, entryPoint, serverName string) *Route {
 	return x.any
 }
 
-// ByServerName reports whether some routes of a TCP entry point depend on the server name, so that it has to be known.
+// ByServerName reports whether some routes of an entry point depend on the server name, so that it has to be known.
 func (t *Table) ByServerName(entryPoint string) bool {
-	x := t.streams[listener{ruche.ProtocolTCP, entryPoint}]
+	x := t.streams[entryPoint]
 	return x != nil && len(x.exact)+len(x.patterns) > 0
 }
 
-// Bind tells which listeners there are, by name and protocol. Routes of others get a diagnostic. It is called before the table is used.
-func (t *Table) Bind(open func(p ruche.Protocol, entryPoint string) bool) {
+// Bind tells which entry points there are, by name. Routes of others get a diagnostic. It is called before the table is used.
+func (t *Table) Bind(open func(entryPoint string) bool) {
 	for _, r := range t.Routes {
-		if r.Protocol == "" || open(r.Protocol, r.Match.EntryPoint) || r.owner.life == gone {
+		if r.Protocol == "" || open(r.Match.EntryPoint) || r.owner.life == gone {
 			continue
 		}
 		d := ruche.Diagnostic{
 			Code: ruche.CodeEntryPointUnknown, Severity: ruche.SeverityError, Workload: r.owner.workload.Name, Source: r.Sources[0].Source, Host: r.Match.Host,
-			Message: fmt.Sprintf("there is no entry point %q for %s here; nothing comes in for this route", r.Match.EntryPoint, r.Protocol),
+			Message: fmt.Sprintf("there is no entry point %q here; nothing comes in for this route", r.Match.EntryPoint),
 			Hint:    fmt.Sprintf("open it with --entry-points, for example %s=:5432", r.Match.EntryPoint),
-		}
-		if r.Protocol == ruche.ProtocolUDP {
-			d.Hint = fmt.Sprintf("open it with --entry-points, for example %s=:53/udp", r.Match.EntryPoint)
 		}
 		r.Diagnostics = append(r.Diagnostics, d)
 		t.Diagnostics = append(t.Diagnostics, d)

@@ -21,7 +21,7 @@ type Table struct {
 
 	names   hostIndex
 	rules   ruleIndex
-	streams map[listener]*streamIndex
+	streams map[string]*streamIndex // by entry point
 }
 
 // Route is all declarations of the same vocabulary and match, joined.
@@ -145,7 +145,7 @@ func parseEndpoint(s string) (scheme, address string, ok bool) {
 		return "", "", false
 	}
 	port, known := ruche.DefaultPort(u.Scheme)
-	known = known || u.Scheme == ruche.SchemeTCP || u.Scheme == ruche.SchemeUDP
+	known = known || u.Scheme == ruche.SchemeTCP
 	switch {
 	case !known:
 		return "", "", false
