@@ -90,7 +90,7 @@ func ask(t *testing.T, dir string) *Predecessor {
 	return p
 }
 
-// dialAll checks that somebody who says word accepts at l's address.
+// accepts checks that connections to the address arrive at the listener.
 func accepts(t *testing.T, l *net.TCPListener, address string) {
 	t.Helper()
 	go func() {
@@ -217,31 +217,43 @@ func TestNobodyIsThereToAsk(t *testing.T) {
 	}
 }
 
-func TestAnotherProtocolIsRefused(t *testing.T) {
-	o := start(t)
-	done := o.meet(func(*Successor) error { return nil })
-	c, err := dial(o.dir)
-	if err != nil {
-		t.Fatal(err)
+func TestAProcessThatDoesNotFitIsRefused(t *testing.T) {
+	cases := []struct {
+		name  string
+		hello message
+		want  []string
+	}{
+		{"another protocol", message{Kind: kindHello, Protocol: 99, Version: "9.9"},
+			[]string{"protocol 1", "protocol 99", "version old", "version 9.9", "stop this one"}},
+		{"another network", message{Kind: kindHello, Protocol: Protocol, Version: "9.9", Network: "net:[1]"},
+			[]string{"another network", "stop this one", "host's network"}},
 	}
-	defer func() { _ = c.unix.Close() }()
-	if err := c.send(message{Kind: kindHello, Protocol: 99, Version: "9.9"}); err != nil {
-		t.Fatal(err)
-	}
-	m, _, err := c.receive(time.Now().Add(time.Minute))
-	if err != nil || m.Kind != kindRefuse {
-		t.Fatalf("the answer is %+v, %v, want a refusal", m, err)
-	}
-	if err := <-done; err == nil {
-		t.Error("Meet() says nothing")
-	} else {
-		for _, text := range []string{err.Error(), m.Reason} {
-			for _, want := range []string{"protocol 1", "protocol 99", "version old", "version 9.9", "stop this one"} {
-				if !strings.Contains(text, want) {
-					t.Errorf("%q does not say %q", text, want)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			o := start(t)
+			done := o.meet(func(*Successor) error { return nil })
+			conn, err := dial(o.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.unix.Close() }()
+			if err := conn.send(c.hello); err != nil {
+				t.Fatal(err)
+			}
+			m, _, err := conn.receive(time.Now().Add(time.Minute))
+			if err != nil || m.Kind != kindRefuse {
+				t.Fatalf("the answer is %+v, %v, want a refusal", m, err)
+			}
+			refused := <-done
+			if refused == nil {
+				t.Fatal("Meet() says nothing")
+			}
+			for _, want := range c.want {
+				if !strings.Contains(refused.Error(), want) || !strings.Contains(m.Reason, want) {
+					t.Errorf("%q and %q do not both say %q", refused, m.Reason, want)
 				}
 			}
-		}
+		})
 	}
 }
 

@@ -28,6 +28,8 @@ type message struct {
 	Kind     kind   `json:"kind"`
 	Protocol int    `json:"protocol,omitempty"`
 	Version  string `json:"version,omitempty"`
+	// Network is the sender's network name space, empty when it does not know.
+	Network string `json:"network,omitempty"`
 	// Reason goes with a refusal and an abort.
 	Reason string `json:"reason,omitempty"`
 	// Sockets describes the descriptors that come with the packet, in their order.
@@ -76,7 +78,7 @@ func decode(data []byte, descriptors int) (message, error) {
 	if len(m.Sockets) != descriptors || descriptors > maxSockets {
 		return message{}, fmt.Errorf("%d sockets are described and %d came", len(m.Sockets), descriptors)
 	}
-	texts := []string{string(m.Kind), m.Version, m.Reason}
+	texts := []string{string(m.Kind), m.Version, m.Network, m.Reason}
 	for _, s := range m.Sockets {
 		if s.Name == "" {
 			return message{}, errors.New("a socket without a name")

@@ -89,7 +89,7 @@ func dial(dir string) (*conn, error) {
 const patience = time.Minute
 
 func (p *Predecessor) ask(ctx context.Context, version string) error {
-	if err := p.conn.send(message{Kind: kindHello, Protocol: Protocol, Version: version}); err != nil {
+	if err := p.conn.send(message{Kind: kindHello, Protocol: Protocol, Version: version, Network: nameSpace()}); err != nil {
 		return err
 	}
 	for more := true; more; {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -16,30 +17,47 @@ type Successor struct {
 	version string
 }
 
-// Meet reads who is at the other end of a connection to the socket of Listen. One that speaks another protocol is refused: the error says so. The
+// Meet reads who is at the other end of a connection to the socket of Listen. One that cannot take the caller's place is refused: the error says why. The
 // caller must call Close.
 func Meet(c *net.UnixConn, version string) (*Successor, error) {
 	s := &Successor{conn: &conn{unix: c}, version: version}
 	s.PID = s.conn.peer()
 	m, _, err := s.conn.receive(time.Now().Add(answerTime))
-	switch {
-	case err != nil:
-		err = fmt.Errorf("cannot understand a process that wants to take over: %w", orGone(err))
-	case m.Kind != kindHello:
-		err = fmt.Errorf("cannot understand a process that wants to take over: it begins with %q", m.Kind)
-	case m.Protocol != Protocol:
-		s.Version = m.Version
-		reason := fmt.Sprintf("this one (version %s) hands over by protocol %d, and version %s asks by protocol %d; stop this one and start the other, or upgrade by way of a release that speaks both",
-			version, Protocol, m.Version, m.Protocol)
-		s.Refuse(reason)
-		err = fmt.Errorf("cannot hand over to %s: %s", s.Process, reason)
+	if err == nil && m.Kind != kindHello {
+		err = fmt.Errorf("it begins with %q", m.Kind)
 	}
 	if err != nil {
 		s.Close()
-		return nil, err
+		return nil, fmt.Errorf("cannot understand a process that wants to take over: %w", orGone(err))
 	}
 	s.Version = m.Version
+	if reason := unfit(m, version, nameSpace()); reason != "" {
+		s.Refuse(reason)
+		s.Close()
+		return nil, fmt.Errorf("cannot hand over to %s: %s", s.Process, reason)
+	}
 	return s, nil
+}
+
+// unfit says why a process cannot take the place of this one, whose version and network name space these are.
+func unfit(hello message, version, network string) string {
+	switch {
+	case hello.Protocol != Protocol:
+		return fmt.Sprintf("this one (version %s) hands over by protocol %d, and version %s asks by protocol %d; stop this one and start the other, or upgrade by way of a release that speaks both",
+			version, Protocol, hello.Version, hello.Protocol)
+	case hello.Network != "" && network != "" && hello.Network != network:
+		return "it runs in another network, and its sockets would end with this one's: stop this one and start the other, or run both in the host's network"
+	}
+	return ""
+}
+
+// nameSpace names the network name space of this process; it is empty when that cannot be told.
+func nameSpace() string {
+	name, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 func orGone(err error) error {
