@@ -292,7 +292,7 @@ func TestEndpointsThatAnswerAndLeave(t *testing.T) {
 		c := r.raw("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3000000\r\n\r\n")
 		in := collect(c)
 		_, _ = io.Copy(c, io.LimitReader(blanks{}, 3_000_000))
-		if in.untilEnd(); !strings.HasPrefix(in.got(), "HTTP/1.1 413 ") || !strings.HasSuffix(in.got(), "much") {
+		if !in.until(func(got string) bool { return strings.HasPrefix(got, "HTTP/1.1 413 ") && strings.HasSuffix(got, "much") }) {
 			t.Errorf("the client got\n%s\nwant what the endpoint said", in.got())
 		}
 		_ = c.Close()
