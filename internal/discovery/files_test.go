@@ -305,16 +305,21 @@ func FuzzRouteFile(f *testing.F) {
 	for _, tc := range routeFiles {
 		f.Add([]byte(tc.data))
 	}
+	f.Add([]byte(streamFile))
 	f.Add([]byte("routes:\n  - host: a.example\n    endpoints: [{url: fastcgi://a:9000, weight: 3}]\n    root: /srv\n    policy: sticky\n    sticky: {cookie: c, max_age: 1h}\n" +
 		"    check: {path: /up, port: 80, scheme: http, headers: {X: y}, interval: 1s}\n    eject: {failures: 2, time: 3s}\n    proxy_protocol: 1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		routes, diagnostics := parseRouteFile("f.yaml", data, last)
 		seen := map[ruche.Match]bool{}
 		for _, r := range routes {
-			if _, err := match.ParseHost(r.Match.Host); err != nil {
+			stream := r.Protocol != ""
+			if stream != (r.Match.EntryPoint != "") || stream && (r.Scheme != ruche.SchemeTCP || r.Match.Path != "") {
+				t.Errorf("%+v is partly about connections", r)
+			}
+			if _, err := match.ParseHost(r.Match.Host); err != nil && !(stream && r.Match.Host == "") {
 				t.Errorf("host %q: %v", r.Match.Host, err)
 			}
-			if _, err := match.ParsePath(r.Match.Path); err != nil {
+			if _, err := match.ParsePath(r.Match.Path); err != nil && !stream {
 				t.Errorf("path %q: %v", r.Match.Path, err)
 			}
 			if seen[r.Match] {

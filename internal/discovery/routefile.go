@@ -22,6 +22,8 @@ type writtenRoute struct {
 	Path      string            `yaml:"path"`
 	Endpoints []writtenEndpoint `yaml:"endpoints"`
 	TLS       string            `yaml:"tls"`
+	// EntryPoint belongs to routes whose endpoints are tcp://.
+	EntryPoint *string `yaml:"entry_point"`
 
 	Policy        string         `yaml:"policy"`
 	Sticky        *writtenSticky `yaml:"sticky"`
@@ -130,6 +132,7 @@ type badRoute struct {
 	// host is empty when it is not known; path only counts when pathKnown.
 	host, path string
 	pathKnown  bool
+	entryPoint string // of a route that is not about HTTP
 	list       []ruche.Diagnostic
 }
 
@@ -146,15 +149,19 @@ func (f *fileReader) read(item strictyaml.Item) bool {
 	}
 	route := ruche.Route{Vocabulary: ruche.VocabularyFile, Source: source}
 	decoded := len(bad.list) == 0
-	if host, err := match.ParseHost(strings.TrimSpace(written.Host)); err == nil {
+	if written.isStream() {
+		f.readStreamMatch(&written, &route, &bad, complain)
+	} else if host, err := match.ParseHost(strings.TrimSpace(written.Host)); err == nil {
 		bad.host, route.Match.Host = host.String(), host.String()
 	} else if decoded {
 		complain(explain(err))
 	}
-	if written.Path == "" {
+	if written.Path == "" && !written.isStream() {
 		written.Path = "/"
 	}
-	if path, err := match.ParsePath(written.Path); err == nil {
+	if written.Path == "" {
+		bad.pathKnown = true
+	} else if path, err := match.ParsePath(written.Path); err == nil {
 		bad.path, bad.pathKnown, route.Match.Path = path.String(), true, path.String()
 	} else if decoded {
 		complain(explain(err))
@@ -173,7 +180,7 @@ func (f *fileReader) read(item strictyaml.Item) bool {
 		if line, twice := f.lines[route.Match]; twice && len(bad.list) == 0 {
 			f.diagnostics = append(f.diagnostics, ruche.Diagnostic{
 				Code: ruche.CodeFileInvalid, Severity: ruche.SeverityError, Workload: f.name, Source: source, Host: route.Match.Host,
-				Message: fmt.Sprintf("host %s with path %s is declared in line %d already; this one is not used", route.Match.Host, route.Match.Path, line),
+				Message: fmt.Sprintf("%s is declared in line %d already; this one is not used", describeMatch(route.Match), line),
 				Hint:    "list all endpoints in one of the two",
 			})
 			return false
@@ -184,6 +191,9 @@ func (f *fileReader) read(item strictyaml.Item) bool {
 		return false
 	}
 	route.Name = route.Match.Host + route.Match.Path
+	if route.Protocol != "" {
+		route.Name = route.Match.Host + "@" + route.Match.EntryPoint
+	}
 	f.lines[route.Match] = item.Line
 	f.routes = append(f.routes, route)
 	return true
@@ -194,7 +204,8 @@ func (f *fileReader) keepBad() {
 	for _, bad := range f.bad {
 		stands := "this route is not in force"
 		for _, old := range f.last {
-			if bad.host == "" || old.Match.Host != bad.host || bad.pathKnown && old.Match.Path != bad.path {
+			if bad.host == "" && bad.entryPoint == "" || old.Match.Host != bad.host || bad.pathKnown && old.Match.Path != bad.path ||
+				old.Match.EntryPoint != bad.entryPoint {
 				continue
 			}
 			if _, declared := f.lines[old.Match]; declared {
@@ -299,6 +310,7 @@ func parseEndpoint(text string) (endpoint, scheme, why string) {
 		return "", "", "is not a URL: " + err.Error()
 	}
 	usual, known := ruche.DefaultPort(u.Scheme)
+	known = known || u.Scheme == ruche.SchemeTCP
 	port := u.Port()
 	if port == "" {
 		port = strconv.Itoa(int(usual))

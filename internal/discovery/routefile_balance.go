@@ -178,7 +178,7 @@ func readCheckMode(c *complaints, written *writtenCheck, check *ruche.Check, sch
 		c.add("write http, grpc or connect", "check: mode: %s is not known", quoted(written.Mode))
 		return
 	}
-	foreign := check.Scheme == "" && (scheme == ruche.SchemeFastCGI || scheme == ruche.SchemeUWSGI)
+	foreign := check.Scheme == "" && (scheme == ruche.SchemeFastCGI || scheme == ruche.SchemeUWSGI || scheme == ruche.SchemeTCP)
 	switch {
 	case check.Mode == ruche.CheckHTTP && written.Path == nil:
 		c.add("path: /health", "check: it has no path to ask for")
@@ -240,5 +240,5 @@ func weigh(written *int, route *ruche.Route) *setting.Problem {
 
 // schemes lists the schemes of endpoints for people.
 func schemes() string {
-	return strings.Join([]string{"http://", "https://", "h2c://", "grpc://", "grpcs://", "fastcgi://", "uwsgi://"}, ", ")
+	return strings.Join([]string{"http://", "https://", "h2c://", "grpc://", "grpcs://", "fastcgi://", "uwsgi://", "tcp://"}, ", ")
 }

@@ -188,3 +188,11 @@ func Quote(value string) string {
 	}
 	return strconv.Quote(value)
 }
+
+// EntryPoint checks the name by which a route calls an entry point.
+func EntryPoint(name string) *Problem {
+	if name == "" || len(name) > 63 || strings.ContainsFunc(name, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' }) {
+		return problem("write it as --entry-points does: lower-case letters, digits, - and _", "%s is not the name of an entry point", Quote(name))
+	}
+	return nil
+}
