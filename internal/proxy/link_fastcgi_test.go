@@ -122,16 +122,16 @@ func TestFastCGI(t *testing.T) {
 
 func TestFastCGITooLargeWithoutLength(t *testing.T) {
 	r := start(t, Config{}, fastcgiSite(responder(t, func(http.ResponseWriter, *http.Request) {})))
-	body := struct{ io.Reader }{io.LimitReader(zeros{}, maxGathered+1)}
+	body := struct{ io.Reader }{io.LimitReader(zeroBytes{}, maxGathered+1)}
 	if resp, got := r.do(r.request("POST", "https://a.test/", body)); resp.StatusCode != http.StatusLengthRequired {
 		t.Errorf("got %d %q, want 411", resp.StatusCode, got)
 	}
 }
 
-// zeros is endless.
-type zeros struct{}
+// zeroBytes is endless.
+type zeroBytes struct{}
 
-func (zeros) Read(p []byte) (int, error) {
+func (zeroBytes) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
 }
