@@ -94,6 +94,9 @@ func only(b []byte, bit byte) bool {
 	return len(b) > 0
 }
 
+// ValidTarget reports whether b has nothing that ends a request target, or is no part of one: whitespace, control bytes, a fragment.
+func ValidTarget(b []byte) bool { return solid(b) }
+
 // ValidFieldName reports whether a field can have this name (RFC 9110 section 5.1).
 func ValidFieldName(name []byte) bool { return only(name, isToken) }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -73,6 +74,26 @@ func (w *wire) abort() { w.close() }
 
 // patience implements link.
 func (w *wire) patience(d time.Duration) { w.conn.SetReadTimeout(d) }
+
+// silent reports whether TLS has nothing to tell. What it has read ahead the socket does not know of any more, and would be taken for the answer to the
+// next request.
+func (w *wire) silent() bool {
+	var one [1]byte
+	switch stream := w.stream.(type) {
+	case *secureStream:
+		stream.raw.SetNoWait(true)
+		n, err := stream.Read(one[:])
+		stream.raw.SetNoWait(false)
+		return n == 0 && errors.Is(err, loop.ErrWouldWait)
+	case *tls.Conn:
+		w.conn.SetReadTimeout(0)
+		_ = w.conn.SetReadDeadline(time.Unix(1, 0))
+		n, err := stream.Read(one[:])
+		_ = w.conn.SetReadDeadline(time.Time{})
+		return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	return true
+}
 
 // rest leaves the connection for another exchange.
 func (w *wire) rest() {

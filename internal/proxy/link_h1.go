@@ -28,6 +28,7 @@ type h1Link struct {
 func (l *h1Link) start(x *exchange, first []byte, whole bool) error {
 	l.x, l.sent, l.heard, l.complete, l.from, l.to = x, false, false, false, 0, 0
 	l.chunked = x.req.Framing == h1.Chunked
+	x.inbound.Reset() // another endpoint may have begun a head in the same buffer
 	body := x.proxy.cfg.Timeouts.Body
 	l.conn.SetTimeouts(body, body)
 	out := h1.AppendRequestLine(l.ground.buffer(smallBuffer)[:0], x.req.Method, bytesOf(x.target.forwarded(x.route.route)))
@@ -190,7 +191,7 @@ func (l *h1Link) stale() bool { return l.reused && !l.heard }
 
 // release ends the exchange on this link. It is kept for another one when both messages have come to their ends.
 func (l *h1Link) release() {
-	reusable := l.keep && l.complete && l.sent && l.from == l.to && !l.x.inbound.Close
+	reusable := l.keep && l.complete && l.sent && l.from == l.to && !l.x.inbound.Close && l.silent()
 	if l.buf != nil {
 		l.ground.giveBack(l.buf)
 		l.buf = nil

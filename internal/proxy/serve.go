@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/h1"
 	"github.com/ruche-project/ruche/internal/match"
 	"github.com/ruche-project/ruche/internal/proxy/table"
 )
@@ -36,6 +37,9 @@ func (p *Proxy) serve(x *exchange) answer {
 		return refuse(http.StatusBadRequest, "this server does not tunnel")
 	case http.MethodTrace:
 		return refuse(http.StatusMethodNotAllowed, "the method TRACE is not allowed")
+	}
+	if !h1.ValidFieldName(x.req.Method) || !h1.ValidTarget(x.req.Path) { // HTTP/2 has room for what would be several words of a request line
+		return refuse(http.StatusBadRequest, "the method or the path of the request is malformed")
 	}
 	if x.looped() {
 		return refuse(http.StatusLoopDetected, "this server has forwarded the request to itself: the endpoint of the site is this server")
