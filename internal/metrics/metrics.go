@@ -21,6 +21,7 @@ type Edge interface {
 	Counts() []ruche.RouteCount
 	Routes() ruche.RouteList
 	Connections() ruche.ConnectionCount
+	Streams() []ruche.StreamCount
 }
 
 // Handler serves the metrics of edge, of the process and of the Go runtime.
@@ -44,6 +45,8 @@ type collector struct {
 	inFlight    *prometheus.Desc
 	diagnostics *prometheus.Desc
 	warnings    *prometheus.Desc
+	streams     *prometheus.Desc
+	streamBytes *prometheus.Desc
 	connections *prometheus.Desc
 	most        *prometheus.Desc
 	refused     *prometheus.Desc
@@ -63,6 +66,8 @@ func newCollector(edge Edge, version string) *collector {
 		inFlight:    desc("http_requests_in_flight", "Requests being forwarded now, by route.", "route"),
 		diagnostics: desc("diagnostics", "Things found wrong in what is declared, by code (see docs/errors.md) and severity.", "code", "severity"),
 		warnings:    desc("health_warnings", "Standing health warnings, by code (see docs/errors.md) and severity.", "code", "severity"),
+		streams:     desc("stream_connections_total", "Connections of TCP routes, by route and result: \"carried\", or \"failed\" where no endpoint took them.", "route", "result"),
+		streamBytes: desc("stream_bytes_total", "Bytes of TCP routes, by route and direction: \"received\" from clients, \"sent\" to them.", "route", "direction"),
 		connections: desc("connections", "Connections that clients have now."),
 		most:        desc("connections_max", "Connections that clients may have."),
 		refused:     desc("connections_refused_total", "Connections that were closed unserved, by reason: \"all\" (there were too many), \"address\" (their client had too many), \"proxy-protocol\" (they did not begin with the PROXY header that their peer has to send).", "reason"),
@@ -72,7 +77,7 @@ func newCollector(edge Edge, version string) *collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.duration, c.endpoints, c.inFlight, c.diagnostics, c.warnings, c.connections, c.most, c.refused, c.build} {
+	for _, d := range []*prometheus.Desc{c.requests, c.duration, c.endpoints, c.inFlight, c.diagnostics, c.warnings, c.streams, c.streamBytes, c.connections, c.most, c.refused, c.build} {
 		ch <- d
 	}
 }
@@ -100,6 +105,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for k, n := range warnings {
 		ch <- prometheus.MustNewConstMetric(c.warnings, prometheus.GaugeValue, float64(n), k.code, k.severity)
+	}
+	for _, s := range c.edge.Streams() {
+		ch <- prometheus.MustNewConstMetric(c.streams, prometheus.CounterValue, float64(s.Carried), s.RouteID, "carried")
+		ch <- prometheus.MustNewConstMetric(c.streams, prometheus.CounterValue, float64(s.Failed), s.RouteID, "failed")
+		ch <- prometheus.MustNewConstMetric(c.streamBytes, prometheus.CounterValue, float64(s.Received), s.RouteID, "received")
+		ch <- prometheus.MustNewConstMetric(c.streamBytes, prometheus.CounterValue, float64(s.Sent), s.RouteID, "sent")
 	}
 	connections := c.edge.Connections()
 	ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(connections.Open))

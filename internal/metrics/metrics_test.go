@@ -21,6 +21,10 @@ func (e edge) Connections() ruche.ConnectionCount {
 	return ruche.ConnectionCount{Open: 7, Most: 9000, Refused: map[string]uint64{"address": 3}}
 }
 
+func (e edge) Streams() []ruche.StreamCount {
+	return []ruche.StreamCount{{RouteID: "file:tcp://*@db", Carried: 5, Failed: 1, Received: 10, Sent: 20}}
+}
+
 func TestHandlerShowsWhatTheEdgeCounts(t *testing.T) {
 	count := ruche.RouteCount{RouteID: "nginx-proxy:shop.example/", ByClass: [5]uint64{0, 3, 0, 0, 1}, Seconds: 1.5}
 	count.Buckets[0] = 2 // at most 1 ms
@@ -51,6 +55,8 @@ func TestHandlerShowsWhatTheEdgeCounts(t *testing.T) {
 		`ruche_endpoints{route="nginx-proxy:shop.example/",state="ready"} 0`,
 		`ruche_endpoints{route="nginx-proxy:shop.example/",state="starting"} 1`,
 		`ruche_http_requests_in_flight{route="nginx-proxy:shop.example/"} 2`,
+		`ruche_stream_connections_total{result="carried",route="file:tcp://*@db"} 5`,
+		`ruche_stream_bytes_total{direction="sent",route="file:tcp://*@db"} 20`,
 		`ruche_connections 7`, `ruche_connections_max 9000`, `ruche_connections_refused_total{reason="address"} 3`,
 		`ruche_diagnostics{code="port-invalid",severity="error"} 1`,
 		`ruche_health_warnings{code="docker-unreachable",severity="error"} 1`,

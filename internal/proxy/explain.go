@@ -26,6 +26,9 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 	if s == nil {
 		return ruche.Explanation{}, errors.New("cannot explain anything yet: the first route table is still being read")
 	}
+	if ex, ok := p.explainPassthrough(s, q); ok {
+		return ex, nil
+	}
 	found := s.table.Lookup(q.host, q.target.path)
 	ex := ruche.Explanation{URL: q.String(), Reasons: s.table.Why(q.host, q.target.path), Warnings: p.cfg.Health.List()}
 	ex.Certificate = p.certificateOf(q.host)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -264,4 +265,31 @@ func (s *stream) appendLine(b []byte, took time.Duration) []byte {
 		b = appendText(b, "error", s.err.Error())
 	}
 	return append(b, '}', '\n')
+}
+
+// explainPassthrough answers for a URL whose TLS is passed through; ok is false for others.
+func (p *Proxy) explainPassthrough(s *snapshot, q question) (ex ruche.Explanation, ok bool) {
+	if !q.secure || p.httpsOff() {
+		return ex, false
+	}
+	r := s.table.Stream(ruche.EntryPointHTTPS, q.host)
+	if r == nil {
+		return ex, false
+	}
+	st := p.status(s, s.routes[r.Index], time.Now())
+	ex = ruche.Explanation{URL: q.String(), Route: &st, Diagnostics: st.Diagnostics, Warnings: p.cfg.Health.List()}
+	ex.Reasons = []string{
+		fmt.Sprintf("the TLS of server name %q is passed through by %s, before any route of requests is asked", q.host, r.ID),
+		fmt.Sprintf("%d of %s ready", st.ReadyEndpoints(), plural(len(st.Endpoints), "endpoint")),
+	}
+	ex.Certificate = ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "the endpoint has its own: the handshake is not looked into"}
+	switch {
+	case r.Blocked != "":
+		ex.Answer = "the connection is closed: not served on purpose: " + r.Blocked
+	case st.ReadyEndpoints() == 0:
+		ex.Answer = "the connection is closed: no endpoint is ready"
+	default:
+		ex.Answer = "TLS is passed through to " + plural(st.ReadyEndpoints(), "endpoint")
+	}
+	return ex, true
 }

@@ -232,6 +232,9 @@ func TestTLSIsPassedThrough(t *testing.T) {
 		_ = c.Close()
 		t.Error("a handshake without a name succeeded")
 	}
+	if ex, err := r.Explain("https://deep.pass.test/x"); err != nil || ex.Answer != "TLS is passed through to 1 endpoint" || ex.Route.Protocol != ruche.ProtocolTCP {
+		t.Errorf("explained as %+v, %v", ex, err)
+	}
 	r.serve(site("web.test", says(t, "web")))
 	if _, err := tls.Dial("tcp", r.HTTPSAddr().String(), &tls.Config{ServerName: "pass.test", InsecureSkipVerify: true}); err == nil {
 		t.Error("the name is served without its route")

@@ -105,7 +105,11 @@ func (p *printer) route(r ruche.RouteStatus, now time.Time) {
 	for _, s := range r.Sources {
 		p.line("  declared by %s", source(s, now))
 	}
-	p.line("  answered since start: %d (%d of them 5xx)", total(r.Requests), r.Requests[4])
+	if r.Protocol != "" {
+		p.line("  connections since start: %d (%d of them without an endpoint)", total(r.Requests), r.Requests[4])
+	} else {
+		p.line("  answered since start: %d (%d of them 5xx)", total(r.Requests), r.Requests[4])
+	}
 	p.line("")
 	p.line("ENDPOINTS")
 	if len(r.Endpoints) == 0 {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 func routeMatch(r ruche.RouteStatus) string {
 	if r.Match.Rule != "" {
 		return r.Match.Rule
+	}
+	if r.Protocol != "" {
+		return fmt.Sprintf("%s://%s at %s", r.Protocol, cmp.Or(r.Match.Host, "*"), r.Match.EntryPoint)
 	}
 	if r.Match.Path == "/" {
 		return r.Match.Host

@@ -26,8 +26,10 @@ type labels struct {
 	routers     []*element
 	services    []*element
 	middlewares []*element
-	// streams are the TCP and UDP labels.
-	streams []option
+	// tcpRouters and tcpServices are those of TCP, streams the other TCP and UDP labels.
+	tcpRouters  []*element
+	tcpServices []*element
+	streams     []option
 	// other are labels below traefik. that belong to none of the above.
 	other []option
 }
@@ -49,17 +51,17 @@ func take(all map[string]string) labels {
 		switch {
 		case path == "enable":
 			l.enable = &o
-		case parts[0] == "tcp" || parts[0] == "udp":
-			l.streams = append(l.streams, o)
-		case len(parts) == 4 && parts[0] == "http" && parts[2] != "" && l.list(parts[1]) != nil:
+		case len(parts) == 4 && parts[2] != "" && l.list(parts[0], parts[1]) != nil:
 			o.path = parts[3]
 			// ToLower may change the length of what is not ASCII; then the name is shown in lower case.
 			name := parts[2]
 			if len(lower) == len(key) {
-				begin := len("traefik.http.") + len(parts[1]) + 1
+				begin := len("traefik.") + len(parts[0]) + 1 + len(parts[1]) + 1
 				name = key[begin : begin+len(name)]
 			}
-			add(l.list(parts[1]), name, o)
+			add(l.list(parts[0], parts[1]), name, o)
+		case parts[0] == "tcp" || parts[0] == "udp":
+			l.streams = append(l.streams, o)
 		default:
 			l.other = append(l.other, o)
 		}
@@ -68,14 +70,18 @@ func take(all map[string]string) labels {
 }
 
 // list returns the elements of one kind, nil when there is no such kind.
-func (l *labels) list(kind string) *[]*element {
-	switch kind {
-	case "routers":
+func (l *labels) list(protocol, kind string) *[]*element {
+	switch protocol + "." + kind {
+	case "http.routers":
 		return &l.routers
-	case "services":
+	case "http.services":
 		return &l.services
-	case "middlewares":
+	case "http.middlewares":
 		return &l.middlewares
+	case "tcp.routers":
+		return &l.tcpRouters
+	case "tcp.services":
+		return &l.tcpServices
 	}
 	return nil
 }
@@ -112,7 +118,12 @@ func (e *element) option(path string) (option, bool) {
 // empty reports whether there is no label of Traefik at all.
 func (l *labels) empty() bool {
 	return l.enable == nil && len(l.routers) == 0 && len(l.services) == 0 && len(l.middlewares) == 0 &&
-		len(l.streams) == 0 && len(l.other) == 0
+		!l.anyStreams() && len(l.other) == 0
+}
+
+// anyStreams reports whether there is a label about TCP or UDP.
+func (l *labels) anyStreams() bool {
+	return len(l.tcpRouters) > 0 || len(l.tcpServices) > 0 || len(l.streams) > 0
 }
 
 func elementNames(list []*element) []string {

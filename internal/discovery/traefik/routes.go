@@ -23,14 +23,14 @@ type reader struct {
 }
 
 // Routes reads the labels of one container. The container takes part when traefik.enable is true, or when it is absent and there
-// are labels of HTTP routers or services.
+// are labels of HTTP routers or services, or of TCP routers.
 func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	r := &reader{c: c, labels: take(c.Labels), used: map[string]bool{}}
 	l := &r.labels
 	if l.empty() {
 		return nil, nil
 	}
-	enabled := len(l.routers) > 0 || len(l.services) > 0
+	enabled := len(l.routers) > 0 || len(l.services) > 0 || len(l.tcpRouters) > 0
 	if l.enable != nil {
 		value, err := strconv.ParseBool(strings.ToLower(l.enable.value))
 		if err != nil {
@@ -46,13 +46,15 @@ func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	r.checkOther()
 	r.checkStreams()
 	// Labels of TCP and UDP alone declare no HTTP service, not even an implicit one.
-	onlyStreams := len(l.streams) > 0 && len(l.routers) == 0 && len(l.services) == 0 && len(l.middlewares) == 0
-	if !enabled || onlyStreams {
-		r.checkUnused()
-		return nil, r.diagnostics
+	onlyStreams := l.anyStreams() && len(l.routers) == 0 && len(l.services) == 0 && len(l.middlewares) == 0
+	var routes []ruche.Route
+	if enabled && !onlyStreams {
+		r.readServices()
+		routes = r.readRouters()
 	}
-	r.readServices()
-	routes := r.readRouters()
+	if enabled {
+		routes = append(routes, r.readStreams()...)
+	}
 	r.checkUnused()
 	for i := range routes {
 		routes[i].Blocked = cmp.Or(routes[i].Blocked, r.suspect)

@@ -117,6 +117,16 @@ var golden = []struct {
 	{"a restriction on the service", web + "S.web.middlewares=auth\nM.auth.forwardauth.address=http://x", []uint16{80}},
 	{"one blocked router next to a good one", web + "R.b.rule=Host(`b.example`)\nR.b.middlewares=auth@file", []uint16{80}},
 	{"TCP and UDP alone", "T.enable=true\nT.tcp.routers.db.rule=HostSNI(`*`)\nT.tcp.routers.db.entrypoints=db\nT.udp.services.d.loadbalancer.server.port=53", []uint16{80}},
+	{"TCP routers", "T.tcp.routers.db.rule=HostSNI(`*`)\nT.tcp.routers.db.entrypoints=postgres\nT.tcp.services.db.loadbalancer.server.port=5432\n" +
+		"T.tcp.services.db.loadbalancer.proxyprotocol.version=1", []uint16{80}},
+	{"TLS passed through", "T.tcp.routers.p.rule=HostSNI(`A.example`) || HostSNI(`b.example`, `c.example`)\nT.tcp.routers.p.tls.passthrough=true\n" +
+		"T.tcp.routers.p.entrypoints=websecure,other\nT.tcp.services.p.loadbalancer.server.port=8443", nil},
+	{"bad TCP routers", "T.tcp.routers.a.rule=HostSNIRegexp(`x`)\nT.tcp.routers.b.rule=HostSNI(`a.example`)\nT.tcp.routers.c.rule=HostSNI(`a.example`)\nT.tcp.routers.c.tls=true\n" +
+		"T.tcp.routers.d.rule=HostSNI(`*`)\nT.tcp.routers.d.entrypoints=web,Big Name\nT.tcp.routers.e.rule=HostSNI(`*`)\nT.tcp.routers.e.service=nobody\nT.tcp.routers.f.entrypoints=db\n" +
+		"T.tcp.routers.g.rule=HostSNI(a)", []uint16{80}},
+	{"closed TCP routers", "T.tcp.routers.a.rule=HostSNI(`*`)\nT.tcp.routers.a.entrypoints=db\nT.tcp.routers.a.middlewares=lan\nT.tcp.middlewares.lan.ipallowlist.sourcerange=10.0.0.0/8\n" +
+		"T.tcp.routers.b.rule=HostSNI(`*`)\nT.tcp.routers.b.entrypoints=db\nT.tcp.routers.b.middleware=lan\nT.tcp.services.a.loadbalancer.server.port=1\nT.tcp.services.a.loadbalancer.terminationdelay=1", nil},
+	{"bad TCP service", "T.tcp.routers.a.rule=HostSNI(`*`)\nT.tcp.routers.a.entrypoints=db\nT.tcp.services.a.loadbalancer.server.tls=true\nT.tcp.services.a.loadbalancer.proxyprotocol.version=3", []uint16{80}},
 	{"TCP next to HTTP", web + "T.tcp.routers.db.rule=HostSNI(`*`)", []uint16{80}},
 	{"keys that are not known", web + "R.web.rul=x\nS.web.loadbalancer.server.prot=80\nT.http.router.x.rule=y\nT.enabled=true\nT.docker.netwrk=x\nR.web2=x\nT.frontend.rule=Host:x", []uint16{80}},
 	{"Docker options", web + "T.docker.network=web\nT.docker.lbswarm=true\nT.docker.allownonrunning=true", []uint16{80}},
@@ -218,7 +228,10 @@ func FuzzTraefikLabels(f *testing.F) {
 		}
 		routes, diagnostics := traefik.Routes(c)
 		for _, r := range routes {
-			if _, err := match.ParseRule(r.Match.Rule); err != nil {
+			if r.Protocol != "" && (r.Match.Rule != "" || r.Match.EntryPoint == "" || r.Scheme != ruche.SchemeTCP) {
+				t.Errorf("%+v is partly about connections", r)
+			}
+			if _, err := match.ParseRule(r.Match.Rule); err != nil && r.Protocol == "" {
 				t.Errorf("route with rule %q: %v", r.Match.Rule, err)
 			}
 			if r.Port == 0 || r.PortReason == "" || r.Scheme == "" || r.Source == "" || r.Name == "" {
