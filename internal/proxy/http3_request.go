@@ -45,7 +45,7 @@ func (h *http3Entry) setBody(r *http.Request, control *http.ResponseController) 
 	case r.Method == http.MethodPost, r.Method == http.MethodPut, r.Method == http.MethodPatch, r.Method == http.MethodConnect:
 	default:
 		_ = control.SetReadDeadline(time.Now().Add(h.entry.timeouts.ReadHeader))
-		n, err := b.stream.Read(b.first[:])
+		n, err := b.some(b.first[:])
 		_ = control.SetReadDeadline(time.Time{})
 		if b.peeked = n > 0; n == 0 && errors.Is(err, io.EOF) {
 			r.Body = http.NoBody
@@ -73,9 +73,17 @@ func (b *http3Body) Read(p []byte) (int, error) {
 		p[0] = b.first[0]
 		return 1, nil
 	}
-	n, err := b.stream.Read(p)
+	n, err := b.some(p)
 	if err != nil && !errors.Is(err, io.EOF) && b.closed.Load() {
 		return n, errUnread
+	}
+	return n, err
+}
+
+// some reads until there is something: at a trailer the library returns without a byte or an error.
+func (b *http3Body) some(p []byte) (n int, err error) {
+	for n == 0 && err == nil && len(p) > 0 {
+		n, err = b.stream.Read(p)
 	}
 	return n, err
 }
