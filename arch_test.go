@@ -67,6 +67,7 @@ func fences() []fence {
 		{"github.com/pires/go-proxyproto", []string{"internal/proxy"}, false, "who a connection comes from is decided in one place"},
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
+		{"github.com/summerwind/h2spec", []string{}, true, test},
 		{"golang.org/x", nil, true, "the Go project's own"},
 	}
 }

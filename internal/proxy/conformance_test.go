@@ -40,6 +40,7 @@ const (
 )
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	total, names := 0, map[string]bool{}
 	for _, rules := range [][]rule{
 		hopByHopRules(), forwardedRules(), hostRules(), targetRules(), lengthRules(), chunkRules(), trailerRules(), bodylessRules(),

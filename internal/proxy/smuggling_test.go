@@ -17,6 +17,7 @@ import (
 
 // None of the ambiguous messages reaches an endpoint as two requests, or as one that it could understand differently; what is refused ends the connection.
 func TestNothingIsSmuggled(t *testing.T) {
+	t.Parallel()
 	const patience = 60 * time.Millisecond
 	for _, m := range h1test.Smuggling() {
 		t.Run(m.Name, func(t *testing.T) {
@@ -114,6 +115,7 @@ func framings(req *http.Request) (n int) {
 
 // What an endpoint says beyond its answer is nobody's: not the answer to the next request, whoever sends that.
 func TestAnswersAreNotPoisoned(t *testing.T) {
+	t.Parallel()
 	const evil = "HTTP/1.1 200 OK\nContent-Length: 4\n\nevil"
 	refused, broken := "[502]", "the connection breaks off"
 	for _, tt := range []struct{ name, reply, first string }{
