@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/pires/go-proxyproto"
-	"golang.org/x/net/http2"
 )
 
 // proxyHeader is a PROXY header about a client.
@@ -117,7 +116,7 @@ func TestProxyHeaderBeforeTLS(t *testing.T) {
 					t.Fatal(err)
 				}
 				// The transport is given the one connection that there is.
-				h2 := &http2.Transport{DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return c, nil }}
+				h2 := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}
 				defer h2.CloseIdleConnections()
 				if resp, err = h2.RoundTrip(req); err != nil {
 					t.Fatal(err)

@@ -40,7 +40,7 @@ func (r *reader) readStream(e *element) []ruche.Route {
 }
 
 var (
-	hostSNI     = regexp.MustCompile("(?i)^HostSNI\\(([^()]*)\\)$")
+	hostSNI     = regexp.MustCompile(`(?i)^HostSNI\(([^()]*)\)$`)
 	sniArgument = regexp.MustCompile("^[`\"]([^`\"]+)[`\"]$")
 )
 
