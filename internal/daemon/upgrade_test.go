@@ -122,7 +122,7 @@ type load struct {
 
 func startLoad(address string) *load {
 	l := &load{address: address, stop: make(chan struct{})}
-	for i := range 8 {
+	for i := range 4 {
 		l.workers.Go(func() { l.run(i%2 == 0) })
 	}
 	return l
