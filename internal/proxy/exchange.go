@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/netip"
@@ -200,4 +201,4 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // ended reports whether reading content has come to its proper end.
-func ended(err error) bool { return err == io.EOF }
+func ended(err error) bool { return errors.Is(err, io.EOF) }

@@ -91,7 +91,7 @@ func (r *rig) keepAsking(host string, quit <-chan struct{}, answered *atomic.Int
 		}
 		body, err := io.ReadAll(resp.Body)
 		if err != nil || resp.StatusCode != 200 || string(body) != "ok" {
-			return fmt.Errorf("%s %q, %v", resp.Status, body, err)
+			return fmt.Errorf("%s %q: %w", resp.Status, body, err)
 		}
 		answered.Add(1)
 	}
