@@ -312,3 +312,15 @@ func TestAltSvc(t *testing.T) {
 		})
 	}
 }
+
+func TestHTTP3DoesNotTunnel(t *testing.T) {
+	r := startHTTP3(t, Config{}, site("a.test", says(t, "ok")))
+	for _, protocol := range []string{"", "websocket"} {
+		req := r.request("CONNECT", "https://a.test/", nil)
+		req.Proto = protocol
+		if resp, _ := r.answer3(req); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("CONNECT %s: got %d", protocol, resp.StatusCode)
+		}
+	}
+	until(t, "both are logged as what they came by", func() bool { return strings.Count(r.log.String(), `"proto":"HTTP/3.0"`) == 2 })
+}
