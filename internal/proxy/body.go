@@ -107,7 +107,16 @@ func (b *bodySender) invite() {
 // sendBy sends the rest by a task.
 func (b *bodySender) sendBy(l link) {
 	b.touched, b.running = true, true
-	b.x.ground.spawn(&b.task, func() { b.send(l) })
+	b.x.ground.spawn(&b.task, func() {
+		ended := false
+		defer func() {
+			if !ended { // by a panic, of which nobody else would know
+				l.abort()
+			}
+		}()
+		b.send(l)
+		ended = true
+	})
 }
 
 func (b *bodySender) send(l link) {

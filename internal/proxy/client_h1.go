@@ -140,6 +140,7 @@ func (c *h1Client) exchange() bool {
 	}
 	c.served = true
 	c.from += n
+	c.conn.SetReadTimeout(c.entry.timeouts.Body)
 	c.content.Reset(x.req.Framing, x.req.ContentLength)
 	c.left = x.req.ContentLength
 	c.whole = x.req.Framing == h1.NoBody || x.req.Framing == h1.Length && x.req.ContentLength == 0
@@ -160,9 +161,12 @@ func (c *h1Client) exchange() bool {
 		c.worker.giveBack(c.buf)
 		c.buf, c.lent = c.lent, nil
 	}
-	if !c.whole {
+	switch {
+	case !c.whole, c.closing && (c.from < c.to || c.conn.Ready()):
 		c.linger()
 		return false
+	case c.closing && c.secure != nil:
+		_ = c.secure.CloseWrite() // an answer may end with the connection
 	}
 	return !c.closing
 }
@@ -175,14 +179,16 @@ func (c *h1Client) describe(proto string) {
 	x.begin()
 }
 
+// headLimits bound the head of a request.
+func headLimits() h1.Limits { return h1.Limits{HeadBytes: maxHeaderBytes, Fields: maxHeaderFields} }
+
 // readHead reads until the head of a request is whole, and parses it.
 func (c *h1Client) readHead() (int, error) {
-	limits := h1.Limits{HeadBytes: maxHeaderBytes, Fields: maxHeaderFields}
 	c.conn.SetTimeouts(c.entry.timeouts.ReadHeader, c.entry.timeouts.Body)
 	timed := false
 	for {
 		if c.from < c.to {
-			if n, err := c.x.req.Parse(c.buf[c.from:c.to], limits); n > 0 || err != nil {
+			if n, err := c.x.req.Parse(c.buf[c.from:c.to], headLimits()); n > 0 || err != nil {
 				if timed {
 					_ = c.conn.SetReadDeadline(time.Time{})
 				}
@@ -227,6 +233,7 @@ func (c *h1Client) refuse(err error) bool {
 	switch {
 	case errors.As(err, &refused):
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.to > c.from:
+		_, _ = x.req.Parse(c.buf[c.from:c.to], headLimits()) // room may have moved what it refers to
 		refused = h1.Error{Status: http.StatusRequestTimeout, Reason: "a head that did not come in time", Rule: "RFC 9110 15.5.9"}
 	default:
 		return false // gone, or silent

@@ -124,6 +124,12 @@ func (p *Proxy) cannotOpen(e *endpointState, err error) error {
 // converse has one exchange on a connection. It reports true when the endpoint had closed a connection that was used before, so that
 // the request is to be sent again on a new one.
 func (p *Proxy) converse(x *exchange, e *endpointState, l link, started time.Time) (again bool) {
+	released := false
+	defer func() {
+		if !released { // because of a panic
+			l.abort()
+		}
+	}()
 	x.watch(l, nil)
 	err := l.start(x, x.body.first, x.body.whole)
 	if err == nil && !x.body.whole {
@@ -148,6 +154,7 @@ func (p *Proxy) converse(x *exchange, e *endpointState, l link, started time.Tim
 	}
 	x.body.stop(l)
 	l.release()
+	released = true
 	return again
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,11 @@ func (y *yard) spawn(t *task, f func()) {
 	t.done = make(chan struct{})
 	go func() {
 		defer close(t.done)
+		defer func() {
+			if v := recover(); v != nil { // as on a loop
+				y.proxy.panicked(v, debug.Stack())
+			}
+		}()
 		f()
 	}()
 }

@@ -178,10 +178,12 @@ func (w *worker) pause(x *exchange, s *snapshot, d time.Duration) {
 	defer delete(w.pausing, &sleeper)
 	x.watch(nil, sleeper.Wake)
 	defer x.unwatch()
-	if x.proxy.current.Load() != s || x.gone.Load() {
-		return
+	if x.proxy.current.Load() == s && !x.gone.Load() {
+		w.loop.Sleep(&sleeper, d)
 	}
-	w.loop.Sleep(&sleeper, d)
+	if w.loop.Stopping() { // where nobody sleeps, and all connections are closed
+		x.gone.Store(true)
+	}
 }
 
 // replaced wakes those that wait for a newer table.

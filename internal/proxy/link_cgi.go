@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -199,7 +200,7 @@ func (l *fastcgiLink) complain() {
 		return
 	}
 	x := l.x
-	x.proxy.cfg.Logger.Debug("a FastCGI program wrote to its log", "endpoint", l.endpoint.url, "request", x.id, "text", string(said))
+	x.proxy.cfg.Logger.Debug("a FastCGI program wrote to its log", "endpoint", l.endpoint.url, "request", strings.Clone(x.id), "text", string(said))
 	const most = 1 << 10
 	complaint := fmt.Errorf("the program says: %s", said[:min(len(said), most)])
 	if x.res.err != nil {

@@ -355,7 +355,8 @@ func (l *h2Link) trailer() (trailer []h1.Field) {
 	return trailer
 }
 
-func (l *h2Link) stale() bool { return l.reused && l.response == nil }
+// stale implements link. Where the connection can have other streams the endpoint has ended this one for a reason of its own.
+func (l *h2Link) stale() bool { return l.reused && l.response == nil && l.conn.Available() == 0 }
 
 // abort implements link: the endpoint gets a RST_STREAM.
 func (l *h2Link) abort() {

@@ -237,13 +237,13 @@ func (e *entry) handshake(c *h1Client) bool {
 	if err == nil {
 		err = c.conn.Drain()
 	}
-	_ = c.conn.SetDeadline(time.Time{})
 	if err != nil {
 		e.proxy.cfg.Logger.Debug("TLS handshake failed", "peer", c.remote.String(), "error", err)
 		_ = c.conn.Drain()
 		c.close()
 		return false
 	}
+	_ = c.conn.SetDeadline(time.Time{})
 	state := secure.ConnectionState()
 	if state.NegotiatedProtocol == "h2" {
 		c.worker.clients.remove(c)

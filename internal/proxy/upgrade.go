@@ -105,6 +105,7 @@ func (p *Proxy) upgrade(x *exchange, e *endpointState, via link) {
 		x.res.err = x.blame(e, errUpgradeFailed)
 		return
 	}
+	x.body.stop(l) // which may be about to write the end of the content
 	j := &joined{
 		entry: c.entry, worker: c.worker,
 		client:   side{c.conn, c.stream, c.source()[c.from:c.to], c.conn.CloseWrite},
@@ -132,6 +133,10 @@ func (p *Proxy) upgrade(x *exchange, e *endpointState, via link) {
 	if err != nil {
 		x.clientGone()
 		return
+	}
+	if l.from == l.to { // so that it is not held for hours
+		l.ground.giveBack(l.buf)
+		l.buf = nil
 	}
 	var received int64
 	received, x.res.sent = j.run()
