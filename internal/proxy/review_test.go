@@ -7,19 +7,19 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"github.com/ruche-project/ruche"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"sync/atomic"
-	"time"
-
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/ruche-project/ruche"
 )
 
 // What an endpoint began to answer before it broke off is no part of another endpoint's answer.
