@@ -159,9 +159,11 @@ func TestRapidReset(t *testing.T) {
 }
 
 func TestStreamsThatAreResetWithinTheirContent(t *testing.T) {
-	got := make(chan error, 1)
+	begun, got := make(chan error, 1), make(chan error, 1)
 	up := backend(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, err := io.Copy(io.Discard, r.Body)
+		_, err := io.ReadFull(r.Body, make([]byte, len("some")))
+		begun <- err
+		_, err = io.Copy(io.Discard, r.Body)
 		got <- err
 	})
 	r := start(t, Config{}, site("a.test", up))
@@ -169,7 +171,7 @@ func TestStreamsThatAreResetWithinTheirContent(t *testing.T) {
 	id, err := p.ask("POST", false, hpack2.HeaderField{Name: "content-length", Value: "100"})
 	p.must(err)
 	p.must(p.frames.WriteData(id, false, []byte("some")))
-	until(t, "the endpoint has the request", func() bool { return r.Routes().Routes[0].Endpoints[0].InFlight == 1 })
+	p.must(<-begun)
 	p.must(p.frames.WriteRSTStream(id, wire2.ErrCodeCancel))
 	if err := <-got; err == nil {
 		t.Error("the endpoint took the content for complete")
