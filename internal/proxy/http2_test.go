@@ -148,7 +148,7 @@ func TestRapidReset(t *testing.T) {
 		}
 	}
 	unharmed(t, r)
-	if more := memory() - before; more > 32<<20 {
+	if more := memory() - before; more > 64<<20 { // the endpoint's side is in it, with its goroutines
 		t.Errorf("%d bytes more are held than before", more)
 	}
 	_ = p.conn.Close()
