@@ -63,7 +63,7 @@ func serverNameOf(b []byte) (name string, whole bool, err error) {
 	var message []byte
 	for records := 0; ; records++ {
 		switch {
-		case len(b) > 0 && b[0] != recordHandshake, len(b) > 1 && b[1] != 3:
+		case len(b) > 0 && b[0] != recordHandshake: // the version behind it is to be ignored (RFC 8446 section 5.1)
 			return "", false, errNoClientHello
 		case len(b) < recordHeader:
 			return "", false, nil

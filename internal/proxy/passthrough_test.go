@@ -62,6 +62,8 @@ func TestServerNameOf(t *testing.T) {
 		b[at] = c
 		return b
 	}
+	odd := split(hello, 100)
+	odd[recordHeader+100+1] = 0
 	tests := []struct {
 		name  string
 		b     []byte
@@ -74,12 +76,13 @@ func TestServerNameOf(t *testing.T) {
 		{"no name", clientHelloFor(t, ""), "", true, false},
 		{"split into records of 100 bytes", split(hello, 100), "a.test", true, false},
 		{"split into records of a byte", split(hello, 1), "a.test", true, false},
+		{"a later record of another version", odd, "a.test", true, false},
 		{"nothing", nil, "", false, false},
 		{"a byte", hello[:1], "", false, false},
 		{"all but a byte", hello[:len(hello)-1], "", false, false},
 		{"a request", []byte("GET / HTTP/1.1\r\n"), "", false, true},
 		{"an alert", bad(0, 21), "", false, true},
-		{"SSL 2", bad(1, 2), "", false, true},
+		{"a record of another version", bad(1, 7), "a.test", true, false},
 		{"another message", bad(5, 2), "", false, true},
 		{"an empty record", []byte{22, 3, 1, 0, 0}, "", false, true},
 		{"a record that is too long", []byte{22, 3, 1, 255, 255}, "", false, true},
