@@ -146,10 +146,7 @@ func (c *h1Client) exchange() bool {
 	c.whole = x.req.Framing == h1.NoBody || x.req.Framing == h1.Length && x.req.ContentLength == 0
 	c.closing = x.req.Close || p.draining.Load()
 	c.asked = x.req.Expect100
-	c.describe("HTTP/1.1")
-	if x.req.Minor == 0 {
-		x.proto = "HTTP/1.0"
-	}
+	c.describe()
 	p.exchange(x)
 	if c.upgraded || !x.complete {
 		return false
@@ -172,9 +169,12 @@ func (c *h1Client) exchange() bool {
 }
 
 // describe tells the exchange what is known of the connection.
-func (c *h1Client) describe(proto string) {
+func (c *h1Client) describe() {
 	x := c.x
-	x.client, x.proto, x.secure, x.port, x.tls = c, proto, c.entry.secure, c.entry.port, c.tls
+	x.client, x.proto, x.secure, x.port, x.tls = c, "HTTP/1.1", c.entry.secure, c.entry.port, c.tls
+	if x.req.Minor == 0 {
+		x.proto = "HTTP/1.0"
+	}
 	x.remote, x.peer = c.remote, c.remote.Addr()
 	x.begin()
 }
@@ -241,7 +241,7 @@ func (c *h1Client) refuse(err error) bool {
 	x.req = h1.Request{Head: h1.Head{Fields: x.req.Fields[:0]}, Method: x.req.Method, Target: x.req.Target}
 	x.req.Minor = 1
 	c.whole, c.closing = true, true
-	c.describe("HTTP/1.1")
+	c.describe()
 	x.target.raw, x.target.rawPath = text(x.req.Target), text(x.req.Target)
 	x.res.err = refused
 	x.say(refuse(refused.Status, "the request has "+refused.Reason).closing())
