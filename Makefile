@@ -39,7 +39,7 @@ fmt: ## check that the code is formatted
 
 vet: ## run go vet
 	@go vet ./...
-	@go vet -tags e2e,peers ./e2e/... ./bench
+	@go vet -tags e2e ./e2e/...
 
 $(GOLANGCI):
 	@mkdir -p $(CACHE)/bin
@@ -48,7 +48,7 @@ $(GOLANGCI):
 	@mv $(CACHE)/bin/golangci-lint $@
 
 lint: $(GOLANGCI) ## run golangci-lint
-	@$(GOLANGCI) run --build-tags e2e,peers ./...
+	@$(GOLANGCI) run --build-tags e2e ./...
 
 unit: ## run the unit tests with the race detector
 	@CGO_ENABLED=1 go test -race ./...
