@@ -76,7 +76,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *int64 { return &c.MaxBodyBytes }, size)},
 		{Name: "hold", Default: "5s", Help: "How long a request waits for an endpoint while those of its route are being replaced, such as 500ms or 5s; 0 answers at once.",
 			set: into(func(c *Config) *duration { return &c.Hold }, nonNegative)},
-		{Name: "drain-timeout", Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m; WebSockets end 2 s after the last other request.",
+		{Name: "drain-timeout", Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m; WebSockets end 2 s after the last other request, and after an upgrade with this time.",
 			set: into(func(c *Config) *duration { return &c.DrainTimeout }, nonNegative)},
 	}
 }
