@@ -24,28 +24,28 @@ func TestEndpointThatDoesNotReadTheBody(t *testing.T) {
 	unread := backend2(t, ruche.SchemeH2C, func(http.ResponseWriter, *http.Request) { <-stop })
 	t.Cleanup(func() { close(stop) }) // before the endpoints are waited for
 	for _, url := range []string{deafEars, speaks(ruche.SchemeFastCGI, deafEars), speaks(ruche.SchemeUWSGI, deafEars), unread} {
-		s := fastcgiSite(url)
-		r := start(t, Config{Timeouts: Timeouts{Body: 100 * time.Millisecond, ResponseHeader: 100 * time.Millisecond}}, s)
-		for _, scheme := range []string{"http", "https"} {
-			name, _, _ := strings.Cut(url, ":")
-			t.Run(scheme+" to "+name, func(t *testing.T) {
+		name, _, _ := strings.Cut(url, ":")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// Long enough for a busy machine: the client has the same time for each piece, and must not be the one that is too slow.
+			r := start(t, Config{Timeouts: Timeouts{Body: time.Second, ResponseHeader: time.Second}}, fastcgiSite(url))
+			for _, scheme := range []string{"http", "https"} {
 				req := r.request("POST", scheme+"://a.test/", io.LimitReader(zeroBytes{}, 32<<20))
 				req.ContentLength = 32 << 20
 				resp, err := r.client().Do(req)
 				if err != nil {
-					return // it was cut off while it sent
+					continue // it was cut off while it sent; the log tells the rest
 				}
 				_ = resp.Body.Close()
-				if resp.StatusCode != http.StatusGatewayTimeout && resp.StatusCode != http.StatusRequestTimeout {
-					t.Errorf("got %d, want 504", resp.StatusCode)
+				if resp.StatusCode != http.StatusGatewayTimeout {
+					t.Errorf("%s: got %d, want 504", scheme, resp.StatusCode)
 				}
-			})
-		}
-		until(t, "both have ended", func() bool { return strings.Count(r.log.String(), "\n") == 2 })
-		// Where the machine is busy the client may be the one that is too slow.
-		if got := r.log.String(); strings.Count(got, `"status":504`)+strings.Count(got, `"status":408`) != 2 {
-			t.Errorf("the access log has %s, want 504", got)
-		}
+			}
+			until(t, "both have ended", func() bool { return strings.Count(r.log.String(), "\n") == 2 })
+			if got := r.log.String(); strings.Count(got, `"status":504`) != 2 {
+				t.Errorf("the access log has %s, want 504", got)
+			}
+		})
 	}
 }
 
