@@ -24,10 +24,10 @@ type h1Client struct {
 	tls    tlsFacts
 
 	after, before *h1Client // in the worker's list
-	idle          bool
-	served        bool // it has had a request
-	closing       bool // no further request is read
-	upgraded      bool // it speaks another protocol now
+	idle          bool      // it is in there
+	served        bool      // it has had a request
+	closing       bool      // no further request is read
+	upgraded      bool      // it speaks another protocol now
 
 	// While a request is read and answered:
 	x        *exchange
@@ -53,7 +53,7 @@ func (c *h1Client) Ready() {
 			panic(v)
 		}
 	}()
-	c.idle = false
+	c.wake()
 	c.x = c.worker.exchange()
 	for {
 		if c.from == c.to && !c.more() {
@@ -74,7 +74,6 @@ func (c *h1Client) Expired() { c.close() }
 
 // rest leaves the connection to its loop until the next request.
 func (c *h1Client) rest() {
-	c.idle = true
 	if c.worker.proxy.parted.Load() {
 		c.close()
 		return
@@ -83,7 +82,17 @@ func (c *h1Client) rest() {
 	if !c.served {
 		timeout = c.entry.timeouts.ReadHeader
 	}
+	c.idle = true
+	c.worker.clients.add(c)
 	c.conn.Idle(timeout, c)
+}
+
+// wake ends that.
+func (c *h1Client) wake() {
+	if c.idle {
+		c.idle = false
+		c.worker.clients.remove(c)
+	}
 }
 
 // more reads what is here of the next request, and reports false when that is nothing. TLS may have read it already: then no event will
@@ -121,8 +130,8 @@ func (c *h1Client) letGo() {
 }
 
 func (c *h1Client) close() {
+	c.wake()
 	if c.entry != nil {
-		c.worker.clients.remove(c)
 		c.ticket.giveBack()
 		c.entry = nil
 	}

@@ -1,6 +1,6 @@
 package proxy
 
-// clientList are the connections of a worker, those that had a request last at the end.
+// clientList are the connections of a worker that wait for a request, those that have waited longest first.
 type clientList struct {
 	first, last *h1Client
 	n           int
@@ -32,15 +32,10 @@ func (l *clientList) remove(c *h1Client) {
 	l.n--
 }
 
-// closeIdle closes connections that wait for a request, the longest first, at most so many.
+// closeIdle closes the connections that have waited longest, at most so many.
 func (l *clientList) closeIdle(most int) (closed int) {
-	for c := l.first; c != nil && closed < most; {
-		after := c.after
-		if c.idle {
-			c.close()
-			closed++
-		}
-		c = after
+	for ; l.first != nil && closed < most; closed++ {
+		l.first.close()
 	}
 	return closed
 }

@@ -38,6 +38,40 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 }
 
+func TestTheLongestIdleConnectionsAreClosed(t *testing.T) {
+	r := start(t, Config{Loops: 1}, site("a.test", says(t, "ok")))
+	ask := func(c net.Conn) {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var conns []net.Conn
+	for range 3 {
+		c := r.raw("")
+		ask(c)
+		conns = append(conns, c)
+	}
+	ask(conns[0])
+	w := r.workers[0]
+	idle := make(chan int, 1)
+	until(t, "all of them are idle", func() bool {
+		w.loop.Post(func() { idle <- w.clients.n })
+		return <-idle == 3
+	})
+	w.loop.Post(func() { w.clients.closeIdle(1) })
+	_ = conns[1].SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conns[1].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection that was idle longest got %v, want its end", err)
+	}
+	ask(conns[0])
+	ask(conns[2])
+}
+
 func TestBusyConnectionsKeepTheirPlace(t *testing.T) {
 	release := make(chan struct{})
 	up := backend(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -174,7 +174,6 @@ func (e *entry) accepted(conn *loop.Conn) {
 		return
 	}
 	c = &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: v.remote, ticket: v.ticket, buf: v.buf, to: v.n}
-	w.clients.add(c)
 	if e.secure && !e.handshake(c) {
 		return
 	}
@@ -246,7 +245,6 @@ func (e *entry) handshake(c *h1Client) bool {
 	_ = c.conn.SetDeadline(time.Time{})
 	state := secure.ConnectionState()
 	if state.NegotiatedProtocol == "h2" {
-		c.worker.clients.remove(c)
 		if _, err := c.conn.Detach(); err != nil {
 			c.ticket.giveBack()
 			return false
