@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -32,10 +33,15 @@ type files struct {
 	logger *slog.Logger
 	health *health.Registry
 	looked chan struct{}
+	// taken has the sum of what was last read of each file, by name: reading the same again would lead to the same.
+	taken map[string][sha256.Size]byte
 }
 
 func newFiles(cfg Config, s *store) *files {
-	return &files{dir: cfg.RoutesDir, node: cfg.Node, store: s, logger: cfg.Logger, health: cfg.Health, looked: make(chan struct{})}
+	return &files{
+		dir: cfg.RoutesDir, node: cfg.Node, store: s, logger: cfg.Logger, health: cfg.Health, looked: make(chan struct{}),
+		taken: make(map[string][sha256.Size]byte),
+	}
 }
 
 // run reads the files now and after each change, until ctx ends.
@@ -78,6 +84,7 @@ func (f *files) read() {
 	// A file that was removed was removed on purpose: unlike a container's, its routes are not kept.
 	for _, id := range known {
 		if !present[id] {
+			delete(f.taken, strings.TrimPrefix(id, filePrefix))
 			f.store.set(id, row{})
 			f.logger.Info("a route file is gone, and its routes with it", "file", strings.TrimPrefix(id, filePrefix))
 		}
@@ -112,16 +119,22 @@ func isRouteFile(dir string, entry fs.DirEntry) bool {
 
 func (f *files) readFile(name string) {
 	id := filePrefix + name
+	data, err := readBounded(filepath.Join(f.dir, name))
+	sum := sha256.Sum256(data)
+	if before, ok := f.taken[name]; ok && err == nil && before == sum {
+		return
+	}
 	var last []ruche.Route
 	if d := f.store.get(id).declaration; d != nil {
 		last = d.Routes
 	}
-	data, err := readBounded(filepath.Join(f.dir, name))
 	var routes []ruche.Route
 	var diagnostics []ruche.Diagnostic
 	if err != nil {
+		delete(f.taken, name)
 		routes, diagnostics = keepAll(name, last, []ruche.Diagnostic{{Source: name, Message: "the file cannot be read: " + err.Error()}})
 	} else {
+		f.taken[name] = sum
 		routes, diagnostics = parseRouteFile(name, data, last)
 	}
 	declaration := ruche.Declaration{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -296,6 +297,11 @@ func TestUnreadableFileKeepsItsRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.awaitFile("a.yaml", "a.example/ *.b.example/api", 1)
+	h.write("a.new", goodFile)
+	if err := os.Rename(filepath.Join(h.cfg.RoutesDir, "a.new"), path); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitFile("a.yaml", "a.example/ *.b.example/api", 0)
 	h.write("b.yaml", "routes:\n# "+strings.Repeat("x", maxFile))
 	h.awaitFile("b.yaml", "", 1)
 }
@@ -310,6 +316,10 @@ func FuzzRouteFile(f *testing.F) {
 		"    check: {path: /up, port: 80, scheme: http, headers: {X: y}, interval: 1s}\n    eject: {failures: 2, time: 3s}\n    proxy_protocol: 1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		routes, diagnostics := parseRouteFile("f.yaml", data, last)
+		// That is why a file that is the same as before need not be read again.
+		if again, same := parseRouteFile("f.yaml", data, routes); !reflect.DeepEqual(again, routes) || !reflect.DeepEqual(same, diagnostics) {
+			t.Errorf("read again it declares %+v with %+v, at first %+v with %+v", again, same, routes, diagnostics)
+		}
 		seen := map[ruche.Match]bool{}
 		for _, r := range routes {
 			stream := r.Protocol != ""
