@@ -32,7 +32,9 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 	found := s.table.Lookup(q.host, q.target.path)
 	ex := ruche.Explanation{URL: q.String(), Reasons: s.table.Why(q.host, q.target.path), Warnings: p.cfg.Health.List()}
 	ex.Certificate = p.certificateOf(q.host)
-	v := p.judge(s.table, found, asked{host: q.host, encrypted: q.secure, secure: q.secure})
+	ask := p.asked(s.table, found, q.host)
+	ask.encrypted, ask.secure = q.secure, q.secure
+	v := p.judge(found, ask)
 	if found.Route != nil {
 		st := p.status(s, s.routes[found.Route.Index], time.Now())
 		ex.Route = &st
@@ -41,7 +43,7 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 	}
 	restriction := ""
 	if v.known && found.Route != nil {
-		restriction = p.restriction(s.table, found.Route, q.host)
+		restriction = p.restriction(found.Route, ask.query.Host)
 	}
 	p.decide(&ex, found, v, q, restriction)
 	if found.Route == nil {

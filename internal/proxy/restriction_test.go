@@ -50,7 +50,7 @@ func TestFilesCloseHosts(t *testing.T) {
 func TestFilesCloseTheWildcardThatServes(t *testing.T) {
 	r := start(t, Config{}, site("*.locked.test", says(t, "opened")))
 	found := r.current.Load().table.Lookup("x.locked.test", "/")
-	if reason := r.restriction(r.current.Load().table, found.Route, "y.test"); reason != "*.locked.test.ca.crt asks for client certificates" {
+	if reason := r.restriction(found.Route, "y.test"); reason != "*.locked.test.ca.crt asks for client certificates" {
 		t.Errorf("closed because %q, want the route's own pattern asked about", reason)
 	}
 }

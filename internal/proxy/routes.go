@@ -56,7 +56,8 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 		}
 		st.Certificates[host] = p.hostCertificate(s.table, route, host)
 		if i == 0 {
-			st.HTTPSMethod = p.judge(s.table, table.Result{Route: route, KnownHost: true}, asked{host: sample(host)}).method
+			found := table.Result{Route: route, KnownHost: true}
+			st.HTTPSMethod = p.judge(found, p.asked(s.table, found, sample(host))).method
 		}
 	}
 	return st

@@ -121,7 +121,9 @@ func (p *Proxy) patience(x *exchange, now time.Time) time.Duration {
 // find looks for the route of a request in a snapshot. Either the request is to be forwarded to it, or the answer is to be given.
 func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	found := s.table.Lookup(x.host, x.target.path)
-	v := p.judge(s.table, found, asked{host: x.host, encrypted: x.encrypted(), secure: x.secure})
+	ask := p.asked(s.table, found, x.host)
+	ask.encrypted, ask.secure = x.encrypted(), x.secure
+	v := p.judge(found, ask)
 	if v.known && found.Route != nil {
 		x.route = s.routes[found.Route.Index]
 	}
@@ -130,7 +132,7 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 		return refuse(p.cfg.UnknownHostStatus, "no site is published under this name"), false
 	case found.Route == nil:
 		return refuse(http.StatusNotFound, "nothing is published under this path"), false
-	case p.restriction(s.table, found.Route, x.host) != "":
+	case p.restriction(found.Route, ask.query.Host) != "":
 		return blocked(), false
 	case v.redirect:
 		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}, false
@@ -144,15 +146,14 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	return answer{}, true
 }
 
-// restriction tells why files keep the route from serving the host; it is empty when none does. They may be named after the pattern
+// restriction tells why files keep the route from serving a host; it is empty when none does. They may be named after the pattern
 // that the host's certificate goes by, or after the route's own.
-func (p *Proxy) restriction(t *table.Table, r *table.Route, host string) string {
+func (p *Proxy) restriction(r *table.Route, named string) string {
 	if p.cfg.Certificates == nil {
 		return ""
 	}
-	q, _ := t.Certificate(host)
-	reason := p.cfg.Certificates.Restriction(q.Host)
-	if reason == "" && r.Match.Host != "" && r.Match.Host != q.Host {
+	reason := p.cfg.Certificates.Restriction(named)
+	if reason == "" && r.Match.Host != "" && r.Match.Host != named {
 		reason = p.cfg.Certificates.Restriction(r.Match.Host)
 	}
 	return reason
@@ -160,9 +161,18 @@ func (p *Proxy) restriction(t *table.Table, r *table.Route, host string) string 
 
 // asked is what the decision about a request's scheme depends on.
 type asked struct {
-	host      string
-	encrypted bool // from the client's point of view
-	secure    bool // on this listener
+	encrypted bool                   // from the client's point of view
+	secure    bool                   // on this listener
+	query     ruche.CertificateQuery // by what the host's certificate is chosen
+	named     bool                   // a route asks for one
+}
+
+// asked looks up what files there may be for the host of a route.
+func (p *Proxy) asked(t *table.Table, found table.Result, host string) (a asked) {
+	if found.Route != nil && p.cfg.Certificates != nil {
+		a.query, a.named = t.Certificate(host)
+	}
+	return a
 }
 
 // verdict is what a route's HTTPS method makes of a request.
@@ -175,7 +185,7 @@ type verdict struct {
 
 // judge applies HTTPS_METHOD: a host that is served on the other scheme only is unknown on this one. Nothing is
 // redirected, and HTTP stays open, where HTTPS has no certificate that somebody provided.
-func (p *Proxy) judge(t *table.Table, found table.Result, a asked) verdict {
+func (p *Proxy) judge(found table.Result, a asked) verdict {
 	v := verdict{known: found.KnownHost, method: ruche.HTTPSNoRedirect}
 	if found.Route == nil {
 		return v
@@ -195,7 +205,7 @@ func (p *Proxy) judge(t *table.Table, found table.Result, a asked) verdict {
 	if p.httpsOff() {
 		return v
 	}
-	if q, ok := t.Certificate(a.host); ok && p.cfg.Certificates != nil && p.cfg.Certificates.HasFile(q) {
+	if a.named && p.cfg.Certificates.HasFile(a.query) {
 		v.method = method
 		v.known = method != ruche.HTTPSNoHTTP
 		v.redirect = method == ruche.HTTPSRedirect
