@@ -85,7 +85,6 @@ func (p *Proxy) carry(s *stream) {
 	s.started = time.Now()
 	if conn := p.connectStream(s); conn != nil {
 		s.join(conn)
-		s.endpoint.inFlight.Add(-1)
 	}
 	took := time.Since(s.started)
 	if s.route != nil {
@@ -96,6 +95,7 @@ func (p *Proxy) carry(s *stream) {
 
 // join carries bytes until one of the connections ends.
 func (s *stream) join(conn *loop.Conn) {
+	defer s.endpoint.inFlight.Add(-1)
 	defer func() { _ = conn.Close() }()
 	p, v := s.entry.proxy, s.visitor
 	header, err := s.proxyHeader()
@@ -184,20 +184,31 @@ func (p *Proxy) dialStream(s *stream) (conn *loop.Conn, hold time.Duration) {
 		if e == nil {
 			return nil, hold
 		}
-		e.inFlight.Add(1)
-		l, err := s.visitor.worker.dial(e.address, p.cfg.Timeouts.Dial)
-		if err == nil {
-			e.answered()
-			s.endpoint, s.err = e, nil
-			return l.(*loop.Conn), 0
+		if conn, s.err = p.dialEndpoint(s, e); conn != nil {
+			return conn, 0
 		}
-		e.inFlight.Add(-1)
-		s.err = p.cannotOpen(e, err)
 		if errors.Is(s.err, errNoDescriptor) {
 			return nil, 0
 		}
 		hold = p.cfg.Timeouts.Hold - e.failingFor(time.Now())
 	}
+}
+
+// dialEndpoint connects to an endpoint, and counts the connection there, which join ends.
+func (p *Proxy) dialEndpoint(s *stream, e *endpointState) (*loop.Conn, error) {
+	e.inFlight.Add(1)
+	defer func() {
+		if s.endpoint != e { // also after a panic
+			e.inFlight.Add(-1)
+		}
+	}()
+	l, err := s.visitor.worker.dial(e.address, p.cfg.Timeouts.Dial)
+	if err != nil {
+		return nil, p.cannotOpen(e, err)
+	}
+	e.answered()
+	s.endpoint = e
+	return l.(*loop.Conn), nil
 }
 
 // pauseStream waits for the time d, or for a table newer than s.

@@ -275,3 +275,30 @@ func TestRequestsAndStreamsShareTheirBounds(t *testing.T) {
 		t.Error("a request was served beyond the bound")
 	}
 }
+
+func TestAPanicLeavesNoStreamCounted(t *testing.T) {
+	r := start(t, Config{}, site("a.test", says(t, "ok")))
+	w := r.workers[0]
+	for name, broken := range map[string]func(s *stream, e *endpointState){
+		"while it is connected": func(s *stream, e *endpointState) { _, _ = r.dialEndpoint(s, e) }, // which only a fiber may
+		"while it is carried": func(s *stream, e *endpointState) {
+			e.inFlight.Add(1)
+			s.endpoint = e
+			s.join(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, panicked := &endpointState{address: "127.0.0.1:1"}, make(chan any, 1)
+			w.loop.Post(func() {
+				defer func() { panicked <- recover() }()
+				broken(&stream{visitor: &visitor{worker: w}, entry: &entry{proxy: r.Proxy}}, e)
+			})
+			if <-panicked == nil {
+				t.Error("there was no panic")
+			}
+			if n := e.inFlight.Load(); n != 0 {
+				t.Errorf("%d streams are counted, want none", n)
+			}
+		})
+	}
+}
