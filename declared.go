@@ -36,18 +36,20 @@ type WorkloadKind string
 const (
 	KindContainer WorkloadKind = "container"
 	KindFile      WorkloadKind = "file"
+	KindService   WorkloadKind = "service" // of a Swarm
 )
 
-// Workload is what declares routes: a container or a route file.
+// Workload is what declares routes: a container, a service of a Swarm or a route file.
 type Workload struct {
-	// ID is unique in the cluster: "container/<64 hex digits>" or "file/<base name>".
+	// ID is unique in the cluster: "container/<64 hex digits>", "service/<its ID>" or "file/<base name>".
 	ID   string       `json:"id"`
 	Kind WorkloadKind `json:"kind"`
-	// Name is what people call it: the container's name without its slash, the file's base name.
+	// Name is what people call it: the container's name without its slash, the service's name, the file's base name.
 	Name string `json:"name"`
 	// Group is what stays the same when a container is re-created: "project/service/number" from the labels
-	// of Compose, else the container's name.
+	// of Compose, else the container's or service's name.
 	Group string `json:"group,omitempty"`
+	// Node is where a container runs or a file lies; empty for a service.
 	Node  string `json:"node,omitempty"`
 	Image string `json:"image,omitempty"`
 	// Created orders workloads that disagree: the oldest wins, then the smallest ID.
@@ -91,7 +93,7 @@ type Route struct {
 	// PortReason says why that port: "VIRTUAL_PORT", "the only exposed port", ...
 	PortReason string `json:"port_reason,omitempty"`
 	// Endpoints are fixed base URLs ("http://127.0.0.1:9100"), in route files only. When it is empty the
-	// live Endpoint of the declaring workload is used with Port.
+	// live Endpoints of the declaring workload are used with Port.
 	Endpoints []string `json:"endpoints,omitempty"`
 	// Weights are the shares of requests that endpoints get next to the others: of Endpoints by index, or the one of the workload's own.
 	// What is missing weighs 1; an endpoint that weighs 0 gets no requests.

@@ -13,22 +13,40 @@ const (
 	EndpointStopping    EndpointState = "stopping"    // the engine has begun to stop it
 	EndpointPaused      EndpointState = "paused"      // docker pause
 	EndpointStopped     EndpointState = "stopped"     // it is created or exited, not running
-	EndpointUnreachable EndpointState = "unreachable" // it runs, but shares no network with Ruche
+	EndpointUnreachable EndpointState = "unreachable" // it runs, but shares no network with Ruche, or its node is cut off
 )
 
-// Endpoint is where one workload is live: one container's address.
+// Endpoint is a place where a workload is live: the address of one container. It has an ID of its own, the key of its bucket: for a container
+// that declares for itself the workload's, for a task of a service "task/<its ID>", for a service's virtual address the service's.
 // The port belongs to the route, so that one container can serve several.
 type Endpoint struct {
-	// Workload is the ID of the declaring Workload.
+	// Workload is the ID of the declaring Workload, which may have many endpoints.
 	Workload string `json:"workload"`
-	Node     string `json:"node,omitempty"`
+	// Node is where it runs.
+	Node string `json:"node,omitempty"`
 	// Address is an IP address without port; empty unless the workload runs on a reachable network.
 	Address string `json:"address,omitempty"`
+	// Ports has the ports that are found under another number at Address, because they are published there; others are what they are.
+	Ports map[uint16]uint16 `json:"ports,omitempty"`
 	// Network is the Docker network the address is in, NetworkReason why this one was chosen or none could be.
 	Network       string        `json:"network,omitempty"`
 	NetworkReason string        `json:"network_reason,omitempty"`
 	State         EndpointState `json:"state"`
 	// StateReason says what led to State: "health_status: unhealthy", "signal 15", "exit code 137".
+	StateReason string    `json:"state_reason,omitempty"`
+	Since       time.Time `json:"since,omitzero"`
+}
+
+// Sighting is what an agent sees on its own Engine of the container of a Swarm's task. It tells sooner than the Swarm that a container
+// is being stopped, or has become healthy.
+type Sighting struct {
+	// Task and Service are IDs.
+	Task    string `json:"task"`
+	Service string `json:"service"`
+	// Node is the name of the agent's node.
+	Node  string        `json:"node"`
+	State EndpointState `json:"state"`
+	// StateReason says what led to State, as in Endpoint.
 	StateReason string    `json:"state_reason,omitempty"`
 	Since       time.Time `json:"since,omitzero"`
 }
