@@ -13,7 +13,8 @@ import (
 // Action is what an event tells.
 type Action string
 
-// The actions that Subscribe delivers. The first group is about a container, the second about a network.
+// The actions that Subscribe delivers: the first group is about a container, the second about a network. The third is what SubscribeSwarm
+// delivers.
 const (
 	ActionCreate       Action = "create"
 	ActionStart        Action = "start"
@@ -28,13 +29,20 @@ const (
 
 	ActionNetworkConnect    Action = "network-connect"
 	ActionNetworkDisconnect Action = "network-disconnect"
+
+	ActionServiceCreate Action = "service-create"
+	ActionServiceUpdate Action = "service-update"
+	ActionServiceRemove Action = "service-remove"
+	ActionNodeChange    Action = "node-change"
+	ActionNetworkChange Action = "network-change"
 )
 
 // Event is one thing that happened in the Engine.
 type Event struct {
 	Action Action
-	// Container is the ID of the container it happened to.
+	// Container is the ID of the container it happened to, Service that of the service.
 	Container string
+	Service   string
 	// Network is the name of the network, for the network actions.
 	Network string
 	// Signal is the signal's number or name, for ActionKill.
@@ -46,6 +54,7 @@ type Event struct {
 
 // Subscription is a running stream of events.
 type Subscription struct {
+	decode func(events.Message) (Event, bool)
 	events chan Event
 	err    error
 }
@@ -60,21 +69,33 @@ func (s *Subscription) Err() error { return s.err }
 // returns without an error, what happens from now on is delivered: list the containers afterwards and no change is
 // missed.
 func (c *Client) Subscribe(ctx context.Context) (*Subscription, error) {
+	return c.subscribe(ctx, eventFrom, make(client.Filters).
+		Add("type", string(events.ContainerEventType), string(events.NetworkEventType)).
+		Add("event", "create", "start", "kill", "die", "stop", "pause", "unpause", "health_status", "rename", "destroy",
+			"connect", "disconnect"))
+}
+
+// SubscribeSwarm is Subscribe for what happens in the Swarm: to services, nodes and networks. Only a manager's Engine tells that, and none tells
+// of tasks.
+func (c *Client) SubscribeSwarm(ctx context.Context) (*Subscription, error) {
+	return c.subscribe(ctx, swarmEventFrom, make(client.Filters).
+		Add("type", string(events.ServiceEventType), string(events.NodeEventType), string(events.NetworkEventType)).
+		Add("event", "create", "update", "remove").Add("scope", "swarm"))
+}
+
+func (c *Client) subscribe(ctx context.Context, decode func(events.Message) (Event, bool), filters client.Filters) (*Subscription, error) {
 	// A ping first: the library's stream has no way to bound the time until the Engine answers.
 	if _, err := c.Ping(ctx); err != nil {
 		return nil, err
 	}
-	options := client.EventsListOptions{Filters: make(client.Filters).
-		Add("type", string(events.ContainerEventType), string(events.NetworkEventType)).
-		Add("event", "create", "start", "kill", "die", "stop", "pause", "unpause", "health_status", "rename", "destroy",
-			"connect", "disconnect")}
+	options := client.EventsListOptions{Filters: filters}
 	if c.Local() {
 		// The Engine answers just before it subscribes us; events of that gap come from its buffer. Only with one
 		// clock for both, as an old event of a remote Engine would be taken for a new one.
 		options.Since = time.Now().Format(time.RFC3339Nano)
 	}
 	stream := c.api.Events(ctx, options)
-	s := &Subscription{events: make(chan Event, 256)}
+	s := &Subscription{events: make(chan Event, 256), decode: decode}
 	go c.follow(ctx, stream, s)
 	return s, nil
 }
@@ -84,7 +105,7 @@ func (c *Client) follow(ctx context.Context, stream client.EventsResult, s *Subs
 	for {
 		select {
 		case message := <-stream.Messages:
-			event, ok := eventFrom(message)
+			event, ok := s.decode(message)
 			if !ok {
 				continue
 			}
@@ -102,11 +123,31 @@ func (c *Client) follow(ctx context.Context, stream client.EventsResult, s *Subs
 	}
 }
 
-func eventFrom(m events.Message) (Event, bool) {
-	e := Event{Container: m.Actor.ID, Time: time.Unix(m.Time, 0), ExitCode: -1}
-	if m.TimeNano != 0 {
-		e.Time = time.Unix(0, m.TimeNano)
+// swarmEventFrom tells which service changed; of nodes and networks, that one did.
+func swarmEventFrom(m events.Message) (Event, bool) {
+	e := Event{Time: timeOf(m)}
+	switch m.Type {
+	case events.ServiceEventType:
+		e.Action, e.Service = Action("service-"+m.Action), m.Actor.ID
+	case events.NodeEventType:
+		e.Action = ActionNodeChange
+	case events.NetworkEventType:
+		e.Action = ActionNetworkChange
+	default:
+		return Event{}, false
 	}
+	return e, true
+}
+
+func timeOf(m events.Message) time.Time {
+	if m.TimeNano != 0 {
+		return time.Unix(0, m.TimeNano)
+	}
+	return time.Unix(m.Time, 0)
+}
+
+func eventFrom(m events.Message) (Event, bool) {
+	e := Event{Container: m.Actor.ID, Time: timeOf(m), ExitCode: -1}
 	action, _, _ := strings.Cut(string(m.Action), ":") // "health_status: healthy"
 	e.Action = Action(action)
 	switch m.Type {

@@ -23,6 +23,7 @@ type Engine struct {
 	server     *http.Server
 	containers map[string]*container
 	networks   map[string]*network // by name
+	swarm      swarm
 	streams    map[*stream]struct{}
 	serial     int
 	minAPI     int // minor versions of 1.x
@@ -46,7 +47,7 @@ func New(t testing.TB) *Engine {
 	e := &Engine{
 		t: t, socket: filepath.Join(dir, "docker.sock"), minAPI: 12, maxAPI: 41,
 		containers: map[string]*container{}, networks: map[string]*network{}, streams: map[*stream]struct{}{},
-		failInspects: map[string]int{},
+		failInspects: map[string]int{}, swarm: newSwarm(),
 	}
 	e.AddNetwork(Network{Name: "bridge", Driver: "bridge"})
 	e.AddNetwork(Network{Name: "host", Driver: "host"})

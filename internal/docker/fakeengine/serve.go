@@ -24,6 +24,10 @@ func (e *Engine) handler() http.Handler {
 	mux.HandleFunc("GET /containers/{id}/json", e.serveInspect)
 	mux.HandleFunc("GET /networks", e.serveNetworks)
 	mux.HandleFunc("GET /events", e.serveEvents)
+	mux.HandleFunc("GET /info", e.serveInfo)
+	mux.HandleFunc("GET /services", e.serveSwarm(e.listServices))
+	mux.HandleFunc("GET /tasks", e.serveSwarm(e.listTasks))
+	mux.HandleFunc("GET /nodes", e.serveSwarm(e.listNodes))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if version, rest, ok := cutVersion(r.URL.Path); ok {
 			if message := e.refuse(version); message != "" {
@@ -191,9 +195,13 @@ func (e *Engine) emitNetwork(c *container, name, action string) {
 }
 
 func (e *Engine) send(kind, action, id string, attributes map[string]string) {
+	e.sendScoped("local", kind, action, id, attributes)
+}
+
+func (e *Engine) sendScoped(scope, kind, action, id string, attributes map[string]string) {
 	now := time.Now()
 	line, err := json.Marshal(map[string]any{
-		"Type": kind, "Action": action, "scope": "local", "time": now.Unix(), "timeNano": now.UnixNano(),
+		"Type": kind, "Action": action, "scope": scope, "time": now.Unix(), "timeNano": now.UnixNano(),
 		"Actor": map[string]any{"ID": id, "Attributes": attributes},
 	})
 	if err != nil {
@@ -206,6 +214,9 @@ func (e *Engine) send(kind, action, id string, attributes map[string]string) {
 			continue
 		}
 		if wanted := s.filters["event"]; len(wanted) > 0 && !wanted[name] && !wanted[action] {
+			continue
+		}
+		if scopes := s.filters["scope"]; len(scopes) > 0 && !scopes[scope] {
 			continue
 		}
 		select {
