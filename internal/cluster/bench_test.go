@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/cluster"
 )
 
@@ -47,9 +48,9 @@ func BenchmarkPutToWatch(b *testing.B) {
 	notes := cluster.NewBucket[note](open(b, cluster.Config{Dir: b.TempDir()}), "notes")
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	updates := make(chan cluster.Update[note], 1)
+	updates := make(chan ruche.Update[note], 1)
 	go func() {
-		if err := notes.Watch(ctx, func(u cluster.Update[note]) { updates <- u }); err != nil {
+		if err := notes.Watch(ctx, func(u ruche.Update[note]) { updates <- u }); err != nil {
 			b.Error(err)
 		}
 	}()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/fsx"
 )
@@ -138,11 +139,11 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 }
 
 // watching collects the updates of a bucket.
-func watching[T any](t *testing.T, b *cluster.Bucket[T]) <-chan cluster.Update[T] {
+func watching[T any](t *testing.T, b *cluster.Bucket[T]) <-chan ruche.Update[T] {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	updates, done := make(chan cluster.Update[T], 10_000), make(chan error, 1)
-	go func() { done <- b.Watch(ctx, func(u cluster.Update[T]) { updates <- u }) }()
+	updates, done := make(chan ruche.Update[T], 10_000), make(chan error, 1)
+	go func() { done <- b.Watch(ctx, func(u ruche.Update[T]) { updates <- u }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, cluster.ErrClosed) {
@@ -152,7 +153,7 @@ func watching[T any](t *testing.T, b *cluster.Bucket[T]) <-chan cluster.Update[T
 	return updates
 }
 
-func next[T any](t *testing.T, updates <-chan cluster.Update[T]) cluster.Update[T] {
+func next[T any](t *testing.T, updates <-chan ruche.Update[T]) ruche.Update[T] {
 	t.Helper()
 	select {
 	case u := <-updates:
@@ -174,20 +175,20 @@ func TestWatchDeliversContentAndThenChanges(t *testing.T) {
 	rev(raw.Put(ctx, "bad", "no note"))
 
 	updates := watching(t, notes)
-	want := func(step string, w cluster.Update[note]) {
+	want := func(step string, w ruche.Update[note]) {
 		t.Helper()
 		if got := next(t, updates); !reflect.DeepEqual(got, w) {
 			t.Errorf("%s: got %+v, want %+v", step, got, w)
 		}
 	}
-	want("content", cluster.Update[note]{Reset: true, Puts: map[string]note{"a": {N: 1}}})
+	want("content", ruche.Update[note]{Reset: true, Puts: map[string]note{"a": {N: 1}}})
 	rev(notes.Put(ctx, "b", note{N: 2}))
-	want("put", cluster.Update[note]{Puts: map[string]note{"b": {N: 2}}})
+	want("put", ruche.Update[note]{Puts: map[string]note{"b": {N: 2}}})
 	rev(raw.Put(ctx, "b", 3))
 	if err := c.Apply(ctx, notes.DeleteOp("b"), notes.DeleteOp("a"), notes.PutOp("c", note{N: 3}), notes.DeleteOp("never")); err != nil {
 		t.Fatal(err)
 	}
-	want("transaction", cluster.Update[note]{Puts: map[string]note{"c": {N: 3}}, Deletes: []string{"a", "b"}})
+	want("transaction", ruche.Update[note]{Puts: map[string]note{"c": {N: 3}}, Deletes: []string{"a", "b"}})
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
@@ -255,7 +256,7 @@ func TestOperationsAfterCloseFail(t *testing.T) {
 	c := open(t, cluster.Config{Dir: t.TempDir()})
 	notes := cluster.NewBucket[note](c, "notes")
 	updates, ended := make(chan struct{}, 1), make(chan error, 1)
-	go func() { ended <- notes.Watch(t.Context(), func(cluster.Update[note]) { updates <- struct{}{} }) }()
+	go func() { ended <- notes.Watch(t.Context(), func(ruche.Update[note]) { updates <- struct{}{} }) }()
 	<-updates
 	for range 2 {
 		if err := c.Close(); err != nil {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/ruche-project/ruche"
 )
 
 func openAlone(t *testing.T) *Cluster {
@@ -28,8 +30,8 @@ func TestWatchListsAgainAfterCompaction(t *testing.T) {
 	c := openAlone(t)
 	b := NewBucket[int](c, "numbers")
 	ctx, cancel := context.WithCancel(t.Context())
-	var updates []Update[int]
-	err := b.Watch(ctx, func(u Update[int]) {
+	var updates []ruche.Update[int]
+	err := b.Watch(ctx, func(u ruche.Update[int]) {
 		updates = append(updates, u)
 		if len(updates) > 1 {
 			cancel()

@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/fsx"
 )
 
 // nextUpdate waits for a watch's next update.
-func nextUpdate(t *testing.T, updates <-chan cluster.Update[note]) cluster.Update[note] {
+func nextUpdate(t *testing.T, updates <-chan ruche.Update[note]) ruche.Update[note] {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
@@ -20,7 +21,7 @@ func nextUpdate(t *testing.T, updates <-chan cluster.Update[note]) cluster.Updat
 		return u
 	case <-ctx.Done():
 		t.Fatal("no update came")
-		return cluster.Update[note]{}
+		return ruche.Update[note]{}
 	}
 }
 
@@ -30,8 +31,8 @@ func TestAReleasedDirectoryIsAnotherOnesUntilItIsReopened(t *testing.T) {
 	notes := cluster.NewBucket[note](c, "notes")
 	must[int64](t)(notes.Put(t.Context(), "a", note{Text: "first"}))
 	watching, stop := context.WithCancel(t.Context())
-	updates, watched := make(chan cluster.Update[note], 10), make(chan error, 1)
-	go func() { watched <- notes.Watch(watching, func(u cluster.Update[note]) { updates <- u }) }()
+	updates, watched := make(chan ruche.Update[note], 10), make(chan error, 1)
+	go func() { watched <- notes.Watch(watching, func(u ruche.Update[note]) { updates <- u }) }()
 	running, end := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- c.Run(running) }()

@@ -8,31 +8,21 @@ import (
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-)
 
-// Update is what happened in a bucket.
-type Update[T any] struct {
-	// Reset tells that Puts is the whole content, and that keys missing from it are gone.
-	Reset bool
-	// Puts holds the keys that were written, with their values.
-	Puts map[string]T
-	// Deletes holds the keys that were removed, ordered.
-	Deletes []string
-	// Revision is the cluster's revision after the update.
-	Revision int64
-}
+	"github.com/ruche-project/ruche"
+)
 
 // Watch calls fn with the whole content, and then with each change in order, until ctx ends; then it returns nil. Writes of one
 // transaction come in one call; several transactions may come in one when fn is slower than they are. After a
 // gap, as when this member was cut off for long or released, the whole content comes again. Values that cannot be decoded are
 // logged and left out. The content is what this member has, also while no majority of members is up. When the
 // cluster is closed, the error wraps ErrClosed.
-func (b *Bucket[T]) Watch(ctx context.Context, fn func(Update[T])) error {
+func (b *Bucket[T]) Watch(ctx context.Context, fn func(ruche.Update[T])) error {
 	for {
 		// A serializable read needs no majority. That it may be behind does no harm: what follows is watched.
 		all, rev, err := b.list(ctx, clientv3.WithSerializable())
 		if err == nil {
-			u := Update[T]{Reset: true, Puts: make(map[string]T, len(all)), Revision: rev}
+			u := ruche.Update[T]{Reset: true, Puts: make(map[string]T, len(all)), Revision: rev}
 			for key, e := range all {
 				u.Puts[key] = e.Value
 			}
@@ -57,7 +47,7 @@ func (b *Bucket[T]) Watch(ctx context.Context, fn func(Update[T])) error {
 }
 
 // follow calls fn for what happens from revision rev on. It returns when it cannot go on without a gap.
-func (b *Bucket[T]) follow(ctx context.Context, rev int64, fn func(Update[T])) error {
+func (b *Bucket[T]) follow(ctx context.Context, rev int64, fn func(ruche.Update[T])) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, err := b.c.held()
@@ -77,8 +67,8 @@ func (b *Bucket[T]) follow(ctx context.Context, rev int64, fn func(Update[T])) e
 }
 
 // update joins events: the last one of each key counts.
-func (b *Bucket[T]) update(events []*clientv3.Event) Update[T] {
-	u := Update[T]{Puts: make(map[string]T)}
+func (b *Bucket[T]) update(events []*clientv3.Event) ruche.Update[T] {
+	u := ruche.Update[T]{Puts: make(map[string]T)}
 	deleted := make(map[string]bool)
 	for _, e := range events {
 		key := strings.TrimPrefix(string(e.Kv.Key), b.prefix)

@@ -97,7 +97,7 @@ func (h *house) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		_ = h.declarations.Watch(ctx, func(u cluster.Update[ruche.Declaration]) {
+		_ = h.declarations.Watch(ctx, func(u ruche.Update[ruche.Declaration]) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			defer h.changed.Broadcast()
@@ -111,7 +111,7 @@ func (h *house) watch() {
 		})
 	})
 	wait.Go(func() {
-		_ = h.endpoints.Watch(ctx, func(u cluster.Update[ruche.Endpoint]) {
+		_ = h.endpoints.Watch(ctx, func(u ruche.Update[ruche.Endpoint]) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			defer h.changed.Broadcast()

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
@@ -47,11 +47,17 @@ type Config struct {
 	// AccessLog takes one JSON object a line; nil turns it off.
 	AccessLog io.Writer
 
-	Declarations *cluster.Bucket[ruche.Declaration]
-	Endpoints    *cluster.Bucket[ruche.Endpoint]
+	Declarations Bucket[ruche.Declaration]
+	Endpoints    Bucket[ruche.Endpoint]
 	Certificates Certificates
 	Logger       *slog.Logger
 	Health       *health.Registry
+}
+
+// Bucket is a part of the state that can be followed.
+type Bucket[T any] interface {
+	// Watch calls fn with the whole content, and then with each change in order, until ctx ends; then it returns nil.
+	Watch(ctx context.Context, fn func(ruche.Update[T])) error
 }
 
 // EntryPoint is a listener that routes name. "http" and "https" are no names for it.

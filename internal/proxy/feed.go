@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
@@ -28,21 +27,21 @@ func (f *feed) notify() {
 	}
 }
 
-func (f *feed) applyDeclarations(u cluster.Update[ruche.Declaration]) {
+func (f *feed) applyDeclarations(u ruche.Update[ruche.Declaration]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.declarations = merge(f.declarations, u)
 	f.notify()
 }
 
-func (f *feed) applyEndpoints(u cluster.Update[ruche.Endpoint]) {
+func (f *feed) applyEndpoints(u ruche.Update[ruche.Endpoint]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.endpoints = merge(f.endpoints, u)
 	f.notify()
 }
 
-func merge[T any](m map[string]T, u cluster.Update[T]) map[string]T {
+func merge[T any](m map[string]T, u ruche.Update[T]) map[string]T {
 	if u.Reset || m == nil {
 		m = make(map[string]T, len(u.Puts))
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/cluster"
 )
 
 func TestHTTP3Drain(t *testing.T) {
@@ -81,8 +80,8 @@ func TestHTTP3ListenErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.feed.applyDeclarations(cluster.Update[ruche.Declaration]{Reset: true})
-	p.feed.applyEndpoints(cluster.Update[ruche.Endpoint]{Reset: true})
+	p.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Reset: true})
+	p.feed.applyEndpoints(ruche.Update[ruche.Endpoint]{Reset: true})
 	err = p.run(t.Context(), noWatch)
 	for _, want := range []string{taken.LocalAddr().String(), "ss -lunp", "--http3 off"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -26,7 +26,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/cluster"
 )
 
 func TestMain(m *testing.M) {
@@ -123,8 +122,8 @@ func (r *rig) serve(routes ...ruche.Route) {
 		w := ruche.Workload{ID: fmt.Sprintf("container/%03d", i), Kind: ruche.KindContainer, Name: fmt.Sprintf("web-%d", i), Created: time.Unix(int64(i), 0)}
 		declarations[w.ID] = ruche.Declaration{Workload: w, Routes: []ruche.Route{route}}
 	}
-	r.feed.applyDeclarations(cluster.Update[ruche.Declaration]{Reset: true, Puts: declarations})
-	r.feed.applyEndpoints(cluster.Update[ruche.Endpoint]{Reset: true, Puts: endpoints})
+	r.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Reset: true, Puts: declarations})
+	r.feed.applyEndpoints(ruche.Update[ruche.Endpoint]{Reset: true, Puts: endpoints})
 	if r.current.Load() != nil {
 		r.refresh()
 	}

@@ -32,8 +32,8 @@ func TestListenErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p, err := New(Config{HTTPAddr: tt.address})
 			if err == nil {
-				p.feed.applyDeclarations(cluster.Update[ruche.Declaration]{Reset: true})
-				p.feed.applyEndpoints(cluster.Update[ruche.Endpoint]{Reset: true})
+				p.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Reset: true})
+				p.feed.applyEndpoints(ruche.Update[ruche.Endpoint]{Reset: true})
 				err = p.run(t.Context(), noWatch)
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.address) || !strings.Contains(err.Error(), tt.want) {
@@ -226,7 +226,7 @@ func TestExplain(t *testing.T) {
 	sec.HTTPSMethod = ruche.HTTPSRedirect
 	r := start(t, Config{}, site("a.test", says(t, "a"), deaf(t)), nowhere("empty.test"), closed, sec, site("self.test", says(t, "x")))
 	d := ruche.Diagnostic{Code: ruche.CodeHostInvalid, Severity: ruche.SeverityError, Workload: "bad", Source: "env VIRTUAL_HOST", Message: `host "lost.test/" contains a slash`}
-	r.feed.applyDeclarations(cluster.Update[ruche.Declaration]{Puts: map[string]ruche.Declaration{
+	r.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Puts: map[string]ruche.Declaration{
 		"container/bad": {Workload: ruche.Workload{ID: "container/bad", Name: "bad"}, Diagnostics: []ruche.Diagnostic{d}},
 	}})
 	r.refresh()
