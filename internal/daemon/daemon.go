@@ -79,8 +79,7 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 	})
 	discover := discovery.Config{
 		Node: d.node, DockerHost: cfg.DockerHost, NoDocker: cfg.NoDocker, RoutesDir: cfg.RoutesDir,
-		Cluster: d.cluster, Declarations: declarations, Endpoints: endpoints,
-		Logger: logger.With("component", "discovery"), Health: d.health,
+		State: discovery.NodeState(d.cluster, d.node), Logger: logger.With("component", "discovery"), Health: d.health,
 	}
 	d.discover = func() *discovery.Discovery { return discovery.New(discover) }
 	d.discovery = d.discover()

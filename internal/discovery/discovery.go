@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/docker"
 	"github.com/ruche-project/ruche/internal/health"
 )
@@ -24,11 +23,10 @@ type Config struct {
 	// RoutesDir is the directory of route files; empty means none, and what was known of route files of this node is dropped.
 	RoutesDir string
 
-	Cluster      *cluster.Cluster
-	Declarations *cluster.Bucket[ruche.Declaration]
-	Endpoints    *cluster.Bucket[ruche.Endpoint]
-	Logger       *slog.Logger
-	Health       *health.Registry
+	// State has the rows of this node.
+	State  State
+	Logger *slog.Logger
+	Health *health.Registry
 }
 
 // timing holds the durations that tests shorten.
@@ -81,7 +79,7 @@ func (d *Discovery) Run(ctx context.Context) error {
 		}
 		defer func() { _ = client.Close() }()
 	}
-	s := newStore(d.cfg, d.timing)
+	s := newStore(d.cfg.State, d.cfg.Logger, d.cfg.Health, d.timing)
 	if !s.load(ctx) {
 		return nil
 	}

@@ -55,7 +55,7 @@ func build(t testing.TB) *house {
 	h.changed = sync.NewCond(&h.mu)
 	h.timing.minBackoff, h.timing.maxBackoff = time.Millisecond, 20*time.Millisecond
 	h.cfg = Config{
-		Node: "n1", DockerHost: h.engine.Host(), Cluster: c, Declarations: h.declarations, Endpoints: h.endpoints,
+		Node: "n1", DockerHost: h.engine.Host(), State: NodeState(c, "n1"),
 		Logger: logger, Health: h.health,
 	}
 	h.watch()

@@ -30,7 +30,7 @@ func TestOlderListOfNetworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newStore(h.cfg, h.timing)
+	s := newStore(h.cfg.State, h.cfg.Logger, h.cfg.Health, h.timing)
 	tr := newTracker(h.cfg, h.timing, client, s, "")
 	defer tr.work.Wait()
 	state := func(when string) {

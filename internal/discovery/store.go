@@ -5,29 +5,29 @@ import (
 	"encoding/json"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
 const (
-	// A transaction holds at most 128 operations, and a workload needs two; its size should stay well below etcd's 1.5 MB.
-	maxBatch      = 60
+	// The size of a transaction should stay well below etcd's 1.5 MB.
 	maxBatchBytes = 512 << 10
 	writeTimeout  = 10 * time.Second
 )
 
-// row is what is wanted in the buckets for one workload; nil means no key.
+// row is what is wanted in the buckets under one key; nil means no key.
 type row struct {
 	declaration *ruche.Declaration
 	endpoint    *ruche.Endpoint
+	sighting    *ruche.Sighting
 }
 
-// encoded is a row as it is compared.
-type encoded struct{ declaration, endpoint string }
+// encoded is a row as it is compared and written: by bucket, empty where there is no key.
+type encoded struct{ declaration, endpoint, sighting string }
 
 func (r row) encode() encoded {
 	var e encoded
@@ -39,42 +39,65 @@ func (r row) encode() encoded {
 		data, _ := json.Marshal(r.endpoint)
 		e.endpoint = string(data)
 	}
+	if r.sighting != nil {
+		data, _ := json.Marshal(r.sighting)
+		e.sighting = string(data)
+	}
 	return e
 }
 
-// store holds what is wanted of this node's workloads and writes what differs from the buckets, in the order in which it
-// was asked for. Whoever asks never waits: changes of one workload that come faster than they can be written are
+// changes gives what makes a row out of what stands in the buckets.
+func (e encoded) changes(key string, stands encoded) []Change {
+	var list []Change
+	for _, c := range []struct{ bucket, now, before string }{
+		{BucketDeclarations, e.declaration, stands.declaration}, {BucketEndpoints, e.endpoint, stands.endpoint},
+		{BucketSightings, e.sighting, stands.sighting},
+	} {
+		switch {
+		case c.now == c.before:
+		case c.now == "":
+			list = append(list, Change{Bucket: c.bucket, Key: key})
+		default:
+			list = append(list, Change{Bucket: c.bucket, Key: key, Value: json.RawMessage(c.now)})
+		}
+	}
+	return list
+}
+
+// unsure stands for what may be in the buckets after a write that failed: it differs from every row.
+func unsure() encoded { return encoded{"?", "?", "?"} }
+
+// store holds what is wanted of one owner's rows and writes what differs from the buckets, in the order in which it
+// was asked for. Whoever asks never waits: changes of one row that come faster than they can be written are
 // joined.
 type store struct {
-	node         string
-	cluster      *cluster.Cluster
-	declarations *cluster.Bucket[ruche.Declaration]
-	endpoints    *cluster.Bucket[ruche.Endpoint]
-	logger       *slog.Logger
-	health       *health.Registry
-	timing       timing
+	state  State
+	logger *slog.Logger
+	health *health.Registry
+	timing timing
 
 	mu       sync.Mutex
 	wanted   map[string]row
 	encoded  map[string]encoded // of wanted
-	queue    []string           // workloads whose wanted row is not written yet
+	stands   map[string]encoded // what the buckets hold
+	queue    []string           // keys whose wanted row is not written yet
+	queued   map[string]bool    // the same
 	failures int                // attempts to write that failed
 	busy     bool
 	changed  *sync.Cond
 	wake     chan struct{}
 }
 
-func newStore(cfg Config, t timing) *store {
+func newStore(state State, logger *slog.Logger, registry *health.Registry, t timing) *store {
 	s := &store{
-		node: cfg.Node, cluster: cfg.Cluster, declarations: cfg.Declarations, endpoints: cfg.Endpoints,
-		logger: cfg.Logger, health: cfg.Health, timing: t,
-		wanted: map[string]row{}, encoded: map[string]encoded{}, wake: make(chan struct{}, 1),
+		state: state, logger: logger, health: registry, timing: t,
+		wanted: map[string]row{}, encoded: map[string]encoded{}, stands: map[string]encoded{}, queued: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
 
-// load reads what the buckets hold of this node, and tries again until it succeeds. It reports false when ctx ended.
+// load reads what the buckets hold of the owner, and tries again until it succeeds. It reports false when ctx ended.
 func (s *store) load(ctx context.Context) bool {
 	for backoff := s.timing.minBackoff; ; backoff = min(2*backoff, s.timing.maxBackoff) {
 		err := s.tryLoad(ctx)
@@ -95,32 +118,41 @@ func (s *store) load(ctx context.Context) bool {
 func (s *store) tryLoad(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	declarations, err := s.declarations.List(ctx)
-	if err != nil {
-		return err
-	}
-	endpoints, err := s.endpoints.List(ctx)
+	rows, err := s.state.Load(ctx)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, entry := range declarations {
-		if entry.Value.Workload.Node == s.node {
-			s.wanted[id] = row{declaration: &entry.Value}
+	for key, value := range rows[BucketDeclarations] {
+		if d := decode[ruche.Declaration](value); d != nil {
+			s.wanted[key] = row{declaration: d}
 		}
 	}
-	for id, entry := range endpoints {
-		if entry.Value.Node == s.node {
-			r := s.wanted[id]
-			r.endpoint = &entry.Value
-			s.wanted[id] = r
-		}
+	for key, value := range rows[BucketEndpoints] {
+		r := s.wanted[key]
+		r.endpoint = decode[ruche.Endpoint](value)
+		s.wanted[key] = r
 	}
-	for id, r := range s.wanted {
-		s.encoded[id] = r.encode()
+	for key, value := range rows[BucketSightings] {
+		r := s.wanted[key]
+		r.sighting = decode[ruche.Sighting](value)
+		s.wanted[key] = r
+	}
+	for key, r := range s.wanted {
+		s.encoded[key] = r.encode()
+		s.stands[key] = s.encoded[key]
 	}
 	return nil
+}
+
+// decode gives nil for what cannot be decoded: another release wrote it, and this one writes it anew.
+func decode[T any](value json.RawMessage) *T {
+	v := new(T)
+	if json.Unmarshal(value, v) != nil {
+		return nil
+	}
+	return v
 }
 
 // set asks for a row. It reports whether that changes anything.
@@ -136,11 +168,16 @@ func (s *store) set(id string, r row) bool {
 		delete(s.wanted, id)
 		delete(s.encoded, id)
 	}
-	if !slices.Contains(s.queue, id) {
-		s.queue = append(s.queue, id)
-	}
+	s.enqueue(id)
 	s.signal()
 	return true
+}
+
+func (s *store) enqueue(key string) {
+	if !s.queued[key] {
+		s.queued[key] = true
+		s.queue = append(s.queue, key)
+	}
 }
 
 func (s *store) signal() {
@@ -163,11 +200,11 @@ func (s *store) ids(kind ruche.WorkloadKind) []string {
 	defer s.mu.Unlock()
 	var ids []string
 	for id, r := range s.wanted {
-		of := ruche.KindContainer // an endpoint without declaration can only be a container's
+		of := ruche.KindContainer // what has no declaration and is neither a task's nor a sighting can only be a container's
 		if r.declaration != nil {
 			of = r.declaration.Workload.Kind
 		}
-		if of == kind {
+		if of == kind && r.sighting == nil && !strings.HasPrefix(id, taskPrefix) {
 			ids = append(ids, id)
 		}
 	}
@@ -200,10 +237,10 @@ func (s *store) flush(ctx context.Context) {
 
 // run writes until ctx ends.
 func (s *store) run(ctx context.Context) {
-	backoff, limit := s.timing.minBackoff, maxBatch
+	backoff, limit := s.timing.minBackoff, maxChanges
 	for {
-		ids, ops := s.take(limit)
-		if len(ids) == 0 {
+		b := s.take(limit)
+		if len(b.rows) == 0 {
 			select {
 			case <-s.wake:
 				continue
@@ -211,10 +248,10 @@ func (s *store) run(ctx context.Context) {
 				return
 			}
 		}
-		err := s.apply(ctx, ops)
-		s.done(ids, err)
+		err := s.apply(ctx, b.changes)
+		s.done(b, err)
 		if err == nil {
-			backoff, limit = s.timing.minBackoff, maxBatch
+			backoff, limit = s.timing.minBackoff, maxChanges
 			s.recovered()
 			continue
 		}
@@ -231,52 +268,62 @@ func (s *store) run(ctx context.Context) {
 	}
 }
 
-func (s *store) apply(ctx context.Context, ops []cluster.Op) error {
+func (s *store) apply(ctx context.Context, changes []Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	return s.cluster.Apply(ctx, ops...)
+	return s.state.Apply(ctx, changes)
 }
 
-// take removes the first workloads from the queue and gives the operations that write them.
-func (s *store) take(limit int) (ids []string, ops []cluster.Op) {
+// batch is what is written at once: some rows, and the changes that they need.
+type batch struct {
+	keys    []string
+	rows    []encoded
+	changes []Change
+}
+
+// take removes the first rows from the queue, of at most limit changes unless one has more.
+func (s *store) take(limit int) batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var b batch
 	size := 0
-	for _, id := range s.queue[:min(limit, len(s.queue))] {
-		e := s.encoded[id]
-		size += len(e.declaration) + len(e.endpoint)
-		if len(ids) > 0 && size > maxBatchBytes {
+	for _, key := range s.queue {
+		e := s.encoded[key]
+		changes := e.changes(key, s.stands[key])
+		for _, c := range changes {
+			size += len(c.Value)
+		}
+		if len(b.rows) > 0 && (size > maxBatchBytes || len(b.changes)+len(changes) > limit) {
 			break
 		}
-		ids = append(ids, id)
-		r := s.wanted[id]
-		if r.declaration != nil {
-			ops = append(ops, s.declarations.PutOp(id, *r.declaration))
-		} else {
-			ops = append(ops, s.declarations.DeleteOp(id))
-		}
-		if r.endpoint != nil {
-			ops = append(ops, s.endpoints.PutOp(id, *r.endpoint))
-		} else {
-			ops = append(ops, s.endpoints.DeleteOp(id))
-		}
+		b.keys, b.rows, b.changes = append(b.keys, key), append(b.rows, e), append(b.changes, changes...)
+		delete(s.queued, key)
 	}
-	s.queue = s.queue[len(ids):]
-	s.busy = len(ids) > 0
-	return ids, ops
+	s.queue = s.queue[len(b.rows):]
+	s.busy = len(b.rows) > 0
+	return b
 }
 
 // done notes the end of an attempt; what failed goes to the end of the queue.
-func (s *store) done(ids []string, err error) {
+func (s *store) done(b batch, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = false
 	if err != nil {
 		s.failures++
-		for _, id := range ids {
-			if !slices.Contains(s.queue, id) {
-				s.queue = append(s.queue, id)
-			}
+	}
+	for i, key := range b.keys {
+		switch {
+		case err != nil:
+			s.stands[key] = unsure()
+			s.enqueue(key)
+		case b.rows[i] == encoded{}:
+			delete(s.stands, key)
+		default:
+			s.stands[key] = b.rows[i]
 		}
 	}
 	s.changed.Broadcast()
