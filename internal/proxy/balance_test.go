@@ -29,7 +29,7 @@ func balanced(n int, change func(*ruche.Route)) ruche.Route {
 // snap compiles one route and returns it as requests see it.
 func snap(r ruche.Route, before *snapshot) (*snapshot, *routeState) {
 	w := ruche.Workload{ID: "file/f.yaml", Kind: ruche.KindFile, Name: "f.yaml"}
-	s := newSnapshot(table.Compile(map[string]ruche.Declaration{w.ID: {Workload: w, Routes: []ruche.Route{r}}}, nil), before)
+	s := newSnapshot(table.Compile(nil, map[string]*ruche.Declaration{w.ID: {Workload: w, Routes: []ruche.Route{r}}}, nil), before)
 	return s, s.routes[0]
 }
 

@@ -97,16 +97,23 @@ func inUse() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-// BenchmarkSwap1000 is from changed buckets to a snapshot in force, with 1,000 workloads.
-func BenchmarkSwap1000(b *testing.B) {
+// BenchmarkSwap10000 is from a changed bucket to a snapshot in force, with 10,000 workloads of which one is new or gone.
+func BenchmarkSwap10000(b *testing.B) {
 	r := start(b, Config{AccessLog: io.Discard})
-	sites := make([]ruche.Route, 1000)
+	sites := make([]ruche.Route, 10_000)
 	for i := range sites {
 		sites[i] = site(fmt.Sprintf("site-%d.test", i), fmt.Sprintf("http://10.0.%d.%d", i/250, i%250))
 	}
 	r.serve(sites...)
+	w := ruche.Workload{ID: "file/new", Kind: ruche.KindFile, Name: "new"}
+	added := map[string]ruche.Declaration{w.ID: {Workload: w, Routes: []ruche.Route{site("new.test", "http://10.1.0.1")}}}
 	b.ReportAllocs()
-	for b.Loop() {
+	for n := 0; b.Loop(); n++ {
+		if n%2 == 0 {
+			r.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Puts: added})
+		} else {
+			r.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Deletes: []string{w.ID}})
+		}
 		r.refresh()
 	}
 }

@@ -33,6 +33,7 @@ func newChecks(r *table.Route) *checks {
 // checkState is the active check of one endpoint. It survives swaps as long as the endpoint is ready and the check is the same; routes
 // that check an endpoint in the same way share it. Until a check has failed, the endpoint counts as well.
 type checkState struct {
+	key      string
 	endpoint *endpointState
 	declared *ruche.Check
 	probe    probe
@@ -54,7 +55,7 @@ func (s *snapshot) check(c *checks, e *table.Endpoint, state *endpointState, kno
 		cs = known[key]
 	}
 	if cs == nil {
-		cs = &checkState{endpoint: state, declared: c.declared, probe: newProbe(c.declared, e, c.proxyProtocol)}
+		cs = &checkState{key: key, endpoint: state, declared: c.declared, probe: newProbe(c.declared, e, c.proxyProtocol)}
 	}
 	s.checks[key] = cs
 	return cs

@@ -36,7 +36,7 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 	ask.encrypted, ask.secure = q.secure, q.secure
 	v := p.judge(found, ask)
 	if found.Route != nil {
-		st := p.status(s, s.routes[found.Route.Index], time.Now())
+		st := p.status(s, s.of(found.Route), time.Now())
 		ex.Route = &st
 		ex.Reasons = append(ex.Reasons, p.reasonScheme(found, v, q)...)
 		ex.Diagnostics = append(ex.Diagnostics, st.Diagnostics...)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"maps"
 	"sync"
 
 	"github.com/ruche-project/ruche"
@@ -13,9 +12,10 @@ import (
 type feed struct {
 	changed chan struct{}
 
-	mu           sync.Mutex
-	declarations map[string]ruche.Declaration
-	endpoints    map[string]ruche.Endpoint
+	mu sync.Mutex
+	// A value that is written again gets a new pointer: that is how the table knows what has changed.
+	declarations map[string]*ruche.Declaration
+	endpoints    map[string]*ruche.Endpoint
 }
 
 func newFeed() *feed { return &feed{changed: make(chan struct{}, 1)} }
@@ -41,25 +41,27 @@ func (f *feed) applyEndpoints(u ruche.Update[ruche.Endpoint]) {
 	f.notify()
 }
 
-func merge[T any](m map[string]T, u ruche.Update[T]) map[string]T {
+func merge[T any](m map[string]*T, u ruche.Update[T]) map[string]*T {
 	if u.Reset || m == nil {
-		m = make(map[string]T, len(u.Puts))
+		m = make(map[string]*T, len(u.Puts))
 	}
-	maps.Copy(m, u.Puts)
+	for key, v := range u.Puts {
+		m[key] = &v
+	}
 	for _, key := range u.Deletes {
 		delete(m, key)
 	}
 	return m
 }
 
-// compile returns a table of what the buckets hold now, and nil until both were read.
-func (f *feed) compile() *table.Table {
+// compile makes a table of what the buckets hold now of the one before, and returns nil until both buckets were read.
+func (f *feed) compile(before *table.Table) *table.Table {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.declarations == nil || f.endpoints == nil {
 		return nil
 	}
-	return table.Compile(f.declarations, f.endpoints)
+	return table.Compile(before, f.declarations, f.endpoints)
 }
 
 // watch follows both buckets until ctx ends. A bucket that cannot be followed any more leaves in force what it held.
@@ -90,12 +92,16 @@ func (p *Proxy) swap(ctx context.Context) {
 func (p *Proxy) refresh() {
 	p.swapping.Lock()
 	defer p.swapping.Unlock()
-	t := p.feed.compile()
+	before := p.current.Load()
+	var earlier *table.Table
+	if before != nil {
+		earlier = before.table
+	}
+	t := p.feed.compile(earlier)
 	if t == nil {
 		return
 	}
 	t.Bind(p.opens)
-	before := p.current.Load()
 	p.current.Store(newSnapshot(t, before))
 	if before == nil {
 		close(p.compiled)

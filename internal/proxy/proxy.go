@@ -133,7 +133,7 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 		return err
 	}
 	for _, e := range entries {
-		p.cfg.Logger.Info("serving", "entry_point", e.name, "scheme", e.scheme(), "address", e.listener.Addr().String(), "routes", len(p.current.Load().routes))
+		p.cfg.Logger.Info("serving", "entry_point", e.name, "scheme", e.scheme(), "address", e.listener.Addr().String(), "routes", len(p.current.Load().table.Routes))
 	}
 	p.http3.start(ctx)
 	close(p.ready)
@@ -214,9 +214,9 @@ func (p *Proxy) drainUpgrades(ctx context.Context) {
 func (p *Proxy) Counts() []ruche.RouteCount {
 	list := []ruche.RouteCount{p.unrouted.read("(none)")}
 	if s := p.current.Load(); s != nil {
-		for _, r := range s.routes {
-			if r.route.Protocol == "" {
-				list = append(list, r.life.counts.read(r.route.ID))
+		for _, r := range s.table.Routes {
+			if r.Protocol == "" {
+				list = append(list, s.of(r).life.counts.read(r.ID))
 			}
 		}
 	}

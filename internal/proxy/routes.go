@@ -18,8 +18,8 @@ func (p *Proxy) Routes() ruche.RouteList {
 		return list
 	}
 	now := time.Now()
-	for _, r := range s.routes {
-		list.Routes = append(list.Routes, p.status(s, r, now))
+	for _, r := range s.table.Routes {
+		list.Routes = append(list.Routes, p.status(s, s.of(r), now))
 	}
 	list.Diagnostics = append(list.Diagnostics, s.table.Diagnostics...)
 	return list
@@ -29,8 +29,8 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 	route := r.route
 	st := ruche.RouteStatus{
 		ID: route.ID, Vocabulary: route.Vocabulary, Match: route.Match, Hosts: route.Hosts, Sources: route.Sources,
-		Endpoints: make([]ruche.EndpointStatus, len(route.Endpoints)), Blocked: route.Blocked, ShadowedBy: route.ShadowedBy,
-		Diagnostics: route.Diagnostics, Requests: r.life.counts.classes(), HTTPSMethod: ruche.HTTPSNoRedirect,
+		Endpoints: make([]ruche.EndpointStatus, len(route.Endpoints)), Blocked: route.Blocked, ShadowedBy: s.table.ShadowedBy(route),
+		Diagnostics: s.table.DiagnosticsOf(route), Requests: r.life.counts.classes(), HTTPSMethod: ruche.HTTPSNoRedirect,
 		Policy: r.policy, Sticky: r.cookieName(),
 	}
 	for i := range route.Endpoints {

@@ -125,7 +125,7 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	ask.encrypted, ask.secure = x.encrypted(), x.secure
 	v := p.judge(found, ask)
 	if v.known && found.Route != nil {
-		x.route = s.routes[found.Route.Index]
+		x.route = s.of(found.Route)
 	}
 	switch {
 	case !v.known:

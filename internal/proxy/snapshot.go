@@ -13,8 +13,8 @@ import (
 // The snapshot is immutable; the states are shared with earlier and later ones.
 type snapshot struct {
 	table  *table.Table
-	routes []*routeState // by table.Route.Index
-	// endpoints has every endpoint of the table by table.Endpoint.Key.
+	routes []*routeState // by table.Route.Index; nil where no route has the index
+	// endpoints has every endpoint of the newest table by table.Endpoint.Key; only newSnapshot reads and writes it.
 	endpoints map[string]*endpointState
 	// checks has every check of a ready endpoint by its key.
 	checks map[string]*checkState
@@ -24,7 +24,7 @@ type snapshot struct {
 	replaced chan struct{}
 }
 
-// routeState is a route of one snapshot.
+// routeState is what snapshots know of a route while their tables share it.
 type routeState struct {
 	route *table.Route
 	// all are the route's endpoints, in the table's order; ready those that take requests.
@@ -54,18 +54,19 @@ type routeLife struct {
 
 // endpointState is what is known about an endpoint. It survives swaps as long as the endpoint is in the table.
 type endpointState struct {
-	url, scheme, address string
-	token                string // for cookies
-	seed                 uint64 // for hashing
-	inFlight             atomic.Int64
+	key, url, scheme, address string
+	token                     string // for cookies
+	seed                      uint64 // for hashing
+	inFlight                  atomic.Int64
 	// ejection is nil unless the endpoint is ejected, or was and has not answered since.
 	ejection atomic.Pointer[ejection]
 	// failingSince is when it failed first since it last answered or became ready, in nanoseconds of the Unix epoch; 0 if it did not.
 	failingSince atomic.Int64
 	// eject is the rule that its routes declare; nil: none.
 	eject atomic.Pointer[ruche.Eject]
-	// ready tells what the newest snapshot says; only newSnapshot reads and writes it.
+	// ready tells what the newest snapshot says, uses how often its routes have the endpoint; only newSnapshot reads and writes them.
 	ready bool
+	uses  int
 
 	mu          sync.Mutex // held for a moment
 	lastError   string
@@ -91,33 +92,72 @@ func (e *endpointState) failure() (string, time.Time) {
 // newSnapshot gives a table its states, taking over those of the snapshot before it. Two must not be made at once.
 func newSnapshot(t *table.Table, before *snapshot) *snapshot {
 	if before == nil {
-		before = &snapshot{}
+		before = &snapshot{table: &table.Table{}, endpoints: make(map[string]*endpointState)}
 	}
 	s := &snapshot{
-		table: t, routes: make([]*routeState, len(t.Routes)), endpoints: make(map[string]*endpointState, len(before.endpoints)),
+		table: t, routes: make([]*routeState, t.Slots), endpoints: before.endpoints,
 		checks: make(map[string]*checkState, len(before.checks)), replaced: make(chan struct{}),
 	}
-	earlier := make(map[string]*routeState, len(before.routes))
-	for _, r := range before.routes {
-		earlier[r.route.ID] = r
+	for _, r := range t.Routes {
+		if rs := before.at(r.Index); rs != nil && rs.route == r {
+			s.takeOver(rs)
+		} else {
+			s.routes[r.Index] = s.newRoute(r, before, before.of(before.table.Route(r.ID)))
+		}
 	}
-	for i, r := range t.Routes {
-		s.routes[i] = s.newRoute(r, before, earlier[r.ID])
+	for i, rs := range before.routes {
+		if rs != nil && s.at(i) != rs {
+			s.release(rs)
+		}
 	}
 	s.setRules(before)
 	return s
 }
 
+// of returns the state of a route of the snapshot's table; nil for nil.
+func (s *snapshot) of(r *table.Route) *routeState {
+	if r == nil {
+		return nil
+	}
+	return s.routes[r.Index]
+}
+
+func (s *snapshot) at(i int) *routeState {
+	if i >= len(s.routes) {
+		return nil
+	}
+	return s.routes[i]
+}
+
+// takeOver keeps the state of a route about which nothing has changed.
+func (s *snapshot) takeOver(rs *routeState) {
+	s.routes[rs.route.Index] = rs
+	for _, c := range rs.checks {
+		if c != nil {
+			s.checks[c.key] = c
+		}
+	}
+}
+
+// release forgets the endpoints that no route has any more.
+func (s *snapshot) release(rs *routeState) {
+	for _, e := range rs.all {
+		if e.uses--; e.uses == 0 {
+			delete(s.endpoints, e.key)
+		}
+	}
+}
+
 // setRules gives each endpoint the strictest rule of ejection that its routes declare.
 func (s *snapshot) setRules(before *snapshot) {
 	rules := make(map[*endpointState]*ruche.Eject)
-	for _, r := range s.routes {
-		if r.route.Eject == nil {
+	for _, r := range s.table.Routes {
+		if r.Eject == nil {
 			continue
 		}
 		s.ruled = true
-		for _, e := range r.all {
-			rules[e] = stricter(rules[e], r.route.Eject)
+		for _, e := range s.of(r).all {
+			rules[e] = stricter(rules[e], r.Eject)
 		}
 	}
 	if !s.ruled && !before.ruled {
@@ -141,7 +181,7 @@ func (s *snapshot) newRoute(r *table.Route, before *snapshot, earlier *routeStat
 	}
 	for k := range r.Endpoints {
 		e := &r.Endpoints[k]
-		state := s.endpoint(e, before.endpoints)
+		state := s.endpoint(e)
 		rs.all[k] = state
 		if state.turn(e.Ready()); !e.Ready() {
 			rs.starting = rs.starting || e.State == ruche.EndpointStarting
@@ -187,17 +227,15 @@ func (r *routeState) inherit(earlier *routeState) {
 	}
 }
 
-func (s *snapshot) endpoint(e *table.Endpoint, known map[string]*endpointState) *endpointState {
+func (s *snapshot) endpoint(e *table.Endpoint) *endpointState {
 	key := e.Key()
-	if state := s.endpoints[key]; state != nil {
-		return state
-	}
-	state := known[key]
+	state := s.endpoints[key]
 	if state == nil {
-		state = &endpointState{url: e.URL, scheme: e.Scheme, address: e.Address}
+		state = &endpointState{key: key, url: e.URL, scheme: e.Scheme, address: e.Address}
 		state.token, state.seed = identity(key)
+		s.endpoints[key] = state
 	}
-	s.endpoints[key] = state
+	state.uses++
 	return state
 }
 

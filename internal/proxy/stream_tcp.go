@@ -147,7 +147,7 @@ func (p *Proxy) connectStream(s *stream) *loop.Conn {
 			s.err = errNoStreamRoute
 			return nil
 		}
-		if s.route = now.routes[r.Index]; r.Blocked != "" {
+		if s.route = now.of(r); r.Blocked != "" {
 			s.err = errStreamBlocked
 			return nil
 		}
@@ -241,11 +241,11 @@ func (p *Proxy) Streams() []ruche.StreamCount {
 	if s == nil {
 		return nil
 	}
-	for _, r := range s.routes {
-		if r.route.Protocol != "" {
-			c := &r.life.streams
+	for _, r := range s.table.Routes {
+		if r.Protocol != "" {
+			c := &s.of(r).life.streams
 			list = append(list, ruche.StreamCount{
-				RouteID: r.route.ID, Carried: c.carried.Load(), Failed: c.failed.Load(), Received: c.received.Load(), Sent: c.sent.Load(),
+				RouteID: r.ID, Carried: c.carried.Load(), Failed: c.failed.Load(), Received: c.received.Load(), Sent: c.sent.Load(),
 			})
 		}
 	}
@@ -287,7 +287,7 @@ func (p *Proxy) explainPassthrough(s *snapshot, q question) (ex ruche.Explanatio
 	if r == nil {
 		return ex, false
 	}
-	st := p.status(s, s.routes[r.Index], time.Now())
+	st := p.status(s, s.of(r), time.Now())
 	ex = ruche.Explanation{URL: q.String(), Route: &st, Diagnostics: st.Diagnostics, Warnings: p.cfg.Health.List()}
 	ex.Reasons = []string{
 		fmt.Sprintf("the TLS of server name %q is passed through by %s, before any route of requests is asked", q.host, r.ID),

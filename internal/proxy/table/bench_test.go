@@ -26,17 +26,35 @@ func town(n int) *world {
 
 func BenchmarkCompile1000(b *testing.B) {
 	w := town(1000)
+	w.declared, w.live = pointers(nil, w.declarations), pointers(nil, w.endpoints)
+	compile := func() *table.Table { return table.Compile(nil, w.declared, w.live) }
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	compiled := w.compile()
+	compiled := compile()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	b.ReportAllocs()
 	for b.Loop() {
-		w.compile()
+		compile()
 	}
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(compiled.Routes)), "bytes/route")
+}
+
+// BenchmarkChange10000 changes one of 10,000 workloads: a container, or a router of Traefik's.
+func BenchmarkChange10000(b *testing.B) {
+	for _, bb := range []struct{ name, id string }{{"host", "container/0777"}, {"rule", "container/0770"}} {
+		b.Run(bb.name, func(b *testing.B) {
+			w := town(10_000)
+			compiled := w.compile()
+			b.ReportAllocs()
+			for b.Loop() {
+				d := w.declarations[bb.id]
+				w.declared[bb.id] = &d
+				compiled = table.Compile(compiled, w.declared, w.live)
+			}
+		})
+	}
 }
 
 func BenchmarkLookup(b *testing.B) {

@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,20 +31,27 @@ type host struct {
 	routes []*Route
 }
 
-func newHostIndex(routes []*Route) hostIndex {
-	x := hostIndex{exact: map[string]*host{}, leading: map[string]*host{}, trailing: map[string]*host{}}
-	ordered := slices.Clone(routes)
+// with returns an index in which these hosts, by what is written, have those routes of made that name them and no others.
+func (x *hostIndex) with(hosts map[string]match.Host, made []*Route) hostIndex {
+	next := hostIndex{maps.Clone(x.exact), maps.Clone(x.leading), maps.Clone(x.trailing), slices.Clone(x.regexps)}
+	if next.exact == nil {
+		next = hostIndex{exact: make(map[string]*host, len(hosts)), leading: map[string]*host{}, trailing: map[string]*host{}}
+	}
+	for _, p := range hosts {
+		next.remove(p)
+	}
+	ordered := slices.DeleteFunc(slices.Clone(made), func(r *Route) bool { return !r.byName() })
 	slices.SortStableFunc(ordered, precedence)
 	for _, r := range ordered {
-		if r.rule == nil && r.Protocol == "" {
-			x.host(r.host).add(r)
+		next.host(r.host).add(r)
+	}
+	for _, p := range hosts {
+		if h := next.get(p); h != nil {
+			h.finish()
 		}
 	}
-	slices.SortFunc(x.regexps, func(a, b *host) int { return strings.Compare(a.pattern.Key(), b.pattern.Key()) })
-	for _, h := range x.all() {
-		h.finish()
-	}
-	return x
+	slices.SortFunc(next.regexps, func(a, b *host) int { return strings.Compare(a.pattern.Key(), b.pattern.Key()) })
+	return next
 }
 
 // precedence orders routes that claim the same requests: what is more alive, the vocabulary's rank, the oldest.
@@ -51,46 +59,54 @@ func precedence(a, b *Route) int {
 	return cmp.Or(compareLife(a, b), cmp.Compare(a.Vocabulary.Rank(), b.Vocabulary.Rank()), compareOwners(a.owner, b.owner))
 }
 
-func (x *hostIndex) host(p match.Host) *host {
-	var m map[string]*host
-	switch p.Kind() {
+// of returns where hosts of a kind are; nil for regular expressions.
+func (x *hostIndex) of(kind match.HostKind) map[string]*host {
+	switch kind {
 	case match.HostExact:
-		m = x.exact
+		return x.exact
 	case match.HostLeading:
-		m = x.leading
+		return x.leading
 	case match.HostTrailing:
-		m = x.trailing
-	default:
-		return x.regexpHost(p)
+		return x.trailing
 	}
-	h := m[p.Key()]
-	if h == nil {
-		h = newHost(p)
+	return nil
+}
+
+func (x *hostIndex) isRegexp(p match.Host) func(*host) bool {
+	return func(h *host) bool { return h.pattern.Key() == p.Key() }
+}
+
+// get returns the host of a pattern, nil if there is none.
+func (x *hostIndex) get(p match.Host) *host {
+	if m := x.of(p.Kind()); m != nil {
+		return m[p.Key()]
+	}
+	if i := slices.IndexFunc(x.regexps, x.isRegexp(p)); i >= 0 {
+		return x.regexps[i]
+	}
+	return nil
+}
+
+func (x *hostIndex) remove(p match.Host) {
+	delete(x.of(p.Kind()), p.Key())
+	if p.Kind() == match.HostRegexp {
+		x.regexps = slices.DeleteFunc(x.regexps, x.isRegexp(p))
+	}
+}
+
+// host returns the host of a pattern, a new one if there is none.
+func (x *hostIndex) host(p match.Host) *host {
+	h := x.get(p)
+	if h != nil {
+		return h
+	}
+	h = &host{pattern: p, prefixes: map[string]*Route{}}
+	if m := x.of(p.Kind()); m != nil {
 		m[p.Key()] = h
+	} else {
+		x.regexps = append(x.regexps, h)
 	}
 	return h
-}
-
-func (x *hostIndex) regexpHost(p match.Host) *host {
-	for _, h := range x.regexps {
-		if h.pattern.Key() == p.Key() {
-			return h
-		}
-	}
-	h := newHost(p)
-	x.regexps = append(x.regexps, h)
-	return h
-}
-
-func (x *hostIndex) all() []*host {
-	all := slices.Clone(x.regexps)
-	for _, m := range []map[string]*host{x.exact, x.leading, x.trailing} {
-		for _, h := range m {
-			all = append(all, h)
-		}
-	}
-	slices.SortFunc(all, func(a, b *host) int { return strings.Compare(a.pattern.String(), b.pattern.String()) })
-	return all
 }
 
 // find returns the host pattern that takes the host: the exact name, the longest leading wildcard, the longest
@@ -148,37 +164,37 @@ func (x *hostIndex) each(name string, stop func(*host) bool) {
 	}
 }
 
-func newHost(p match.Host) *host {
-	return &host{pattern: p, prefixes: map[string]*Route{}}
-}
-
 // add gives the route its place, unless another route has it: routes come in the order in which they win.
 func (h *host) add(r *Route) {
 	h.routes = append(h.routes, r)
-	var winner *Route
+	if h.at(r.path) != nil {
+		return
+	}
 	switch r.path.Kind() {
 	case match.PathExact:
 		if h.exact == nil {
 			h.exact = map[string]*Route{}
 		}
-		if winner = h.exact[r.path.Value()]; winner == nil {
-			h.exact[r.path.Value()] = r
-		}
+		h.exact[r.path.Value()] = r
 	case match.PathRegexp:
-		i := slices.IndexFunc(h.regexps, func(o *Route) bool { return o.path.String() == r.path.String() })
-		if i >= 0 {
-			winner = h.regexps[i]
-		} else {
-			h.regexps = append(h.regexps, r)
-		}
+		h.regexps = append(h.regexps, r)
 	default:
-		if winner = h.prefixes[r.path.Value()]; winner == nil {
-			h.prefixes[r.path.Value()] = r
+		h.prefixes[r.path.Value()] = r
+	}
+}
+
+// at returns the route that has the place of a path pattern, nil if none has.
+func (h *host) at(p match.Path) *Route {
+	switch p.Kind() {
+	case match.PathExact:
+		return h.exact[p.Value()]
+	case match.PathRegexp:
+		if i := slices.IndexFunc(h.regexps, func(o *Route) bool { return o.path.String() == p.String() }); i >= 0 {
+			return h.regexps[i]
 		}
+		return nil
 	}
-	if winner != nil {
-		r.ShadowedBy = winner.ID
-	}
+	return h.prefixes[p.Value()]
 }
 
 func (h *host) finish() {

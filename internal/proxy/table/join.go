@@ -4,76 +4,66 @@ import (
 	"cmp"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/match"
 )
 
-// join collects declared routes of the same vocabulary and match.
-type join struct {
-	declarations []declaration
-	endpoints    map[string]ruche.Endpoint
-	groups       map[string]*group
-	diagnostics  []ruche.Diagnostic
+// workload is what one workload declares and where it is live. It belongs to every table that is made while neither changes.
+type workload struct {
+	id          string
+	declaration *ruche.Declaration
+	live        *ruche.Endpoint // nil: nowhere
+	life        life
+	parts       []part
+	diagnostics []ruche.Diagnostic // about its routes that cannot be compiled
 }
 
-// group is one route in the making. Parts come in the order in which they win.
-type group struct {
-	route *Route
-	parts []part
-}
-
-// declaration is all that one workload declares, and how alive it is.
-type declaration struct {
-	ruche.Declaration
-	life life
-}
-
-// part is one declared route.
+// part is one route of a workload.
 type part struct {
-	declaration *declaration
-	route       *ruche.Route
+	workload *workload
+	route    *ruche.Route
+	place    int    // among the workload's
+	id       string // of the joined route
+	parsed   *Route // until the part is settled first
 }
 
-func (p part) life() life { return p.declaration.life }
-
-func newJoin(declarations map[string]ruche.Declaration, endpoints map[string]ruche.Endpoint) *join {
-	j := &join{
-		declarations: make([]declaration, 0, len(declarations)),
-		endpoints:    endpoints,
-		groups:       make(map[string]*group, len(declarations)),
-	}
-	for _, d := range declarations {
-		j.declarations = append(j.declarations, declaration{d, j.lifeOf(&d)})
-	}
-	slices.SortFunc(j.declarations, func(a, b declaration) int {
-		return compareOwners(owner{a.Workload, a.life}, owner{b.Workload, b.life})
-	})
-	for i := range j.declarations {
-		d := &j.declarations[i]
-		if d.life != gone {
-			j.diagnostics = append(j.diagnostics, d.Diagnostics...)
+func newWorkload(d *ruche.Declaration, live *ruche.Endpoint) *workload {
+	w := &workload{id: d.Workload.ID, declaration: d, live: live, life: lifeOf(d, live), parts: make([]part, 0, len(d.Routes))}
+	for i := range d.Routes {
+		r := &d.Routes[i]
+		parsed, id, err := parse(r)
+		if err != nil {
+			w.diagnostics = w.report(w.diagnostics, r, codeOf(r), err.Error(), "the route is not in force; correct it where it is declared")
+			continue
 		}
-		for k := range d.Routes {
-			j.add(part{d, &d.Routes[k]})
-		}
+		w.parts = append(w.parts, part{w, r, i, id, parsed})
 	}
-	return j
+	return w
 }
 
-func (j *join) lifeOf(d *ruche.Declaration) life {
-	if !d.GoneSince.IsZero() {
+func lifeOf(d *ruche.Declaration, live *ruche.Endpoint) life {
+	switch {
+	case !d.GoneSince.IsZero():
 		return gone
-	}
-	if d.Workload.Kind == ruche.KindContainer {
-		if e, ok := j.endpoints[d.Workload.ID]; !ok || e.State == ruche.EndpointStopped {
-			return resting
-		}
+	case d.Workload.Kind == ruche.KindContainer && (live == nil || live.State == ruche.EndpointStopped):
+		return resting
 	}
 	return running
+}
+
+func (w *workload) owner() owner { return owner{w.declaration.Workload, w.life} }
+
+// report adds a diagnostic about a declared route. What is gone is past complaining about.
+func (w *workload) report(to []ruche.Diagnostic, r *ruche.Route, code ruche.Code, message, hint string) []ruche.Diagnostic {
+	if w.life == gone {
+		return to
+	}
+	return append(to, ruche.Diagnostic{
+		Code: code, Severity: ruche.SeverityError, Workload: w.declaration.Workload.Name,
+		Source: r.Source, Host: r.Match.Host, Message: message, Hint: hint,
+	})
 }
 
 func compareOwners(a, b owner) int {
@@ -84,41 +74,6 @@ func compareOwners(a, b owner) int {
 		return 1
 	}
 	return 0
-}
-
-// add puts a declared route to those of the same match, unless it contradicts them.
-func (j *join) add(p part) {
-	route, key, err := parse(p.route)
-	if err != nil {
-		j.report(p, codeOf(p.route), err.Error(), "the route is not in force; correct it where it is declared")
-		return
-	}
-	g := j.groups[key]
-	if g == nil {
-		route.owner = owner{p.declaration.Workload, p.life()}
-		j.groups[key] = &group{route: route, parts: []part{p}}
-		return
-	}
-	first := g.parts[0]
-	if route.Match != g.route.Match {
-		// Only routers come here: one name, two rules. What does not run makes way for what does without a word.
-		if p.life() != first.life() {
-			return
-		}
-		j.reportTo(g, p, ruche.CodeRouteConflict,
-			fmt.Sprintf("router %q is declared with %s, but %s declares it with %s", p.route.Name, describeRule(p.route.Match),
-				first.declaration.Workload.Name, describeRule(first.route.Match)),
-			"the oldest workload that runs wins; give the routers different names, or the same rule and priority")
-		return
-	}
-	g.parts = append(g.parts, p)
-}
-
-func describeRule(m ruche.Match) string {
-	if m.Priority == 0 {
-		return "the rule " + m.Rule
-	}
-	return fmt.Sprintf("the rule %s and priority %d", m.Rule, m.Priority)
 }
 
 // parse compiles a declared match. Routes with equal keys join.
@@ -161,63 +116,76 @@ func codeOf(r *ruche.Route) ruche.Code {
 	return ruche.CodePathInvalid
 }
 
-// report adds a diagnostic about a declared route. What is gone is past complaining about.
-func (j *join) report(p part, code ruche.Code, message, hint string) (ruche.Diagnostic, bool) {
-	if p.life() == gone {
-		return ruche.Diagnostic{}, false
+// take returns the parsed route for the caller to complete.
+func (p *part) take() *Route {
+	r := p.parsed
+	if p.parsed = nil; r == nil {
+		r, _, _ = parse(p.route) // which has been parsed before
 	}
-	d := ruche.Diagnostic{
-		Code: code, Severity: ruche.SeverityError, Workload: p.declaration.Workload.Name,
-		Source: p.route.Source, Host: p.route.Match.Host, Message: message, Hint: hint,
-	}
-	j.diagnostics = append(j.diagnostics, d)
-	return d, true
+	return r
 }
 
-func (j *join) reportTo(g *group, p part, code ruche.Code, message, hint string) {
-	if d, ok := j.report(p, code, message, hint); ok {
-		g.route.Diagnostics = append(g.route.Diagnostics, d)
-	}
-}
+func (p *part) name() string { return p.workload.declaration.Workload.Name }
 
-func (j *join) finish() []*Route {
-	routes := make([]*Route, 0, len(j.groups))
-	for _, g := range j.groups {
-		routes = append(routes, g.route)
-	}
-	slices.SortFunc(routes, func(a, b *Route) int { return strings.Compare(a.ID, b.ID) })
-	for i, r := range routes {
-		r.Index = i
-		j.settle(j.groups[r.ID])
-	}
-	return routes
-}
+func (p *part) life() life { return p.workload.life }
 
-// settle decides the settings of a joined route and lists its endpoints.
-func (j *join) settle(g *group) {
-	r, decider := g.route, decider(g.parts)
+// settle makes a route of its parts, which come in the order in which they win: it decides the settings and lists the endpoints.
+func settle(parts []*part) *Route {
+	r := parts[0].take()
+	r.parts, r.owner = parts, parts[0].workload.owner()
+	agreed := r.agreed()
+	decider := decider(agreed)
 	r.Dest, r.CleanPath, r.Blocked = decider.route.Dest, decider.route.CleanPath, decider.route.Blocked
-	for _, p := range g.parts {
-		w := p.declaration.Workload
+	for _, p := range agreed {
+		d := p.workload.declaration
 		r.Sources = append(r.Sources, ruche.RouteSource{
-			Workload: w.Name, WorkloadKind: w.Kind, Source: p.route.Source, GoneSince: p.declaration.GoneSince,
+			Workload: d.Workload.Name, WorkloadKind: d.Workload.Kind, Source: p.route.Source, GoneSince: d.GoneSince,
 		})
 		if p.route.Blocked != "" && r.Blocked == "" {
-			j.reportTo(g, p, ruche.CodeRouteConflict, "its endpoints get no requests: "+p.route.Blocked,
-				decider.declaration.Workload.Name+" declares the same route without a restriction and is served; remove one of them")
+			r.report(p, ruche.CodeRouteConflict, "its endpoints get no requests: "+p.route.Blocked,
+				decider.name()+" declares the same route without a restriction and is served; remove one of them")
 			continue
 		}
 		if p.life() == decider.life() {
-			j.agree(g, decider, p)
+			r.agree(decider, p)
 		}
-		j.addEndpoints(g, p)
+		r.addEndpoints(p)
 	}
 	r.complete()
+	return r
+}
+
+// agreed returns the parts that mean the same requests as the first. Others are routers alone: one name, two rules.
+func (r *Route) agreed() []*part {
+	agreed := r.parts[:1:1]
+	for _, p := range r.parts[1:] {
+		switch match := p.take().Match; {
+		case match == r.Match:
+			agreed = append(agreed, p)
+		case p.life() == r.owner.life: // What does not run makes way for what does without a word.
+			r.report(p, ruche.CodeRouteConflict,
+				fmt.Sprintf("router %q is declared with %s, but %s declares it with %s", p.route.Name, describeRule(p.route.Match),
+					r.owner.workload.Name, describeRule(r.parts[0].route.Match)),
+				"the oldest workload that runs wins; give the routers different names, or the same rule and priority")
+		}
+	}
+	return agreed
+}
+
+func (r *Route) report(p *part, code ruche.Code, message, hint string) {
+	r.diagnostics = p.workload.report(r.diagnostics, p.route, code, message, hint)
+}
+
+func describeRule(m ruche.Match) string {
+	if m.Priority == 0 {
+		return "the rule " + m.Rule
+	}
+	return fmt.Sprintf("the rule %s and priority %d", m.Rule, m.Priority)
 }
 
 // decider is the part whose settings are in force: the first, but one that must not be served only when there is no other that is
 // as alive. What its owner closed stays closed, and does not close what others opened.
-func decider(parts []part) part {
+func decider(parts []*part) *part {
 	for _, p := range parts {
 		if p.route.Blocked == "" && p.life() == parts[0].life() {
 			return p
@@ -226,28 +194,28 @@ func decider(parts []part) part {
 	return parts[0]
 }
 
-func (j *join) addEndpoints(g *group, p part) {
-	w := p.declaration.Workload
+func (r *Route) addEndpoints(p *part) {
+	w := p.workload.declaration.Workload
 	if len(p.route.Endpoints) > 0 {
 		for i, u := range p.route.Endpoints {
 			scheme, address, ok := parseEndpoint(u)
 			if !ok {
-				j.reportTo(g, p, ruche.CodeValueInvalid, fmt.Sprintf("endpoint %q is not a base URL", u), "write for example http://127.0.0.1:9100")
+				r.report(p, ruche.CodeValueInvalid, fmt.Sprintf("endpoint %q is not a base URL", u), "write for example http://127.0.0.1:9100")
 				continue
 			}
 			state := ruche.EndpointReady
 			if p.life() == gone {
 				state = ruche.EndpointStopped
 			}
-			g.addEndpoint(Endpoint{
+			r.addEndpoint(Endpoint{
 				Scheme: scheme, Address: address, Weight: weight(p.route, i), WorkloadID: w.ID, Workload: w.Name, Node: w.Node, State: state,
 				PortReason: "fixed endpoint",
 			})
 		}
 		return
 	}
-	live, ok := j.endpoints[w.ID]
-	if !ok {
+	live := p.workload.live
+	if live == nil {
 		return
 	}
 	e := Endpoint{
@@ -257,7 +225,7 @@ func (j *join) addEndpoints(g *group, p part) {
 	if live.Address != "" && p.route.Port != 0 {
 		e.Address = net.JoinHostPort(live.Address, strconv.Itoa(int(p.route.Port)))
 	}
-	g.addEndpoint(e)
+	r.addEndpoint(e)
 }
 
 // weight is what endpoint i of a declared route weighs.
@@ -268,14 +236,14 @@ func weight(r *ruche.Route, i int) int {
 	return 1
 }
 
-func (g *group) addEndpoint(e Endpoint) {
+func (r *Route) addEndpoint(e Endpoint) {
 	if e.Address != "" {
 		e.URL = e.Scheme + "://" + e.Address
 	}
-	for i := range g.route.Endpoints {
-		if o := &g.route.Endpoints[i]; o.URL == e.URL && o.WorkloadID == e.WorkloadID {
+	for i := range r.Endpoints {
+		if o := &r.Endpoints[i]; o.URL == e.URL && o.WorkloadID == e.WorkloadID {
 			return
 		}
 	}
-	g.route.Endpoints = append(g.route.Endpoints, e)
+	r.Endpoints = append(r.Endpoints, e)
 }

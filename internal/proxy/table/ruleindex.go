@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,46 +11,76 @@ import (
 
 // ruleIndex finds the router rule of the highest priority that takes a request.
 type ruleIndex struct {
-	byHost map[string][]*ranked
+	byHost map[string][]*Route // each list in the order of ranks
 	// others can take a host that they do not name: they are asked about every request.
-	others []*ranked
+	others []*Route
 }
 
-// ranked is a rule's route with its place in the order of all rules.
-type ranked struct {
-	route *Route
-	place int
+// ranks is the order in which rules are asked. No two routes of a table are equal in it.
+func ranks(a, b *Route) int {
+	return cmp.Or(
+		cmp.Compare(b.priority, a.priority),
+		compareLife(a, b),
+		cmp.Compare(a.Vocabulary.Rank(), b.Vocabulary.Rank()),
+		strings.Compare(a.ID, b.ID),
+	)
 }
 
-func newRuleIndex(routes []*Route) ruleIndex {
-	x := ruleIndex{byHost: map[string][]*ranked{}}
-	var ordered []*Route
-	for _, r := range routes {
-		if r.rule != nil {
-			ordered = append(ordered, r)
+// with returns an index without the routes that are dropped and with those that were made.
+func (x *ruleIndex) with(dropped map[*Route]bool, made []*Route) ruleIndex {
+	leave, come := ruleSets{}, ruleSets{}
+	for r := range dropped {
+		leave.add(r)
+	}
+	for _, r := range made {
+		come.add(r)
+	}
+	if len(leave)+len(come) == 0 {
+		return *x
+	}
+	next := ruleIndex{byHost: maps.Clone(x.byHost), others: x.others}
+	if next.byHost == nil {
+		next.byHost = make(map[string][]*Route, len(come))
+	}
+	replace := func(list []*Route, key ruleKey) []*Route {
+		list = slices.DeleteFunc(slices.Clone(list), func(r *Route) bool { return dropped[r] })
+		list = append(list, come[key]...)
+		slices.SortFunc(list, ranks)
+		return list
+	}
+	for _, sets := range []ruleSets{leave, come} {
+		for key := range sets {
+			if !key.named {
+				next.others = replace(x.others, key)
+			} else if next.byHost[key.host] = replace(x.byHost[key.host], key); len(next.byHost[key.host]) == 0 {
+				delete(next.byHost, key.host)
+			}
 		}
 	}
-	slices.SortStableFunc(ordered, func(a, b *Route) int {
-		return cmp.Or(
-			cmp.Compare(b.priority, a.priority),
-			compareLife(a, b),
-			cmp.Compare(a.Vocabulary.Rank(), b.Vocabulary.Rank()),
-			strings.Compare(a.ID, b.ID),
-			compareOwners(a.owner, b.owner),
-		)
-	})
-	for place, r := range ordered {
-		hosts, exact := r.rule.Hosts()
-		entry := &ranked{r, place}
-		if !exact {
-			x.others = append(x.others, entry)
-			continue
-		}
-		for _, h := range hosts {
-			x.byHost[h] = append(x.byHost[h], entry)
-		}
+	return next
+}
+
+// ruleKey is where rules stand in the index: under a host that they name, or among the others.
+type ruleKey struct {
+	host  string
+	named bool
+}
+
+type ruleSets map[ruleKey][]*Route
+
+func (s ruleSets) add(r *Route) {
+	if r.rule == nil {
+		return
 	}
-	return x
+	hosts, exact := r.rule.Hosts()
+	if !exact {
+		s[ruleKey{}] = append(s[ruleKey{}], r)
+		return
+	}
+	for _, h := range hosts {
+		key := ruleKey{h, true}
+		s[key] = append(s[key], r)
+	}
 }
 
 // find returns the first rule in order that takes the request and wins over the pattern that takes it too, nil if none does. One
@@ -80,17 +111,17 @@ func asClose(a, b match.Specificity) bool {
 }
 
 // merged goes through two lists of rules in the order of all rules.
-type merged [2][]*ranked
+type merged [2][]*Route
 
 func (m *merged) next() *Route {
 	from := 0
-	if len(m[0]) == 0 || len(m[1]) > 0 && m[1][0].place < m[0][0].place {
+	if len(m[0]) == 0 || len(m[1]) > 0 && ranks(m[1][0], m[0][0]) < 0 {
 		from = 1
 	}
 	if len(m[from]) == 0 {
 		return nil
 	}
-	r := m[from][0].route
+	r := m[from][0]
 	m[from] = m[from][1:]
 	return r
 }

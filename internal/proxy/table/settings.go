@@ -14,8 +14,7 @@ import (
 )
 
 // agree takes over what the part says and nobody before it said, and reports what it says otherwise.
-func (j *join) agree(g *group, d, p part) {
-	r := g.route
+func (r *Route) agree(d, p *part) {
 	c := comparison{}
 	c.text("destination path", r.Dest, p.route.Dest)
 	c.text("path cleaning", strconv.FormatBool(r.CleanPath), strconv.FormatBool(p.route.CleanPath))
@@ -30,8 +29,8 @@ func (j *join) agree(g *group, d, p part) {
 	take(&c, "PROXY protocol", &r.ProxyProtocol, p.route.ProxyProtocol)
 	take(&c, "keep-alive", &r.keepAlive, p.route.KeepAlive)
 	if len(c.differ) > 0 {
-		j.reportTo(g, p, ruche.CodeRouteConflict,
-			fmt.Sprintf("settings disagree with those of %s, which win: %s", d.declaration.Workload.Name, strings.Join(c.differ, "; ")),
+		r.report(p, ruche.CodeRouteConflict,
+			fmt.Sprintf("settings disagree with those of %s, which win: %s", d.name(), strings.Join(c.differ, "; ")),
 			"the oldest workload that runs wins; declare the same on all workloads of a host and path")
 	}
 }

@@ -91,7 +91,7 @@ func TestSettingsOfEndpointsJoin(t *testing.T) {
 			if got := shown(compiled); got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
-			switch d := compiled.Routes[0].Diagnostics; {
+			switch d := compiled.DiagnosticsOf(compiled.Routes[0]); {
 			case tc.conflict == "" && len(d) > 0:
 				t.Errorf("diagnostics %v", d)
 			case tc.conflict != "" && (len(d) != 1 || d[0].Code != ruche.CodeRouteConflict || d[0].Workload != "c2" || !strings.Contains(d[0].Message, tc.conflict)):

@@ -67,22 +67,26 @@ func newStreamIndexes(routes []*Route) map[string]*streamIndex {
 
 // add gives the route its place, unless another route has it: routes come in the order in which they win.
 func (x *streamIndex) add(r *Route) {
-	var winner *Route
 	switch {
+	case x.at(r) != r:
 	case r.Match.Host == "":
-		if winner = x.any; winner == nil {
-			x.any = r
-		}
+		x.any = r
 	case r.host.Kind() == match.HostExact:
-		if winner = x.exact[r.host.Key()]; winner == nil {
-			x.exact[r.host.Key()] = r
-		}
+		x.exact[r.host.Key()] = r
 	default:
 		x.patterns = append(x.patterns, r)
 	}
-	if winner != nil {
-		r.ShadowedBy = winner.ID
+}
+
+// at returns the route that has the place of r, r itself if none has.
+func (x *streamIndex) at(r *Route) *Route {
+	switch {
+	case r.Match.Host == "":
+		return cmp.Or(x.any, r)
+	case r.host.Kind() == match.HostExact:
+		return cmp.Or(x.exact[r.host.Key()], r)
 	}
+	return r
 }
 
 // Stream finds the route for a connection that came in at an entry point; nil when there is none. serverName is the one that TLS asks for, as
@@ -122,7 +126,6 @@ func (t *Table) Bind(open func(entryPoint string) bool) {
 			Message: fmt.Sprintf("there is no entry point %q here; nothing comes in for this route", r.Match.EntryPoint),
 			Hint:    fmt.Sprintf("open it with --entry-points, for example %s=:5432", r.Match.EntryPoint),
 		}
-		r.Diagnostics = append(r.Diagnostics, d)
-		t.Diagnostics = append(t.Diagnostics, d)
+		t.find(r, d)
 	}
 }

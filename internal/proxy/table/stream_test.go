@@ -14,12 +14,12 @@ func stream(vocabulary ruche.Vocabulary, entryPoint, host string) ruche.Route {
 }
 
 func compileStreams(routes ...ruche.Route) *Table {
-	declarations := map[string]ruche.Declaration{}
+	declarations := map[string]*ruche.Declaration{}
 	for i, r := range routes {
 		id := "file/" + string(rune('a'+i))
-		declarations[id] = ruche.Declaration{Workload: ruche.Workload{ID: id, Kind: ruche.KindFile, Name: id}, Routes: []ruche.Route{r}}
+		declarations[id] = &ruche.Declaration{Workload: ruche.Workload{ID: id, Kind: ruche.KindFile, Name: id}, Routes: []ruche.Route{r}}
 	}
-	return Compile(declarations, map[string]ruche.Endpoint{})
+	return Compile(nil, declarations, nil)
 }
 
 func TestStream(t *testing.T) {
@@ -79,8 +79,8 @@ func TestBind(t *testing.T) {
 		t.Fatalf("diagnostics %v", table.Diagnostics)
 	}
 	for _, r := range table.Routes {
-		if want := r.Match.EntryPoint == "dns"; (len(r.Diagnostics) == 1) != want {
-			t.Errorf("%s has %v", r.ID, r.Diagnostics)
+		if want := r.Match.EntryPoint == "dns"; (len(table.DiagnosticsOf(r)) == 1) != want {
+			t.Errorf("%s has %v", r.ID, table.DiagnosticsOf(r))
 		}
 	}
 }

@@ -18,15 +18,22 @@ type Table struct {
 	Routes []*Route
 	// Diagnostics are all that were declared by existing workloads and all that joining found.
 	Diagnostics []ruche.Diagnostic
+	// Slots is above the Index of each route.
+	Slots int
+
+	workloads map[string]*workload
+	declared  map[string][]ruche.Diagnostic // with a workload, by its name
+	found     map[*Route][]ruche.Diagnostic // in a route, beside the others of this table
+	shadowed  map[*Route]string             // by whom
 
 	names   hostIndex
 	rules   ruleIndex
 	streams map[string]*streamIndex // by entry point
 }
 
-// Route is all declarations of the same vocabulary and match, joined.
+// Route is all declarations of the same vocabulary and match, joined. It is immutable, and the same in each table until something about it changes.
 type Route struct {
-	// Index is the route's place in Table.Routes.
+	// Index is a small number that no other route of a table has. It says nothing about the order.
 	Index int
 	// ID is stable across compilations; see ruche.RouteStatus.
 	ID         string
@@ -54,9 +61,7 @@ type Route struct {
 	ProxyProtocol int
 	NoKeepAlive   bool
 	// Blocked is why all that is declared must answer 503; see ruche.Route.
-	Blocked     string
-	ShadowedBy  string
-	Diagnostics []ruche.Diagnostic
+	Blocked string
 
 	keepAlive ruche.KeepAlive // as it was declared
 
@@ -65,7 +70,13 @@ type Route struct {
 	rule     *match.Rule
 	priority int
 	owner    owner
+	parts    []*part
+	// diagnostics are what joining the parts found.
+	diagnostics []ruche.Diagnostic
 }
+
+// byName reports whether the route is found by patterns of host and path.
+func (r *Route) byName() bool { return r.rule == nil && r.Protocol == "" }
 
 // owner is what orders routes that claim the same requests.
 type owner struct {
@@ -124,19 +135,6 @@ func (e *Endpoint) Ready() bool { return e.State == ruche.EndpointReady && e.Add
 
 // Key tells endpoints apart across compilations.
 func (e *Endpoint) Key() string { return e.URL + " " + e.WorkloadID }
-
-// Compile joins what is declared with what is live. Neither map is kept or changed. A declaration that cannot be compiled
-// costs itself alone, and a diagnostic says so.
-func Compile(declarations map[string]ruche.Declaration, endpoints map[string]ruche.Endpoint) *Table {
-	j := newJoin(declarations, endpoints)
-	t := &Table{Routes: j.finish(), Diagnostics: j.diagnostics}
-	t.names = newHostIndex(t.Routes)
-	t.rules = newRuleIndex(t.Routes)
-	t.streams = newStreamIndexes(t.Routes)
-	t.shadow()
-	t.attach(j.declarations)
-	return t
-}
 
 // parseEndpoint reads a fixed endpoint of a route file. It must be a base URL.
 func parseEndpoint(s string) (scheme, address string, ok bool) {

@@ -3,6 +3,7 @@ package table_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,10 +17,14 @@ import (
 type world struct {
 	declarations map[string]ruche.Declaration
 	endpoints    map[string]ruche.Endpoint
+	// What was compiled last.
+	compiled *table.Table
+	declared map[string]*ruche.Declaration
+	live     map[string]*ruche.Endpoint
 }
 
 func newWorld() *world {
-	return &world{map[string]ruche.Declaration{}, map[string]ruche.Endpoint{}}
+	return &world{declarations: map[string]ruche.Declaration{}, endpoints: map[string]ruche.Endpoint{}}
 }
 
 // container declares routes of a container created at second n of an epoch and live at 10.0.0.n.
@@ -47,7 +52,26 @@ func (w *world) gone(n int) *world {
 	return w
 }
 
-func (w *world) compile() *table.Table { return table.Compile(w.declarations, w.endpoints) }
+// compile makes a table of the last one, and wants it to be the one that is made of nothing.
+func (w *world) compile() *table.Table {
+	w.declared, w.live = pointers(w.declared, w.declarations), pointers(w.live, w.endpoints)
+	w.compiled = table.Compile(w.compiled, w.declared, w.live)
+	if d := table.Difference(w.compiled, table.Compile(nil, w.declared, w.live)); d != "" {
+		panic("a table made of the one before differs from one that was made anew: " + d)
+	}
+	return w.compiled
+}
+
+// pointers gives what is as it was the pointer that it had.
+func pointers[T any](before map[string]*T, now map[string]T) map[string]*T {
+	next := make(map[string]*T, len(now))
+	for id, v := range now {
+		if next[id] = &v; before[id] != nil && reflect.DeepEqual(*before[id], v) {
+			next[id] = before[id]
+		}
+	}
+	return next
+}
 
 func np(host, path string) ruche.Route {
 	return ruche.Route{Name: host + path, Vocabulary: ruche.VocabularyNginxProxy, Source: "env VIRTUAL_HOST", Match: ruche.Match{Host: host, Path: path}}
@@ -245,7 +269,7 @@ func TestOldestWinsWhereSettingsDisagree(t *testing.T) {
 	if r.Dest != "/one" || r.HTTPSMethod != ruche.HTTPSNoHTTPS {
 		t.Errorf("dest %q, method %q; want those of the oldest that says", r.Dest, r.HTTPSMethod)
 	}
-	if got := codes(r.Diagnostics); got != "c5:route-conflict" {
+	if got := codes(compiled.DiagnosticsOf(r)); got != "c5:route-conflict" {
 		t.Errorf("diagnostics %s, want one conflict of the youngest", got)
 	}
 	if len(r.Endpoints) != 3 {
@@ -286,8 +310,8 @@ func TestShadowing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			compiled := tt.world.compile()
 			r := routeByID(t, compiled, tt.id)
-			if r.ShadowedBy != tt.by {
-				t.Fatalf("shadowed by %q, want %q", r.ShadowedBy, tt.by)
+			if compiled.ShadowedBy(r) != tt.by {
+				t.Fatalf("shadowed by %q, want %q", compiled.ShadowedBy(r), tt.by)
 			}
 			want := ""
 			if tt.by != "" {
@@ -331,7 +355,7 @@ func TestBlocked(t *testing.T) {
 	if r.Blocked != "" || endpointURLs(r) != "http://10.0.0.3:80" {
 		t.Errorf("blocked %q, endpoints %s; want only the open workload's", r.Blocked, endpointURLs(r))
 	}
-	if got := codes(r.Diagnostics); got != "c1:route-conflict" {
+	if got := codes(compiled.DiagnosticsOf(r)); got != "c1:route-conflict" {
 		t.Errorf("diagnostics %s, want one about c1", got)
 	}
 }
@@ -503,7 +527,7 @@ func TestDiagnosticsOfWorkloadsReachTheirRoutes(t *testing.T) {
 		"nginx-proxy:a/": "c1:port-guessed c1:key-unknown",
 		"nginx-proxy:b/": "c1:key-unknown",
 	} {
-		if got := codes(routeByID(t, compiled, id).Diagnostics); got != want {
+		if got := codes(compiled.DiagnosticsOf(routeByID(t, compiled, id))); got != want {
 			t.Errorf("%s: diagnostics %s, want %s", id, got, want)
 		}
 	}
