@@ -9,14 +9,19 @@ import (
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/ruche-project/ruche"
 )
 
 // What a bucket answers when the key is not as the caller expects.
 var (
-	ErrNotFound = errors.New("no such key")
-	ErrExists   = errors.New("the key exists already")
-	ErrConflict = errors.New("the key was changed meanwhile")
+	ErrNotFound = ruche.ErrNotFound
+	ErrExists   = ruche.ErrExists
+	ErrConflict = ruche.ErrConflict
 )
+
+// Entry is a value with its key.
+type Entry[T any] = ruche.Entry[T]
 
 // Bucket holds values of one type under text keys. One package writes it. It is safe for
 // concurrent use.
@@ -24,14 +29,6 @@ type Bucket[T any] struct {
 	c      *Cluster
 	name   string
 	prefix string
-}
-
-// Entry is a value with its key.
-type Entry[T any] struct {
-	Key   string
-	Value T
-	// Revision is the cluster's revision at which the value was written; it grows with every write.
-	Revision int64
 }
 
 // NewBucket gives the bucket of this name; there is nothing to create or close. A name that is empty or contains a
