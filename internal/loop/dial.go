@@ -13,6 +13,18 @@ import (
 // Dial connects to a TCP address within the time given; 0 means as long as the system tries. The error says whether the time was over
 // (os.ErrDeadlineExceeded), the group is being closed (net.ErrClosed), or what the system told.
 func (l *Loop) Dial(to netip.AddrPort, timeout time.Duration) (*Conn, error) {
+	c, err := l.Connect(to)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Connected(timeout); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Connect begins what Dial does and does not wait: Connected does. Who closes the connection meanwhile ends that wait.
+func (l *Loop) Connect(to netip.AddrPort) (*Conn, error) {
 	_ = l.running()
 	if l.stopping {
 		return nil, net.ErrClosed
@@ -37,21 +49,29 @@ func (l *Loop) Dial(to netip.AddrPort, timeout time.Duration) (*Conn, error) {
 		return nil, err
 	}
 	l.attached.Add(1)
+	return c, nil
+}
+
+// Connected waits until a connection that Connect has begun has come about. When there is an error, it is closed.
+func (c *Conn) Connected(timeout time.Duration) error {
 	c.writeTimeout = int64(timeout)
 	if err := c.connecting(); err != nil {
 		_ = c.Close()
-		return nil, err
+		return err
 	}
 	c.writeTimeout = 0
-	return c, nil
+	return nil
 }
 
 // connecting waits for the end of a connect.
 func (c *Conn) connecting() error {
-	for !c.writable {
+	for !c.writable && !c.closed {
 		if err := c.waitWritable(); err != nil {
 			return err
 		}
+	}
+	if c.closed {
+		return net.ErrClosed
 	}
 	code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && code != 0 {

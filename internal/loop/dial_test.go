@@ -55,6 +55,29 @@ func TestDial(t *testing.T) {
 	}
 }
 
+func TestAConnectIsGivenUp(t *testing.T) {
+	l := start(t, 1).Loops()[0]
+	to := full(t)
+	for name, closeSoon := range map[string]func(c *Conn){
+		"before the wait": func(c *Conn) { _ = c.Close() },
+		"within the wait": func(c *Conn) { l.After(time.Millisecond, func() { _ = c.Close() }) },
+	} {
+		on(t, l, func() {
+			before := l.attached.Load()
+			c, err := l.Connect(to)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			closeSoon(c)
+			is(t, name, c.Connected(time.Hour), net.ErrClosed)
+			if n := l.attached.Load() - before; n != 0 {
+				t.Errorf("%s: %d connections are left", name, n)
+			}
+		})
+	}
+}
+
 func TestDialRefusesAddresses(t *testing.T) {
 	l := start(t, 1).Loops()[0]
 	for to, want := range map[netip.AddrPort]string{

@@ -79,7 +79,7 @@ type client interface {
 	write(p []byte, flush bool) error
 	// end ends the answer.
 	end(trailer []h1.Field) error
-	// watch has f called when the client goes away while nothing is read from it; nil ends that. f may run on another goroutine.
+	// watch has f called when the client goes away, or has gone already; nil ends that. f may run on another goroutine.
 	watch(f func())
 	// closeAfter has the connection end with this answer, where the protocol knows such a thing. It is called before begin.
 	closeAfter()
@@ -150,8 +150,9 @@ func (x *exchange) begin() {
 	}
 }
 
-// watch has the exchange know when the client goes away: then what is given is cut off, or woken.
+// watch has the exchange know when the client goes away, or has gone already: then what is given is cut off, or woken.
 func (x *exchange) watch(cutOff interface{ abort() }, wake func()) {
+	x.unwatch()
 	x.cutOff, x.wake = cutOff, wake
 	x.client.watch(x.onGone)
 }

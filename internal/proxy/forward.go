@@ -101,7 +101,11 @@ func (p *Proxy) try(x *exchange, e *endpointState) {
 	for {
 		x.res = result{}
 		l, err := p.open(x, e)
-		if err != nil {
+		switch {
+		case err != nil && x.gone.Load(): // which is why
+			x.res.err = errClientGone
+			return
+		case err != nil:
 			x.res.err = p.cannotOpen(e, err)
 			return
 		}

@@ -19,8 +19,8 @@ type ground interface {
 	// block runs f, which may wait in ways that only ordinary goroutines know, and returns when it has ended. The context that it gets ends when it has
 	// to come to its end.
 	block(f func(ctx context.Context))
-	// dial connects to host:port.
-	dial(address string, timeout time.Duration) (line, error)
+	// dial connects to host:port. It tells watch how to end the wait, again for each part of it.
+	dial(address string, timeout time.Duration, watch func(giveUp func())) (line, error)
 	// idleLink takes an unused connection to the endpoint, nil if there is none; keepLink leaves one for others.
 	idleLink(e *endpointState) *wire
 	keepLink(l *wire)

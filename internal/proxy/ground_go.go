@@ -71,9 +71,10 @@ func (y *yard) await(t *task) { <-t.done }
 
 func (y *yard) block(f func(ctx context.Context)) { f(context.Background()) }
 
-func (y *yard) dial(address string, timeout time.Duration) (line, error) {
+func (y *yard) dial(address string, timeout time.Duration, watch func(giveUp func())) (line, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	watch(cancel)
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err

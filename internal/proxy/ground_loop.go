@@ -96,18 +96,25 @@ func (w *worker) await(t *task) {
 
 func (w *worker) block(f func(ctx context.Context)) { w.loop.Offload(context.Background(), f) }
 
-func (w *worker) dial(address string, timeout time.Duration) (line, error) {
+func (w *worker) dial(address string, timeout time.Duration, watch func(giveUp func())) (line, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
-		w.loop.Offload(context.Background(), func(ctx context.Context) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		watch(cancel)
+		w.loop.Offload(ctx, func(ctx context.Context) {
 			to, err = resolve(ctx, address, timeout)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	c, err := w.loop.Dial(to, timeout)
+	c, err := w.loop.Connect(to)
 	if err != nil {
+		return nil, err
+	}
+	watch(func() { _ = c.Close() })
+	if err := c.Connected(timeout); err != nil {
 		return nil, err
 	}
 	return c, nil

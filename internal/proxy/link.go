@@ -133,12 +133,14 @@ func (p *Proxy) connect(x *exchange, e *endpointState, w *wire) error {
 	if err != nil {
 		return err
 	}
-	conn, err := x.ground.dial(e.address, timeout)
+	defer x.unwatch()
+	conn, err := x.ground.dial(e.address, timeout, func(giveUp func()) { x.watch(nil, giveUp) })
 	if err != nil {
 		return err
 	}
 	w.ground, w.endpoint, w.conn, w.stream = x.ground, e, conn, conn
 	conn.SetTimeouts(timeout, timeout)
+	x.watch(w, nil)
 	if len(preamble) > 0 {
 		if _, err := conn.Write(preamble); err != nil {
 			_ = conn.Close()

@@ -72,12 +72,17 @@ func (p *Proxy) openHTTP2(x *exchange, e *endpointState, shared bool) (link, err
 	l.informed, l.answered = make(chan h2Head, maxInformed), make(chan h2Answer, 1)
 	l.ctx, l.stop = context.WithCancel(httptrace.WithClientTrace(context.Background(), l.trace()))
 	l.rest, l.content = io.Pipe()
+	wanted, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	x.watch(nil, giveUp)
+	defer x.unwatch()
 	x.ground.block(func(ctx context.Context) {
+		defer context.AfterFunc(ctx, giveUp)()
 		if shared {
-			l.conn, l.reused, err = p.streams.take(ctx, e)
+			l.conn, l.reused, err = p.streams.take(wanted, e)
 			return
 		}
-		l.conn, err = p.streams.dial(ctx, e, preamble)
+		l.conn, err = p.streams.dial(wanted, e, preamble)
 	})
 	return l, err
 }

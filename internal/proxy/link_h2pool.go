@@ -23,11 +23,16 @@ type streams struct {
 	conns   map[*endpointState][]*http.ClientConn
 	dialing map[*endpointState]*dialed
 	closed  bool
+
+	// running ends when the connections are closed, which stop does.
+	running context.Context
+	stop    context.CancelFunc
 }
 
-// dialed is a connection that is being made, for all that wait for it.
+// dialed is a connection that is being made, for all that wait for it. One stream of it is reserved for who asked first.
 type dialed struct {
 	done chan struct{}
+	conn *http.ClientConn
 	err  error
 }
 
@@ -40,6 +45,7 @@ const (
 
 func newStreams(t *Timeouts) *streams {
 	s := &streams{timeout: t.Dial, conns: make(map[*endpointState][]*http.ClientConn), dialing: make(map[*endpointState]*dialed)}
+	s.running, s.stop = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -80,17 +86,31 @@ func (s *streams) take(ctx context.Context, e *endpointState) (c *http.ClientCon
 		d := &dialed{done: make(chan struct{})}
 		s.dialing[e] = d
 		s.mu.Unlock()
-		c, d.err = s.dial(ctx, e, nil)
-		if d.err == nil {
-			d.err = c.Reserve() // before others have a chance to
+		go s.connect(e, d) // for the others, too: it goes on when this one gives up
+		select {
+		case <-d.done:
+			return d.conn, false, d.err
+		case <-ctx.Done():
+			go d.leave()
+			return nil, false, net.ErrClosed
 		}
-		s.keep(e, c, d)
-		return c, false, d.err
 	}
 }
 
-// keep ends a dial, and leaves its connection for all.
-func (s *streams) keep(e *endpointState, c *http.ClientConn, d *dialed) {
+// leave gives back the stream that is reserved on a connection, once that has come about.
+func (d *dialed) leave() {
+	if <-d.done; d.err == nil {
+		d.conn.Release()
+	}
+}
+
+// connect makes a connection, and leaves it for all.
+func (s *streams) connect(e *endpointState, d *dialed) {
+	c, err := s.dial(s.running, e, nil)
+	if err == nil {
+		err = c.Reserve() // before others have a chance to
+	}
+	d.conn, d.err = c, err
 	s.mu.Lock()
 	delete(s.dialing, e)
 	if d.err == nil && s.closed {
@@ -125,6 +145,7 @@ func (s *streams) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	s.stop()
 	for _, list := range s.conns {
 		for _, c := range list {
 			_ = c.Close()

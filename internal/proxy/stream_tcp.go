@@ -202,7 +202,8 @@ func (p *Proxy) dialEndpoint(s *stream, e *endpointState) (*loop.Conn, error) {
 			e.inFlight.Add(-1)
 		}
 	}()
-	l, err := s.visitor.worker.dial(e.address, p.cfg.Timeouts.Dial)
+	// A client that has ended its own direction may be waiting for what the endpoint says.
+	l, err := s.visitor.worker.dial(e.address, p.cfg.Timeouts.Dial, func(func()) {})
 	if err != nil {
 		return nil, p.cannotOpen(e, err)
 	}
