@@ -87,7 +87,8 @@ func (c *Conn) event(events uint32) {
 		c.resume(&c.reader)
 	case c.idler != nil:
 		c.loop.resume(c.server())
-	case c.gone && c.watch != nil:
+	}
+	if c.gone && c.watch != nil { // whoever was reading has had what came before
 		watch := c.watch
 		c.watch = nil
 		c.loop.guard(watch)

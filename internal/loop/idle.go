@@ -70,6 +70,6 @@ func (c *Conn) WaitReadable() error {
 // it may still read.
 func (c *Conn) Gone() bool { return c.gone || c.closed }
 
-// WatchGone has f called on the loop once when the peer closes its side while nobody reads; nil ends that. f must not wait. It is not called
+// WatchGone has f called on the loop once when the peer closes its side, or all of the connection; nil ends that. f must not wait. It is not called
 // for a peer that has closed before: ask Gone.
 func (c *Conn) WatchGone(f func()) { c.watch = f }

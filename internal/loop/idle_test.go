@@ -223,6 +223,10 @@ func TestWatchGone(t *testing.T) {
 			_ = p.Close()
 		}, 1},
 		{"the peer closes with data unread", func(_ *Conn, p *net.TCPConn) { _, _ = io.WriteString(p, "x"); _ = p.Close() }, 1},
+		{"the peer closes while somebody reads", func(c *Conn, p *net.TCPConn) {
+			c.loop.Go(func() { _, _ = c.Read(make([]byte, 1)) })
+			_ = p.Close()
+		}, 1},
 		{"the peer only sends", func(c *Conn, p *net.TCPConn) { _, _ = io.WriteString(p, "x"); _ = c.WaitReadable() }, 0},
 		{"the watch has ended", func(c *Conn, p *net.TCPConn) { c.WatchGone(nil); _ = p.Close(); until(c.loop, c.Gone) }, 0},
 		{"closed here", func(c *Conn, _ *net.TCPConn) { _ = c.Close() }, 0},

@@ -418,8 +418,14 @@ func (c *h1Client) linger() {
 // maxLinger is how much is read of a client that does not stop.
 const maxLinger = 4 << 20
 
-// watch implements client.
-func (c *h1Client) watch(f func()) { c.conn.WatchGone(f) }
+// watch implements client. A client that has ended its direction is gone, see DESIGN.md.
+func (c *h1Client) watch(f func()) {
+	if f != nil && c.conn.Gone() {
+		f()
+		return
+	}
+	c.conn.WatchGone(f)
+}
 
 // closeAfter implements client.
 func (c *h1Client) closeAfter() { c.closing = true }

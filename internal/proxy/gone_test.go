@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -74,5 +75,51 @@ func TestAClientThatGoesAwayEndsTheDial(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// nginx and Go's server do the same; RFC 9112 section 9.6 leaves it open.
+func TestAClientThatEndsItsDirectionIsGone(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+	const post = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\n\r\n"
+	for _, tt := range []struct {
+		name, first, rest string
+		arrives           bool // the endpoint has the first part before the rest is sent
+		held              bool // the endpoint has left
+	}{
+		{"with the request", "", get, false, false},
+		{"with the request, and another one", "", get + get, false, false},
+		{"with the request, where it is held", "", get, false, true},
+		{"after the request", get, "", true, false},
+		{"with the request and its content", "", post + "123456", false, false},
+		{"with the rest of the content", post + "123", "456", true, false},
+		{"after the content", post + "123456", "", true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			arrived := make(chan struct{}, 2)
+			up := backend(t, func(_ http.ResponseWriter, r *http.Request) {
+				arrived <- struct{}{}
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			})
+			r := start(t, Config{Timeouts: Timeouts{Hold: time.Hour}}, site("a.test", up))
+			if tt.held {
+				r.serve(nowhere("a.test"))
+			}
+			c := r.raw(tt.first).(*net.TCPConn)
+			if tt.arrives {
+				<-arrived
+			}
+			_, _ = io.WriteString(c, tt.rest)
+			_ = c.CloseWrite()
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if got, err := io.ReadAll(c); err != nil || len(got) > 0 {
+				t.Errorf("got %q, %v; want the end of the connection", got, err)
+			}
+			if log := r.log.String(); strings.Count(log, "\n") > 1 {
+				t.Errorf("more than one request was answered:\n%s", log)
+			}
+			until(t, "the exchange is logged as 499", func() bool { return strings.Contains(r.log.String(), `"status":499`) })
+		})
 	}
 }
