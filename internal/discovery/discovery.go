@@ -23,6 +23,10 @@ type Config struct {
 	// RoutesDir is the directory of route files; empty means none, and what was known of route files of this node is dropped.
 	RoutesDir string
 
+	// Swarm tells that a control node looks after the services of the Swarm: containers of tasks then declare nothing here, and what is seen of
+	// them is written as sightings.
+	Swarm bool
+
 	// State has the rows of this node.
 	State  State
 	Logger *slog.Logger
@@ -39,14 +43,18 @@ type timing struct {
 	// one that was sent another signal which ends most programs.
 	stopping time.Duration
 	ending   time.Duration
-	// gone is how long the routes of a container that is gone are kept.
+	// gone is how long the routes of a workload that is gone are kept.
 	gone time.Duration
+	// net is the pause between two looks at the whole Swarm; quick that between two at the tasks of a service that changes, and slow the
+	// same when nothing has happened for restless.
+	net, quick, slow, restless time.Duration
 }
 
 func defaultTiming() timing {
 	return timing{
 		minBackoff: 100 * time.Millisecond, maxBackoff: 5 * time.Second,
 		resync: time.Minute, stopping: 10 * time.Minute, ending: time.Minute, gone: time.Hour,
+		net: 30 * time.Second, quick: 250 * time.Millisecond, slow: 5 * time.Second, restless: 30 * time.Second,
 	}
 }
 

@@ -58,6 +58,9 @@ func (t *tracker) destroyed(id string) {
 	if r := t.records[id]; r != nil {
 		delete(t.records, id)
 		t.reachable(r.subject(id))
+		if task, sighted := t.taskOf(r.container); sighted {
+			t.store.set(task, row{})
+		}
 	}
 	t.entomb(containerKey(id))
 	t.publishFollowers(id)

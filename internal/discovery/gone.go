@@ -1,46 +1,79 @@
 package discovery
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche"
 )
 
-// tombstone notes a container that is gone and whose routes are kept for a while, so that its hosts are still known.
+// graves keeps the declarations of workloads that are gone for a while, so that their hosts are still known.
+type graves struct {
+	store  *store
+	logger *slog.Logger
+	keep   time.Duration
+	gone   map[string]tombstone
+}
+
+// tombstone notes a workload that is gone and whose routes are kept for a while.
 type tombstone struct {
 	group string
 	since time.Time
 }
 
-// recallGone finds the tombstones that an earlier run left.
-func (t *tracker) recallGone() {
-	for _, key := range t.store.ids(ruche.KindContainer) {
-		if d := t.store.get(key).declaration; d != nil && !d.GoneSince.IsZero() {
-			t.gone[key] = tombstone{group: d.Workload.Group, since: d.GoneSince}
+func newGraves(s *store, logger *slog.Logger, keep time.Duration) *graves {
+	return &graves{store: s, logger: logger, keep: keep, gone: map[string]tombstone{}}
+}
+
+// recall finds the tombstones that an earlier run left.
+func (g *graves) recall(kind ruche.WorkloadKind) {
+	for _, key := range g.store.ids(kind) {
+		if d := g.store.get(key).declaration; d != nil && !d.GoneSince.IsZero() {
+			g.gone[key] = tombstone{group: d.Workload.Group, since: d.GoneSince}
 		}
 	}
 }
 
-// entomb takes the endpoint of a container that is gone away and keeps its routes, unless its successor is there already.
-func (t *tracker) entomb(key string) {
-	was := t.store.get(key)
+// bury takes the endpoint of a workload that is gone away and keeps its routes, unless its successor is there already.
+func (g *graves) bury(key string, replaced func(group string) bool) {
+	was := g.store.get(key)
 	if was.declaration == nil || len(was.declaration.Routes) == 0 {
-		t.store.set(key, row{})
+		g.store.set(key, row{})
 		return
 	}
-	if _, known := t.gone[key]; known {
+	if _, known := g.gone[key]; known {
 		return
 	}
-	if t.replaced(key, was.declaration.Workload.Group) {
-		t.store.set(key, row{})
+	if replaced(was.declaration.Workload.Group) {
+		g.store.set(key, row{})
 		return
 	}
 	declaration := *was.declaration
 	declaration.GoneSince = time.Now().UTC()
-	t.store.set(key, row{declaration: &declaration})
-	t.gone[key] = tombstone{group: declaration.Workload.Group, since: declaration.GoneSince}
-	t.logger.Debug("a container is gone; its routes are kept for a while", "name", declaration.Workload.Name, "for", t.timing.gone)
+	g.store.set(key, row{declaration: &declaration})
+	g.gone[key] = tombstone{group: declaration.Workload.Group, since: declaration.GoneSince}
+	g.logger.Debug("a workload is gone; its routes are kept for a while", "name", declaration.Workload.Name, "for", g.keep)
+}
+
+// succeed forgets the workloads whose place this one takes.
+func (g *graves) succeed(key, group string) {
+	for other, stone := range g.gone {
+		if other != key && stone.group == group {
+			delete(g.gone, other)
+			g.store.set(other, row{})
+		}
+	}
+}
+
+// forget drops what has been gone for long enough.
+func (g *graves) forget(now time.Time) {
+	for key, stone := range g.gone {
+		if now.Sub(stone.since) >= g.keep {
+			delete(g.gone, key)
+			g.store.set(key, row{})
+		}
+	}
 }
 
 // succeeds reports whether a container takes the place of those of its group that are gone: it declares routes, or it runs and, without
@@ -51,6 +84,11 @@ func (r *record) succeeds() bool {
 	return r.known && (len(r.routes) > 0 || runs && !mistaken)
 }
 
+// entomb notes that a container is gone.
+func (t *tracker) entomb(key string) {
+	t.graves.bury(key, func(group string) bool { return t.replaced(key, group) })
+}
+
 // replaced reports whether another container of the group has taken the place of this one.
 func (t *tracker) replaced(key, group string) bool {
 	for id, r := range t.records {
@@ -59,24 +97,4 @@ func (t *tracker) replaced(key, group string) bool {
 		}
 	}
 	return false
-}
-
-// dropPredecessors forgets the containers whose place this one takes.
-func (t *tracker) dropPredecessors(key, group string) {
-	for other, stone := range t.gone {
-		if other != key && stone.group == group {
-			delete(t.gone, other)
-			t.store.set(other, row{})
-		}
-	}
-}
-
-// forgetGone drops what has been gone for long enough.
-func (t *tracker) forgetGone(now time.Time) {
-	for key, stone := range t.gone {
-		if now.Sub(stone.since) >= t.timing.gone {
-			delete(t.gone, key)
-			t.store.set(key, row{})
-		}
-	}
 }

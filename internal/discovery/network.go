@@ -38,7 +38,9 @@ type choice struct {
 	reason    string
 	hint      string
 	reachable bool
-	notes     []ruche.Diagnostic
+	// ports has those that are found under another number at address.
+	ports map[uint16]uint16
+	notes []ruche.Diagnostic
 }
 
 const networkLabel = "traefik.docker.network"

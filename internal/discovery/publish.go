@@ -14,16 +14,20 @@ func (t *tracker) publish(id string, r *record) {
 	if !r.known {
 		return
 	}
+	if task, sighted := t.taskOf(r.container); sighted {
+		t.sight(task, id, r)
+		return
+	}
 	key := containerKey(id)
 	wanted := t.rowOf(key, r)
 	if t.store.set(key, wanted) {
 		t.logPublished(r, wanted)
 	}
 	if wanted.declaration != nil {
-		delete(t.gone, key)
+		delete(t.graves.gone, key)
 	}
 	if r.succeeds() {
-		t.dropPredecessors(key, groupOf(r.container))
+		t.graves.succeed(key, groupOf(r.container))
 	}
 	t.publishFollowers(id)
 }

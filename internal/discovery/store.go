@@ -75,6 +75,8 @@ type store struct {
 	logger *slog.Logger
 	health *health.Registry
 	timing timing
+	// subject tells its health warnings from those of other stores.
+	subject string
 
 	mu       sync.Mutex
 	wanted   map[string]row
@@ -90,7 +92,7 @@ type store struct {
 
 func newStore(state State, logger *slog.Logger, registry *health.Registry, t timing) *store {
 	s := &store{
-		state: state, logger: logger, health: registry, timing: t,
+		state: state, logger: logger, health: registry, timing: t, subject: "discovery",
 		wanted: map[string]row{}, encoded: map[string]encoded{}, stands: map[string]encoded{}, queued: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
 	s.changed = sync.NewCond(&s.mu)
@@ -212,6 +214,32 @@ func (s *store) ids(kind ruche.WorkloadKind) []string {
 	return ids
 }
 
+// tasks returns the services of all endpoints of tasks, as workloads, by key.
+func (s *store) tasks() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tasks := map[string]string{}
+	for key, r := range s.wanted {
+		if r.endpoint != nil && strings.HasPrefix(key, taskPrefix) {
+			tasks[key] = r.endpoint.Workload
+		}
+	}
+	return tasks
+}
+
+// sightings returns the tasks of all sightings.
+func (s *store) sightings() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var tasks []string
+	for task, r := range s.wanted {
+		if r.sighting != nil {
+			tasks = append(tasks, task)
+		}
+	}
+	return tasks
+}
+
 // dropKind forgets all workloads of one kind.
 func (s *store) dropKind(kind ruche.WorkloadKind) {
 	for _, id := range s.ids(kind) {
@@ -329,11 +357,9 @@ func (s *store) done(b batch, err error) {
 	s.changed.Broadcast()
 }
 
-const storeSubject = "discovery"
-
 func (s *store) failed(what string, err error) {
 	w := ruche.Warning{
-		Code: ruche.CodeClusterUnavailable, Severity: ruche.SeverityError, Subject: storeSubject,
+		Code: ruche.CodeClusterUnavailable, Severity: ruche.SeverityError, Subject: s.subject,
 		Message: what + ": " + err.Error(),
 		Hint:    "what is served stays as it is; look at the state of the cluster and at the space on its disk",
 	}
@@ -343,7 +369,7 @@ func (s *store) failed(what string, err error) {
 }
 
 func (s *store) recovered() {
-	if s.health.Clear(ruche.CodeClusterUnavailable, storeSubject) {
+	if s.health.Clear(ruche.CodeClusterUnavailable, s.subject) {
 		s.logger.Info("the cluster takes what is declared again")
 	}
 }

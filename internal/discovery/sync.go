@@ -64,24 +64,24 @@ func (t *tracker) ask(ctx context.Context) (own place, networks networkList, lis
 	if networks, err = t.client.Networks(ctx); err != nil {
 		return
 	}
-	if own, err = t.askOwn(ctx); err != nil {
+	if own, err = ownPlace(ctx, t.client, t.ownID); err != nil {
 		return
 	}
 	list, err = t.client.List(ctx)
 	return
 }
 
-// askOwn finds Ruche's own place. A container that this Engine does not know is one of another Engine: seen from
+// ownPlace finds Ruche's own place. A container that this Engine does not know is one of another Engine: seen from
 // here, Ruche is outside of all networks, as on the host.
-func (t *tracker) askOwn(ctx context.Context) (place, error) {
-	if t.ownID == "" {
+func ownPlace(ctx context.Context, client *docker.Client, ownID string) (place, error) {
+	if ownID == "" {
 		return place{host: true}, nil
 	}
 	var ids []string
-	id := t.ownID
+	id := ownID
 	for range 4 {
 		ids = append(ids, id)
-		c, err := t.client.Inspect(ctx, id)
+		c, err := client.Inspect(ctx, id)
 		if errors.Is(err, docker.ErrNotFound) {
 			return place{host: true}, nil
 		}
@@ -109,7 +109,7 @@ func (t *tracker) synced(ctx context.Context, s syncResult) {
 		t.unreachable(s.err)
 		t.lookedOnce()
 		t.startSync(ctx, max(s.wish, again), t.backoff)
-		t.backoff = min(2*t.backoff, t.maxReconnect)
+		t.backoff = min(2*t.backoff, t.stream.maxBackoff)
 		return
 	}
 	t.backoff = t.timing.minBackoff
