@@ -61,6 +61,7 @@ const (
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
 const (
 	CodeDockerUnreachable   Code = "docker-unreachable"
+	CodeSwarmUnavailable    Code = "swarm-unavailable"
 	CodeRoutesDirUnreadable Code = "routes-dir-unreadable"
 	CodeCertInvalid         Code = "certificate-invalid"
 	CodeCertsDirUnreadable  Code = "certs-dir-unreadable"
@@ -78,7 +79,7 @@ func Codes() []Code {
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
 		CodeEntryPointUnknown,
-		CodeDockerUnreachable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
+		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited,
 	}

@@ -263,5 +263,5 @@ func portsFrom(ports []swarm.PortConfig) []PublishedPort {
 	slices.SortFunc(list, func(a, b PublishedPort) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Published, b.Published))
 	})
-	return list
+	return slices.Compact(list) // a port that is bound for IPv4 and IPv6 is told twice
 }

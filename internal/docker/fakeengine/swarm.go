@@ -182,6 +182,14 @@ func (e *Engine) SetTask(id, desired, state string) {
 	t.version = e.nextVersion()
 }
 
+// SetTaskPorts says which ports of a task are published on its node.
+func (e *Engine) SetTaskPorts(id string, ports []Port) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.swarm.tasks[id]
+	t.ports, t.version = ports, e.nextVersion()
+}
+
 // RemoveTask takes a task out of the Swarm's history.
 func (e *Engine) RemoveTask(id string) {
 	e.mu.Lock()
@@ -342,9 +350,11 @@ func (e *Engine) listTasks(filters map[string]map[string]bool) []map[string]any 
 		networks := []map[string]any{}
 		for name, address := range t.addresses {
 			n := e.networks[name]
-			networks = append(networks, map[string]any{
-				"Network": map[string]any{"ID": n.id, "Spec": map[string]any{"Name": name}}, "Addresses": []string{address + "/16"},
-			})
+			attachment := map[string]any{"Network": map[string]any{"ID": n.id, "Spec": map[string]any{"Name": name}}}
+			if address != "" { // the network of the node gives none
+				attachment["Addresses"] = []string{address + "/16"}
+			}
+			networks = append(networks, attachment)
 		}
 		list = append(list, map[string]any{
 			"ID": t.id, "Version": map[string]any{"Index": t.version}, "ServiceID": t.service, "NodeID": t.node, "Slot": t.slot,

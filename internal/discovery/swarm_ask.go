@@ -1,0 +1,359 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/docker"
+)
+
+// parallelLooks bounds how many services are looked at at once.
+const parallelLooks = 4
+
+// swarmWish says what to ask a manager for.
+type swarmWish int
+
+const (
+	askNothing swarmWish = iota
+	askSurroundings
+	askAll // services and tasks too
+)
+
+// swarmAnswer is what a manager answered to one of these.
+type swarmAnswer struct {
+	wish swarmWish
+	// began is the clock when it was asked: the answer says nothing of what came later.
+	began    uint64
+	err      error
+	nodes    []docker.Node
+	networks networkList
+	own      place
+	services []docker.Service
+	tasks    []docker.Task
+}
+
+// serviceAnswer is what a manager answered about one service.
+type serviceAnswer struct {
+	id      string
+	began   uint64
+	took    time.Duration
+	err     error
+	service docker.Service
+	tasks   []docker.Task
+}
+
+// ask asks for the whole, or has the question that is under way followed by another.
+func (l *lookout) ask(ctx context.Context, wish swarmWish) {
+	if l.asking {
+		l.askAgain = max(l.askAgain, wish)
+		return
+	}
+	l.startAsk(ctx, wish, 0)
+}
+
+func (l *lookout) startAsk(ctx context.Context, wish swarmWish, delay time.Duration) {
+	l.asking = true
+	l.clock++
+	a := swarmAnswer{wish: wish, began: l.clock}
+	l.work.Go(func() {
+		if delay > 0 && !sleep(ctx, delay) {
+			return
+		}
+		a.err = a.fill(ctx, l.client, l.ownID)
+		select {
+		case l.answers <- a:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// fill asks. Any failure fails the whole: half an answer would shrink what is known.
+func (a *swarmAnswer) fill(ctx context.Context, client *docker.Client, ownID string) (err error) {
+	if a.nodes, err = client.Nodes(ctx); err != nil {
+		return err
+	}
+	if a.networks, err = client.Networks(ctx); err != nil {
+		return err
+	}
+	if a.own, err = ownPlace(ctx, client, ownID); err != nil || a.wish == askSurroundings {
+		return err
+	}
+	if a.services, err = client.Services(ctx); err != nil {
+		return err
+	}
+	a.tasks, err = client.WantedTasks(ctx)
+	return err
+}
+
+// answered takes over the answer to a question for the whole.
+func (l *lookout) answered(ctx context.Context, a swarmAnswer) {
+	l.asking = false
+	again := l.askAgain
+	l.askAgain = askNothing
+	if a.err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		l.unavailable(a.err)
+		l.lookedOnce()
+		l.startAsk(ctx, max(a.wish, again), l.backoff)
+		l.backoff = min(2*l.backoff, l.timing.maxBackoff)
+		return
+	}
+	l.backoff = l.timing.minBackoff
+	l.alarm.clear(swarmSubject, "the Swarm answers again")
+	nodes := make(map[string]docker.Node, len(a.nodes))
+	for _, n := range a.nodes {
+		nodes[n.ID] = n
+	}
+	moved := !reflect.DeepEqual(l.nodes, nodes) || !slices.Equal(l.networks, a.networks) || !reflect.DeepEqual(l.own, a.own)
+	l.nodes, l.networks, l.own = nodes, a.networks, a.own
+	changed := map[string]*serviceRecord{}
+	if a.wish == askAll {
+		changed = l.takeAll(ctx, a)
+	}
+	if l.findReach() || moved {
+		changed = l.services
+	}
+	for id, r := range changed {
+		l.publish(id, r)
+		l.schedule(ctx, id, r)
+	}
+	if a.wish == askAll {
+		l.lookedOnce()
+	}
+	if again != askNothing {
+		l.startAsk(ctx, again, l.timing.quick) // nodes that come and go must not have everything asked all the time
+	}
+}
+
+// takeAll takes over the list of all services and wanted tasks, and returns the services that changed.
+func (l *lookout) takeAll(ctx context.Context, a swarmAnswer) map[string]*serviceRecord {
+	changed := map[string]*serviceRecord{}
+	listed := make(map[string]bool, len(a.services))
+	for _, s := range a.services {
+		listed[s.ID] = true
+		if r, news := l.takeService(s, a.began); news {
+			changed[s.ID] = r
+		}
+	}
+	wanted := make(map[string]bool, len(a.tasks))
+	for _, t := range a.tasks {
+		wanted[t.ID] = true
+		if r := l.services[t.Service]; r != nil && r.known && l.takeTask(r, t, a.began) {
+			changed[t.Service] = r
+		}
+	}
+	for id, at := range l.removed {
+		if at < a.began {
+			delete(l.removed, id)
+		}
+	}
+	for id, r := range l.services {
+		if !listed[id] && r.seen < a.began && !r.looking {
+			l.drop(id)
+			delete(changed, id)
+			continue
+		}
+		for task, t := range r.tasks {
+			switch {
+			case wanted[task] || t.seen >= a.began || r.looking:
+			case t.known && t.task.Ended():
+				delete(r.tasks, task)
+			default:
+				l.look(ctx, id, r) // it has ended, or is to
+			}
+		}
+	}
+	return changed
+}
+
+// takeService takes over what a service is, unless something newer is known. It reports whether that is news.
+func (l *lookout) takeService(s docker.Service, began uint64) (*serviceRecord, bool) {
+	if at, gone := l.removed[s.ID]; gone && began <= at {
+		return nil, false
+	}
+	r := l.record(s.ID)
+	r.seen = max(r.seen, began)
+	if r.known && s.Version <= r.service.Version {
+		return r, false
+	}
+	r.service, r.known = s, true
+	r.routes, r.diagnostics = declaredByService(s)
+	return r, true
+}
+
+// takeTask takes over what a task is, unless something newer is known. It reports whether that is news.
+func (l *lookout) takeTask(r *serviceRecord, t docker.Task, began uint64) bool {
+	known := r.tasks[t.ID]
+	if known == nil {
+		if t.Ended() {
+			return false
+		}
+		known = &taskRecord{}
+		r.tasks[t.ID] = known
+	}
+	known.seen = max(known.seen, began)
+	if known.known && t.Version <= known.task.Version {
+		return false
+	}
+	if len(t.Ports) == 0 && !t.Wanted() {
+		t.Ports = known.task.Ports // the Swarm forgets them as soon as the task is to end, while requests still run
+	}
+	known.task, known.known = t, true
+	r.changed = time.Now()
+	return true
+}
+
+// reachAnew chooses again for all services when the edges' networks are others than before.
+func (l *lookout) reachAnew() {
+	if l.findReach() {
+		for id, r := range l.services {
+			l.publish(id, r)
+		}
+	}
+}
+
+// look looks at one service and all of its tasks. Wishes that come while that is under way are joined to one more.
+func (l *lookout) look(ctx context.Context, id string, r *serviceRecord) {
+	if r.looking {
+		r.again = true
+		return
+	}
+	r.looking = true
+	l.clock++
+	a := serviceAnswer{id: id, began: l.clock}
+	l.work.Go(func() {
+		select {
+		case l.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		begin := time.Now()
+		if a.service, a.err = l.client.Service(ctx, id); a.err == nil {
+			a.tasks, a.err = l.client.Tasks(ctx, id)
+		}
+		a.took = time.Since(begin)
+		<-l.slots
+		select {
+		case l.looks <- a:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// lookedAt takes over the answer about one service.
+func (l *lookout) lookedAt(ctx context.Context, a serviceAnswer) {
+	r := l.services[a.id]
+	if r == nil || ctx.Err() != nil {
+		return // removed meanwhile
+	}
+	again := r.again
+	r.looking, r.again = false, false
+	subject := "service " + a.id
+	switch {
+	case errors.Is(a.err, docker.ErrNotFound):
+		l.alarm.clear(subject, "")
+		l.drop(a.id)
+		return
+	case a.err != nil:
+		l.alarm.raise(subject, "a service of the Swarm cannot be looked at: "+a.err.Error(), docker.Hint(a.err))
+		l.lookLater(ctx, a.id, r, min(l.timing.minBackoff<<min(r.failures, 10), l.timing.maxBackoff))
+		r.failures++
+		return
+	}
+	l.alarm.clear(subject, "")
+	r.failures, r.took = 0, a.took
+	_, news := l.takeService(a.service, a.began)
+	listed := make(map[string]bool, len(a.tasks))
+	for _, t := range a.tasks {
+		listed[t.ID] = true
+		l.takeTask(r, t, a.began)
+	}
+	for id, t := range r.tasks {
+		if !listed[id] && t.seen < a.began {
+			delete(r.tasks, id)
+			l.store.set(taskPrefix+id, row{})
+		}
+	}
+	if news {
+		l.reachAnew()
+	}
+	l.publish(a.id, r)
+	if again {
+		l.look(ctx, a.id, r)
+		return
+	}
+	l.schedule(ctx, a.id, r)
+}
+
+// schedule has a service that is changing looked at again soon: nobody tells of tasks.
+func (l *lookout) schedule(ctx context.Context, id string, r *serviceRecord) {
+	if r.looking || r.next != nil || !r.known || len(r.routes) == 0 || !l.unsettled(r) {
+		return
+	}
+	delay := max(l.timing.quick, 20*r.took) // a manager that is slow already is not to be asked all the time
+	if !r.service.Updating && time.Since(r.changed) > l.timing.restless {
+		delay = max(delay, l.timing.slow) // a task that waits for a node may wait for days
+	}
+	l.lookLater(ctx, id, r, delay)
+}
+
+func (l *lookout) lookLater(ctx context.Context, id string, r *serviceRecord, delay time.Duration) {
+	if r.next != nil {
+		r.next.Stop()
+	}
+	r.next = time.AfterFunc(delay, func() {
+		select {
+		case l.due <- id:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// unsettled reports whether a service is being updated, or one of its tasks is on its way to what is desired.
+func (l *lookout) unsettled(r *serviceRecord) bool {
+	if r.service.Updating {
+		return true
+	}
+	for _, t := range r.tasks {
+		switch {
+		case !t.known:
+			return true
+		case t.task.Ended() || l.nodes[t.task.Node].State == nodeDown:
+		case !t.task.Wanted() || t.task.State != docker.TaskRunning:
+			return true
+		case !alive(l.sightings[t.task.ID].State) && l.sightings[t.task.ID].State != "":
+			return true
+		}
+	}
+	return false
+}
+
+// drop forgets a service that does not exist any more. Its routes are kept for a while.
+func (l *lookout) drop(id string) {
+	r := l.services[id]
+	if r == nil {
+		return
+	}
+	delete(l.services, id)
+	l.alarm.clear("service "+id, "")
+	if r.next != nil {
+		r.next.Stop()
+	}
+	for task := range r.tasks {
+		l.store.set(taskPrefix+task, row{})
+	}
+	l.graves.bury(servicePrefix+id, func(group string) bool {
+		for _, other := range l.services {
+			if other.known && other.service.Name == group && len(other.routes) > 0 {
+				return true
+			}
+		}
+		return false
+	})
+	l.reachAnew()
+}
