@@ -46,53 +46,6 @@ func unharmed(t testing.TB, r *rig) {
 	}
 }
 
-// Clients that send half a head and then nothing cost little, harm nobody, and are sent away.
-func TestSlowLoris(t *testing.T) {
-	crowd := 2000
-	if n, err := strconv.Atoi(os.Getenv("RUCHE_TEST_CROWD")); err == nil { // needs twice as many files
-		crowd = n
-	}
-	before := files(t)
-	t.Run("crowd", func(t *testing.T) {
-		r := start(t, Config{MaxConnections: 2 * crowd, Timeouts: Timeouts{ReadHeader: 20 * time.Second}}, site("a.test", says(t, "slow")), site("good.test", says(t, "fine")))
-		unharmed(t, r)
-		empty := memory()
-		conns := make([]net.Conn, crowd)
-		for i := range conns {
-			c, err := net.Dial("tcp", r.HTTPAddr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			conns[i] = c
-			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\nX-"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		until(t, "the crowd is here", func() bool { return r.limiter.open.Load() >= int64(crowd) })
-		for _, c := range conns { // a byte more now and then does not help
-			if _, err := io.WriteString(c, "a"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		unharmed(t, r)
-		if each := (memory() - empty) / int64(crowd); each > 24<<10 {
-			t.Errorf("a half-open connection takes %d bytes, its client's side included", each)
-		}
-		if _, err := io.WriteString(conns[0], ": b\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		if line, err := bufio.NewReader(conns[0]).ReadString('\n'); line != "HTTP/1.1 200 OK\r\n" {
-			t.Errorf("one that goes on gets %q, %v", line, err)
-		}
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		until(t, "the crowd is gone", func() bool { return r.limiter.open.Load() == 0 })
-	})
-	until(t, "no file is left open", func() bool { return files(t) <= before })
-}
-
 // A head has to come as a whole within its time, however its bytes drip.
 func TestHeadsThatDripAreCutOff(t *testing.T) {
 	r := start(t, Config{HTTPSAddr: "off", Timeouts: Timeouts{ReadHeader: 100 * time.Millisecond}}, site("a.test", says(t, "x")))

@@ -23,11 +23,11 @@ type h1Client struct {
 	ticket ticket
 	tls    tlsFacts
 
-	after, before *h1Client // in the worker's list
-	idle          bool      // it is in there
-	served        bool      // it has had a request
-	closing       bool      // no further request is read
-	upgraded      bool      // it speaks another protocol now
+	list          *clientList // one of the worker's, while it waits
+	after, before *h1Client
+	served        bool // it has had a request
+	closing       bool // no further request is read
+	upgraded      bool // it speaks another protocol now
 
 	// While a request is read and answered:
 	x        *exchange
@@ -82,16 +82,14 @@ func (c *h1Client) rest() {
 	if !c.served {
 		timeout = c.entry.timeouts.ReadHeader
 	}
-	c.idle = true
 	c.worker.clients.add(c)
 	c.conn.Idle(timeout, c)
 }
 
-// wake ends that.
+// wake ends a wait in a list.
 func (c *h1Client) wake() {
-	if c.idle {
-		c.idle = false
-		c.worker.clients.remove(c)
+	if c.list != nil {
+		c.list.remove(c)
 	}
 }
 
@@ -194,6 +192,7 @@ func headLimits() h1.Limits { return h1.Limits{HeadBytes: maxHeaderBytes, Fields
 // readHead reads until the head of a request is whole, and parses it.
 func (c *h1Client) readHead() (int, error) {
 	c.conn.SetTimeouts(c.entry.timeouts.ReadHeader, c.entry.timeouts.Body)
+	defer c.wake()
 	timed := false
 	for {
 		if c.from < c.to {
@@ -205,6 +204,7 @@ func (c *h1Client) readHead() (int, error) {
 			}
 			if !timed { // the whole head has to come in this time, not each byte of it
 				timed = true
+				c.worker.heads.add(c)
 				_ = c.conn.SetReadDeadline(c.worker.loop.Now().Add(c.entry.timeouts.ReadHeader))
 			}
 		}

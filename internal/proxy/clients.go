@@ -1,12 +1,13 @@
 package proxy
 
-// clientList are the connections of a worker that wait for a request, those that have waited longest first.
+// clientList are connections of a worker that wait for the same, those that have waited longest first.
 type clientList struct {
 	first, last *h1Client
 	n           int
 }
 
 func (l *clientList) add(c *h1Client) {
+	c.list = l
 	c.before, c.after = l.last, nil
 	if l.last != nil {
 		l.last.after = c
@@ -28,14 +29,27 @@ func (l *clientList) remove(c *h1Client) {
 	} else {
 		l.last = c.before
 	}
-	c.before, c.after = nil, nil
+	c.before, c.after, c.list = nil, nil, nil
 	l.n--
 }
 
-// closeIdle closes the connections that have waited longest, at most so many.
-func (l *clientList) closeIdle(most int) (closed int) {
+// closeFirst closes the connections that have waited longest, at most so many.
+func (l *clientList) closeFirst(most int) (closed int) {
 	for ; l.first != nil && closed < most; closed++ {
 		l.first.close()
 	}
 	return closed
 }
+
+// makeRoom closes connections that nothing is served on, and reports whether there were any. Heads and handshakes that have begun and do not end go first: whoever
+// opens connections to fill all places leaves them so, while a good client waits for its next request.
+func (w *worker) makeRoom() bool {
+	if n := w.heads.closeFirst(madeRoom); n > 0 {
+		w.proxy.limiter.full(n)
+		return true
+	}
+	return w.clients.closeFirst(madeRoom) > 0
+}
+
+// madeRoom is how many connections a loop closes at once to make room for others.
+const madeRoom = 16

@@ -17,7 +17,8 @@ type worker struct {
 	buffers   [3][][]byte
 	exchanges []*exchange
 	links     map[*endpointState][]*wire
-	clients   clientList
+	clients   clientList // between requests
+	heads     clientList // within the head of a request, or a TLS handshake
 	pausing   map[*loop.Sleeper]struct{}
 	date      []byte // the Date field of this second
 	dated     int64

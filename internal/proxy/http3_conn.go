@@ -64,9 +64,9 @@ func (h *http3Entry) admit(remote net.Addr) (t ticket, ok bool) {
 	t, fits := p.limiter.enter()
 	if !fits {
 		for _, w := range p.workers {
-			w.loop.Post(func() { w.clients.closeIdle(starvedClose) })
+			w.loop.Post(func() { w.makeRoom() })
 		}
-		p.limiter.full()
+		p.limiter.full(1)
 		return t, false
 	}
 	if p.trusted(peer) || t.counted(peer) {

@@ -109,27 +109,27 @@ func (t *ticket) giveBack() {
 	}
 }
 
-// full notes that a connection was refused because there are too many.
-func (l *limiter) full() {
-	l.refused(&l.overall, ruche.Warning{
+// full notes that so many connections were refused, or given up before they had a request, because there are too many.
+func (l *limiter) full(n int) {
+	l.refused(&l.overall, n, ruche.Warning{
 		Code: ruche.CodeConnectionsLimited, Severity: ruche.SeverityWarning, Subject: "all clients",
-		Message: fmt.Sprintf("new connections are refused: %d are open, and all of them are busy", l.most),
+		Message: fmt.Sprintf("%d connections are open, as many as may be: those whose requests do not arrive are given up, and new ones refused where all are busy", l.most),
 		Hint:    "see who has them in the access log; raise --max-connections, and with it the limit of open files (LimitNOFILE, ulimit -n), if the machine can bear more",
 	})
 }
 
 // crowded notes that a connection was refused because its client has too many.
 func (l *limiter) crowded(a netip.Addr) {
-	l.refused(&l.crowd, ruche.Warning{
+	l.refused(&l.crowd, 1, ruche.Warning{
 		Code: ruche.CodeConnectionsLimited, Severity: ruche.SeverityWarning, Subject: "one client",
 		Message: fmt.Sprintf("new connections of %s are refused: it has %d", household(a), l.perAddress),
 		Hint:    "if it is a proxy in front, name it in --trusted-proxies or --proxy-protocol; else raise --max-connections-per-address, or leave it so",
 	})
 }
 
-// refused counts, and has a warning stand until nothing was refused for some time.
-func (l *limiter) refused(r *refusals, w ruche.Warning) {
-	r.n.Add(1)
+// refused counts n of them, and has a warning stand until nothing was refused for some time.
+func (l *limiter) refused(r *refusals, n int, w ruche.Warning) {
+	r.n.Add(uint64(n))
 	r.last.Store(time.Now().UnixNano())
 	if r.told.Swap(true) {
 		return

@@ -63,7 +63,7 @@ func TestTheLongestIdleConnectionsAreClosed(t *testing.T) {
 		w.loop.Post(func() { idle <- w.clients.n })
 		return <-idle == 3
 	})
-	w.loop.Post(func() { w.clients.closeIdle(1) })
+	w.loop.Post(func() { w.clients.closeFirst(1) })
 	_ = conns[1].SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := conns[1].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection that was idle longest got %v, want its end", err)
@@ -150,9 +150,9 @@ func TestWarningOfRefusalsEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		warnings := &health.Registry{}
 		l := newLimiter(&Config{MaxConnections: 1, Health: warnings, Logger: slog.New(slog.DiscardHandler)})
-		l.full()
+		l.full(1)
 		<-time.After(limitedFor / 2)
-		l.full()
+		l.full(1)
 		<-time.After(limitedFor - time.Second)
 		if len(warnings.List()) != 1 {
 			t.Error("the warning has ended within its time")
@@ -161,7 +161,7 @@ func TestWarningOfRefusalsEnds(t *testing.T) {
 		if list := warnings.List(); len(list) != 0 {
 			t.Errorf("warnings %+v, want none", list)
 		}
-		l.full()
+		l.full(1)
 		if len(warnings.List()) != 1 {
 			t.Error("a new refusal raises no warning")
 		}

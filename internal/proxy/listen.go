@@ -140,16 +140,13 @@ func (p *Proxy) panicked(value any, stack []byte) {
 	p.cfg.Logger.Error("a request made the proxy panic; its connection was closed, the others go on", "panic", value, "stack", string(stack))
 }
 
-// starved makes room for new connections by closing some that wait for a request.
+// starved makes room for new connections by closing some that nothing is served on.
 func (p *Proxy) starved(err error) {
 	p.cfg.Logger.Warn("cannot take a connection; the longest idle ones are closed", "error", err)
 	for _, w := range p.workers {
-		w.loop.Post(func() { w.clients.closeIdle(starvedClose) })
+		w.loop.Post(func() { w.makeRoom() })
 	}
 }
-
-// starvedClose is how many idle connections each loop closes when file descriptors run out.
-const starvedClose = 16
 
 // accepted serves a new connection. It runs on a fiber.
 func (e *entry) accepted(conn *loop.Conn) {
@@ -185,7 +182,7 @@ func (e *entry) admit(v *visitor) bool {
 	p := e.proxy
 	var fits bool
 	if v.ticket, fits = p.limiter.enter(); !fits && !p.makeRoom(v.worker) {
-		p.limiter.full()
+		p.limiter.full(1)
 		return false
 	}
 	if len(p.cfg.ProxyProtocol) > 0 && p.speaksProxy(v.remote.Addr()) {
@@ -209,14 +206,14 @@ func (e *entry) admit(v *visitor) bool {
 	return false
 }
 
-// makeRoom closes connections that wait for a request, so that new ones can be taken, and reports whether there were any on this worker.
+// makeRoom closes connections that nothing is served on, so that new ones can be taken, and reports whether there were any on this worker.
 func (p *Proxy) makeRoom(w *worker) bool {
-	if w.clients.closeIdle(starvedClose) > 0 {
+	if w.makeRoom() {
 		return true
 	}
 	for _, other := range p.workers {
 		if other != w {
-			other.loop.Post(func() { other.clients.closeIdle(starvedClose) })
+			other.loop.Post(func() { other.makeRoom() })
 		}
 	}
 	return false
@@ -232,9 +229,14 @@ func (e *entry) handshake(c *h1Client) bool {
 	secure := tls.Server(guest, e.tls)
 	stream := newSecureStream(secure, c.conn)
 	_ = c.conn.SetDeadline(c.worker.loop.Now().Add(e.timeouts.ReadHeader))
+	c.worker.heads.add(c)
 	err := secure.Handshake()
 	if err == nil {
 		err = c.conn.Drain()
+	}
+	c.wake()
+	if err == nil && c.entry == nil {
+		err = net.ErrClosed
 	}
 	if err != nil {
 		e.proxy.cfg.Logger.Debug("TLS handshake failed", "peer", c.remote.String(), "error", err)

@@ -163,7 +163,7 @@ func (p *Proxy) drain(entries []*entry) {
 		})
 	}
 	for _, w := range p.workers {
-		w.loop.Post(func() { w.clients.closeIdle(w.clients.n) })
+		w.loop.Post(func() { w.clients.closeFirst(w.clients.n) })
 	}
 	p.awaitClients(ctx, entries)
 	shutting.Wait()
