@@ -45,11 +45,17 @@ type change struct {
 // compare returns the workloads, and notes which routes those have that are new, have changed or are no more.
 func (c *change) compare(declarations map[string]*ruche.Declaration, endpoints map[string]*ruche.Endpoint) map[string]*workload {
 	workloads := make(map[string]*workload, len(declarations))
+	tasks := tasksOf(endpoints)
+	var live []*ruche.Endpoint // used again and again, as most of what is compared has not changed
 	for id, d := range declarations {
-		w, live := c.before.workloads[id], endpoints[d.Workload.ID]
-		if w == nil || w.declaration != d || w.live != live {
+		w := c.before.workloads[id]
+		live = append(live[:0], tasks[d.Workload.ID]...)
+		if own := endpoints[d.Workload.ID]; own != nil {
+			live = append(live, own)
+		}
+		if w == nil || w.declaration != d || !slices.Equal(w.live, live) {
 			c.touch(w)
-			w = newWorkload(d, live)
+			w = newWorkload(d, slices.Clone(live))
 			c.touch(w)
 			for i := range w.parts {
 				p := &w.parts[i]
@@ -64,6 +70,23 @@ func (c *change) compare(declarations map[string]*ruche.Declaration, endpoints m
 		}
 	}
 	return workloads
+}
+
+// tasksOf gives the endpoints that have IDs of their own, by workload, in the order of their IDs. Those of containers have the workload's.
+func tasksOf(endpoints map[string]*ruche.Endpoint) map[string][]*ruche.Endpoint {
+	var ids []string
+	for id, e := range endpoints {
+		if e.Workload != id {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	tasks := make(map[string][]*ruche.Endpoint)
+	for _, id := range ids {
+		e := endpoints[id]
+		tasks[e.Workload] = append(tasks[e.Workload], e)
+	}
+	return tasks
 }
 
 func (c *change) touch(w *workload) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/ruche-project/ruche"
@@ -14,7 +15,7 @@ import (
 type workload struct {
 	id          string
 	declaration *ruche.Declaration
-	live        *ruche.Endpoint // nil: nowhere
+	live        []*ruche.Endpoint // in the order of their IDs; none: it is nowhere
 	life        life
 	parts       []part
 	diagnostics []ruche.Diagnostic // about its routes that cannot be compiled
@@ -29,7 +30,7 @@ type part struct {
 	parsed   *Route // until the part is settled first
 }
 
-func newWorkload(d *ruche.Declaration, live *ruche.Endpoint) *workload {
+func newWorkload(d *ruche.Declaration, live []*ruche.Endpoint) *workload {
 	w := &workload{id: d.Workload.ID, declaration: d, live: live, life: lifeOf(d, live), parts: make([]part, 0, len(d.Routes))}
 	for i := range d.Routes {
 		r := &d.Routes[i]
@@ -43,11 +44,12 @@ func newWorkload(d *ruche.Declaration, live *ruche.Endpoint) *workload {
 	return w
 }
 
-func lifeOf(d *ruche.Declaration, live *ruche.Endpoint) life {
+func lifeOf(d *ruche.Declaration, live []*ruche.Endpoint) life {
+	runs := func(e *ruche.Endpoint) bool { return e.State != ruche.EndpointStopped }
 	switch {
 	case !d.GoneSince.IsZero():
 		return gone
-	case d.Workload.Kind == ruche.KindContainer && (live == nil || live.State == ruche.EndpointStopped):
+	case d.Workload.Kind != ruche.KindFile && !slices.ContainsFunc(live, runs):
 		return resting
 	}
 	return running
@@ -214,18 +216,33 @@ func (r *Route) addEndpoints(p *part) {
 		}
 		return
 	}
-	live := p.workload.live
-	if live == nil {
-		return
+	for _, live := range p.workload.live {
+		r.addEndpoint(p.endpoint(live))
 	}
+}
+
+// endpoint is where a live endpoint of the workload takes the requests of this route.
+func (p *part) endpoint(live *ruche.Endpoint) Endpoint {
+	w := p.workload.declaration.Workload
 	e := Endpoint{
 		Scheme: cmp.Or(p.route.Scheme, ruche.SchemeHTTP), Weight: weight(p.route, 0), WorkloadID: w.ID, Workload: w.Name, Node: live.Node, Network: live.Network,
 		NetworkReason: live.NetworkReason, PortReason: p.route.PortReason, State: live.State, StateReason: live.StateReason, Since: live.Since,
 	}
-	if live.Address != "" && p.route.Port != 0 {
-		e.Address = net.JoinHostPort(live.Address, strconv.Itoa(int(p.route.Port)))
+	port := p.route.Port
+	if live.Address == "" || port == 0 {
+		return e
 	}
-	r.addEndpoint(e)
+	if len(live.Ports) > 0 {
+		bound, ok := live.Ports[port]
+		if !ok {
+			e.State, e.StateReason = ruche.EndpointUnreachable, fmt.Sprintf("port %d is not among those that are published on its node", port)
+			return e
+		}
+		e.PortReason = fmt.Sprintf("%s: port %d, published on its node as %d", e.PortReason, port, bound)
+		port = bound
+	}
+	e.Address = net.JoinHostPort(live.Address, strconv.Itoa(int(port)))
+	return e
 }
 
 // weight is what endpoint i of a declared route weighs.
@@ -241,9 +258,15 @@ func (r *Route) addEndpoint(e Endpoint) {
 		e.URL = e.Scheme + "://" + e.Address
 	}
 	for i := range r.Endpoints {
-		if o := &r.Endpoints[i]; o.URL == e.URL && o.WorkloadID == e.WorkloadID {
-			return
+		o := &r.Endpoints[i]
+		if o.URL != e.URL || o.WorkloadID != e.WorkloadID || e.URL == "" && *o != e {
+			continue
 		}
+		// The next task of a service may be where the one that ends still is.
+		if e.Ready() && !o.Ready() {
+			*o = e
+		}
+		return
 	}
 	r.Endpoints = append(r.Endpoints, e)
 }
