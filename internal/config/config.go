@@ -29,6 +29,8 @@ type Config struct {
 	// DockerHost is a URL, or empty for the usual places.
 	DockerHost string
 	NoDocker   bool
+	// EdgeNetworks are names or IDs of networks; empty when they are found.
+	EdgeNetworks []string
 	// NodeName is empty when the node keeps its name, or is named after the host.
 	NodeName  string
 	LogLevel  slog.Level

@@ -149,6 +149,8 @@ func TestValues(t *testing.T) {
 		{"trusted-proxies", "10.0.0.1, ::ffff:10.0.0.2", func(c *config.Config) any { return c.TrustedProxies },
 			[]netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.0.0.2/32")}},
 		{"trusted-proxies", "", func(c *config.Config) any { return len(c.TrustedProxies) }, 0},
+		{"edge-networks", "public, web_default", func(c *config.Config) any { return c.EdgeNetworks }, []string{"public", "web_default"}},
+		{"edge-networks", " ", func(c *config.Config) any { return len(c.EdgeNetworks) }, 0},
 		{"proxy-protocol", "10.0.0.0/8", func(c *config.Config) any { return c.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 		{"http3", "on", func(c *config.Config) any { return c.HTTP3 }, true},
 		{"http3", "off", func(c *config.Config) any { return c.HTTP3 }, false},

@@ -129,6 +129,22 @@ func errorStatus(s string) (int, error) {
 	return n, nil
 }
 
+// names reads a list of names.
+func names(s string) ([]string, error) {
+	var list []string
+	for name := range strings.SplitSeq(s, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case name == "":
+		case strings.ContainsAny(name, " \t/"):
+			return nil, fmt.Errorf("%q is not a name", name)
+		default:
+			list = append(list, name)
+		}
+	}
+	return list, nil
+}
+
 func networks(s string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
 	if strings.TrimSpace(s) == "" {

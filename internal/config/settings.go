@@ -54,6 +54,8 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.DockerHost }, dockerHost)},
 		{Name: "no-docker", Default: "false", Bool: true, Help: "Whether to ask no Docker Engine and to serve route files only: true or false.",
 			set: into(func(c *Config) *bool { return &c.NoDocker }, boolean)},
+		{Name: "edge-networks", Help: "The networks of a Swarm through which services are reached, by name or ID, as a list with commas; by default those of the service with the label `ruche.role=edge`, else those of Ruche's own container.",
+			set: into(func(c *Config) *[]string { return &c.EdgeNetworks }, names)},
 		{Name: "node-name", Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
 		{Name: "log-level", Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
