@@ -20,7 +20,6 @@ import (
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
-	"github.com/ruche-project/ruche/internal/discovery"
 	"github.com/ruche-project/ruche/internal/health"
 	"github.com/ruche-project/ruche/internal/metrics"
 	"github.com/ruche-project/ruche/internal/proxy"
@@ -34,13 +33,9 @@ type Daemon struct {
 
 	cluster *cluster.Cluster
 	certs   *certs.Certs
-	// discover makes another discovery, with which the work of the one before goes on.
-	discover  func() *discovery.Discovery
-	discovery *discovery.Discovery
-	pausing   chan pause
-	synced    <-chan struct{}
-	proxy     *proxy.Proxy
-	api       *api.Server
+	finder  *finder
+	proxy   *proxy.Proxy
+	api     *api.Server
 
 	stopping   atomic.Bool
 	succession // see upgrade.go
@@ -49,7 +44,7 @@ type Daemon struct {
 // New makes the parts of a node with every role. What it opens (the data directory, the admin address) is
 // closed by Run, or here when an error is returned.
 func New(ctx context.Context, cfg *config.Config, version string, logger *slog.Logger, accessLog io.Writer) (_ *Daemon, err error) {
-	d := &Daemon{logger: logger, health: &health.Registry{}, pausing: make(chan pause), succession: newSuccession(cfg.DataDir, version)}
+	d := &Daemon{logger: logger, health: &health.Registry{}, succession: newSuccession(cfg.DataDir, version)}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -77,13 +72,7 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 		Dir: cfg.CertsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
 		Logger: logger.With("component", "certs"), Health: d.health,
 	})
-	discover := discovery.Config{
-		Node: d.node, DockerHost: cfg.DockerHost, NoDocker: cfg.NoDocker, RoutesDir: cfg.RoutesDir,
-		State: discovery.NodeState(d.cluster, d.node), Logger: logger.With("component", "discovery"), Health: d.health,
-	}
-	d.discover = func() *discovery.Discovery { return discovery.New(discover) }
-	d.discovery = d.discover()
-	d.synced = d.discovery.Synced()
+	d.finder = newFinder(cfg, d.node, d.cluster, logger, d.health)
 	settings := proxySettings(cfg)
 	settings.AccessLog, settings.Declarations, settings.Endpoints, settings.Certificates = accessLog, declarations, endpoints, d.certs
 	settings.Listen, settings.Logger, settings.Health = d.sockets.Listen, logger.With("component", "proxy"), d.health
@@ -143,7 +132,7 @@ func (d *Daemon) table() []component {
 	return []component{
 		{name: "cluster", roles: roleControl, run: d.cluster.Run},
 		{name: "certs", roles: roleEdge, run: d.certs.Run},
-		{name: "discovery", roles: roleAgent, run: d.runDiscovery},
+		{name: "discovery", roles: roleAgent, run: d.finder.run},
 		{name: "api", roles: roleAll, observer: true, run: d.runAPI},
 		{name: "proxy", roles: roleEdge, run: d.runProxy},
 		{name: "upgrades", roles: roleAll, run: d.runUpgrades},
@@ -154,7 +143,7 @@ func (d *Daemon) table() []component {
 // that is there. When the Engine does not answer, the look ends without it and what the last run knew is served.
 func (d *Daemon) runProxy(ctx context.Context) error {
 	select {
-	case <-d.synced:
+	case <-d.finder.synced:
 	case <-ctx.Done():
 		return nil
 	}
@@ -171,7 +160,7 @@ func (d *Daemon) notReady() []string {
 	default:
 	}
 	select {
-	case <-d.synced:
+	case <-d.finder.synced:
 		return []string{"proxy"}
 	default:
 		return []string{"discovery", "proxy"}

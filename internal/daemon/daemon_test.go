@@ -39,13 +39,25 @@ func testConfig(t *testing.T, dir, dockerHost string) *config.Config {
 	return cfg
 }
 
-// start runs a node until stop, or until the test ends, and waits until it serves.
+// start makes a node and runs it.
 func start(t *testing.T, dir, dockerHost string) *node {
+	t.Helper()
+	return serve(t, prepare(t, dir, dockerHost))
+}
+
+// prepare makes a node that does not run yet.
+func prepare(t *testing.T, dir, dockerHost string) *Daemon {
 	t.Helper()
 	d, err := New(t.Context(), testConfig(t, dir, dockerHost), "test", slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+// serve runs a node until stop, or until the test ends, and waits until it serves.
+func serve(t *testing.T, d *Daemon) *node {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &node{Daemon: d, cancel: cancel, done: make(chan error, 1)}
 	go func() { n.done <- d.Run(ctx) }()

@@ -239,7 +239,7 @@ type pause struct {
 func (d *Daemon) pauseDiscovery(ctx context.Context) (resume chan struct{}) {
 	p := pause{make(chan struct{}), make(chan struct{})}
 	select {
-	case d.pausing <- p:
+	case d.finder.pausing <- p:
 		select {
 		case <-p.paused:
 		case <-ctx.Done():
@@ -247,31 +247,4 @@ func (d *Daemon) pauseDiscovery(ctx context.Context) (resume chan struct{}) {
 	case <-ctx.Done():
 	}
 	return p.resume
-}
-
-// runDiscovery runs discovery, but for pauses.
-func (d *Daemon) runDiscovery(ctx context.Context) error {
-	for {
-		run, cancel := context.WithCancel(ctx)
-		ended := make(chan error, 1)
-		go func() { ended <- d.discovery.Run(run) }()
-		var p pause
-		select {
-		case err := <-ended:
-			cancel()
-			return err
-		case p = <-d.pausing:
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			return err
-		}
-		close(p.paused)
-		select {
-		case <-p.resume:
-		case <-ctx.Done():
-			return nil
-		}
-		d.discovery = d.discover()
-	}
 }
