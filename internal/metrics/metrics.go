@@ -128,6 +128,9 @@ func (c *collector) collectCount(ch chan<- prometheus.Metric, count ruche.RouteC
 			ch <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(n), count.RouteID, class)
 		}
 	}
+	if count.ByClass == ([5]uint64{}) {
+		return
+	}
 	var sum uint64
 	buckets := make(map[float64]uint64, len(ruche.LatencyBounds))
 	for i, bound := range ruche.LatencyBounds {
@@ -135,9 +138,7 @@ func (c *collector) collectCount(ch chan<- prometheus.Metric, count ruche.RouteC
 		buckets[bound] = sum // Prometheus buckets are cumulative
 	}
 	sum += count.Buckets[len(ruche.LatencyBounds)]
-	if sum > 0 {
-		ch <- prometheus.MustNewConstHistogram(c.duration, sum, count.Seconds, buckets, count.RouteID)
-	}
+	ch <- prometheus.MustNewConstHistogram(c.duration, sum, count.Seconds, buckets, count.RouteID)
 }
 
 func (c *collector) collectEndpoints(ch chan<- prometheus.Metric, route ruche.RouteStatus) {
