@@ -9,11 +9,15 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
-// step changes the world by the next bytes, and reports whether there were enough.
+// step changes the world in a way that next chooses: it gives numbers from 0 to below n.
 func (w *world) step(next func(n int) int) {
 	id := fmt.Sprintf("container/%04d", next(6))
 	d, known := w.declarations[id]
-	switch action := next(8); {
+	live := ruche.Endpoint{
+		Workload: id, Address: []string{"", "10.0.0.1", "10.0.0.2"}[next(3)],
+		State: []ruche.EndpointState{ruche.EndpointReady, ruche.EndpointStopped, ruche.EndpointStarting}[next(3)],
+	}
+	switch action := next(10); {
 	case action == 0:
 		delete(w.declarations, id)
 		delete(w.endpoints, id)
@@ -23,17 +27,19 @@ func (w *world) step(next func(n int) int) {
 		d.GoneSince = time.Unix(int64(next(2))*1000, 0)
 		w.declarations[id] = d
 	case action == 3:
-		w.endpoints[id] = ruche.Endpoint{Workload: id, Address: fmt.Sprintf("10.0.0.%d", next(3)), State: []ruche.EndpointState{
-			ruche.EndpointReady, ruche.EndpointStopped, ruche.EndpointStarting,
-		}[next(3)]}
+		w.endpoints[id] = live
+	case action == 4:
+		w.endpoints[fmt.Sprintf("task/%d", next(4))] = live
+	case action == 5:
+		delete(w.endpoints, fmt.Sprintf("task/%d", next(4)))
 	default:
-		kind := []ruche.WorkloadKind{ruche.KindContainer, ruche.KindFile}[next(2)]
+		kind := []ruche.WorkloadKind{ruche.KindContainer, ruche.KindFile, ruche.KindService}[next(3)]
 		d = ruche.Declaration{Workload: ruche.Workload{ID: id, Kind: kind, Name: fmt.Sprintf("w%d", next(3)), Created: time.Unix(int64(next(3)), 0)}}
 		for range next(4) {
 			d.Routes = append(d.Routes, anyRoute(next))
 		}
 		if next(4) == 0 {
-			d.Diagnostics = []ruche.Diagnostic{{Code: ruche.CodeKeyUnknown, Workload: d.Workload.Name, Host: []string{"", "a.test"}[next(2)]}}
+			d.Diagnostics = []ruche.Diagnostic{{Code: ruche.CodeKeyUnknown, Workload: d.Workload.Name, Message: id, Host: []string{"", "a.test"}[next(2)]}}
 		}
 		w.declarations[id] = d
 	}
@@ -79,6 +85,26 @@ func TestChangesLeadToWhatCompilingAnewDoes(t *testing.T) {
 				w.step(random.IntN)
 			}
 			w.compile() // compares
+		}
+	}
+}
+
+// A route's place may be taken, and given back, by a change that does not touch what declares it.
+func TestShadowsFollowChanges(t *testing.T) {
+	for name, other := range map[string]ruche.Route{
+		"a rule over a pattern": tr("r", "Host(`a.test`)"),
+		"another vocabulary":    file("a.test", "/"),
+	} {
+		w := newWorld().container(1, np("a.test", "/"), np("b.test", "/"))
+		for i := range 2 {
+			if r := routeByID(t, w.compile(), "nginx-proxy:a.test/"); w.compiled.ShadowedBy(r) != "" {
+				t.Errorf("%s, %d: shadowed by %s", name, i, w.compiled.ShadowedBy(r))
+			}
+			w.container(2, other)
+			if r := routeByID(t, w.compile(), "nginx-proxy:a.test/"); w.compiled.ShadowedBy(r) == "" {
+				t.Errorf("%s, %d: not shadowed", name, i)
+			}
+			delete(w.declarations, "container/0002")
 		}
 	}
 }
