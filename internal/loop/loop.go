@@ -90,6 +90,7 @@ type Loop struct {
 	now         int64   // when this turn began, see clock
 	turn        uint64  // counts calls of epoll_wait
 	timers      timers
+	packets     *packetRoom // nil until it is needed
 	current     *fiber
 	spent       int      // what the current fiber has read and written since it was resumed, see breathe
 	idle        []*fiber // fibers without a task
@@ -216,6 +217,8 @@ func (l *Loop) stop() bool {
 				s.stop()
 			case *Listener:
 				s.close()
+			case *PacketConn:
+				s.stop()
 			}
 		}
 		l.timers.wakeAll(l)
