@@ -113,7 +113,7 @@ func TestSocketsOutliveTheProcessThatOpenedThem(t *testing.T) {
 	o := start(t, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0")
 	addresses := make([]string, 3)
 	for i := range addresses {
-		addresses[i] = o.sockets.used[i].listener.Addr().String()
+		addresses[i] = o.sockets.used[i].socket.(*net.TCPListener).Addr().String()
 	}
 	done := o.meet(o.give(t.Context(), time.Minute))
 	p := ask(t, o.dir)
@@ -149,6 +149,37 @@ func TestSocketsOutliveTheProcessThatOpenedThem(t *testing.T) {
 	accepts(t, listen(t, second.Sockets(), "role-1", "127.0.0.1:0"), addresses[1])
 	if err := errors.Join(second.Ready(t.Context()), <-done); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatUDPComesToIsHandedOver(t *testing.T) {
+	o := start(t)
+	first, err := o.sockets.ListenUDP("udp:dns", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := o.meet(o.give(t.Context(), time.Minute))
+	p := ask(t, o.dir)
+	moved, err := p.Sockets().ListenUDP("udp:names", first.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := listen(t, p.Sockets(), "tcp:names", "127.0.0.1:0")
+	if err := errors.Join(p.Ready(t.Context()), <-done); err != nil {
+		t.Fatal(err)
+	}
+	o.sockets.Close()
+	accepts(t, listener, listener.Addr().String())
+	c, err := net.Dial("udp", moved.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, "hello")
+	b := make([]byte, 10)
+	_ = moved.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if n, err := moved.Read(b); err != nil || string(b[:n]) != "hello" || moved.LocalAddr().String() != first.LocalAddr().String() {
+		t.Errorf("the new process got %q at %s, %v", b[:n], moved.LocalAddr(), err)
 	}
 }
 
@@ -191,7 +222,7 @@ func TestASocketFitsWhatListensThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := sameAddress(have, want); got != c.fits {
+		if got := sameAddress(have.AddrPort(), want.AddrPort()); got != c.fits {
 			t.Errorf("a socket at %s fits %s: %v, want %v", c.have, c.want, got, c.fits)
 		}
 	}
@@ -298,7 +329,7 @@ func TestAProcessThatDiesBeforeItIsReadyTakesNothing(t *testing.T) {
 	if err := <-done; !errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "version new") {
 		t.Errorf("the old one says %v, want ErrGone and who", err)
 	}
-	l := o.sockets.used[0].listener.(*net.TCPListener)
+	l := o.sockets.used[0].socket.(*net.TCPListener)
 	accepts(t, l, l.Addr().String())
 }
 
