@@ -12,6 +12,7 @@ const (
 	SchemeFastCGI = "fastcgi" // FastCGI, see Route.Root
 	SchemeUWSGI   = "uwsgi"   // the uwsgi protocol
 	SchemeTCP     = "tcp"     // bytes as they come; only where Route.Protocol is ProtocolTCP
+	SchemeUDP     = "udp"     // datagrams as they come; only where Route.Protocol is ProtocolUDP
 )
 
 // DefaultPort returns the port that a scheme has when none is given, 0 when it must be given, and false for an unknown scheme.

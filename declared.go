@@ -132,8 +132,11 @@ type Route struct {
 // Protocol says what a route carries. The zero value means HTTP.
 type Protocol string
 
-// ProtocolTCP is that of connections, chosen by entry point and by the server name of their TLS, which is passed through.
-const ProtocolTCP Protocol = "tcp"
+// The protocols that are not HTTP.
+const (
+	ProtocolTCP Protocol = "tcp" // connections, chosen by entry point and by the server name of their TLS, which is passed through
+	ProtocolUDP Protocol = "udp" // datagrams, chosen by entry point
+)
 
 // EntryPointHTTPS is the name of the entry point that HTTPS is served on.
 const EntryPointHTTPS = "https"

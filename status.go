@@ -94,7 +94,7 @@ type RouteStatus struct {
 	ShadowedBy  string       `json:"shadowed_by,omitempty"`
 	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
 	// Requests counts the requests answered since start, by status class 1 to 5 at index 0 to 4. Connections count with class 2, and with
-	// class 5 when no endpoint took them.
+	// class 5 when no endpoint took them; with UDP these are sessions, and datagrams that were dropped.
 	Requests [5]uint64 `json:"requests"`
 }
 
@@ -162,7 +162,7 @@ type RouteCount struct {
 // StreamCount is what the edge has counted for one route that is not about HTTP since start.
 type StreamCount struct {
 	RouteID string
-	// Carried counts connections that had an endpoint, Failed those that had none.
+	// Carried counts connections that had an endpoint, Failed those that had none. With UDP these are sessions, and datagrams that were dropped.
 	Carried, Failed uint64
 	// Received and Sent are bytes from and to clients.
 	Received, Sent uint64
@@ -172,8 +172,8 @@ type StreamCount struct {
 type ConnectionCount struct {
 	// Open is how many there are now, Most how many there may be.
 	Open, Most int64
-	// Refused counts those that were refused since start, by reason: "all" (there were too many), "address" (their client had too many) and
-	// "proxy-protocol" (a peer that has to begin with a PROXY header did not).
+	// Refused counts those that were refused since start, by reason: "all" (there were too many), "address" (their client had too many), "udp" (there were
+	// too many sessions of UDP, which have a part of the places) and "proxy-protocol" (a peer that has to begin with a PROXY header did not).
 	Refused map[string]uint64
 }
 

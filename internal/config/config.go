@@ -48,8 +48,13 @@ type Config struct {
 	DrainTimeout             time.Duration
 }
 
-// EntryPoint is a name by which TCP routes call a listener, and its address, as host:port.
-type EntryPoint struct{ Name, Address string }
+// EntryPoint is a name by which routes that are not about HTTP call a listener, and its address, as host:port.
+type EntryPoint struct {
+	Name, Address string
+	// UDP tells that it takes datagrams, and Idle after how long without any a session ends; 0 stands for Ruche's default.
+	UDP  bool
+	Idle time.Duration
+}
 
 // Load puts the settings together: defaults, then the file that the setting config names, then environ (in the form of os.Environ),
 // then flags (name without dashes to value; only those that were given). It reports every mistake of every source, one to a

@@ -158,6 +158,8 @@ func TestValues(t *testing.T) {
 		{"max-connections-per-address", "0", func(c *config.Config) any { return c.MaxConnectionsPerAddress }, 0},
 		{"entry-points", "postgres=:5432, my-sql=[::1]:3306", func(c *config.Config) any { return c.EntryPoints },
 			[]config.EntryPoint{{Name: "postgres", Address: ":5432"}, {Name: "my-sql", Address: "[::1]:3306"}}},
+		{"entry-points", "dns=:53/udp,vpn=:51820/udp/2m,smtp=:25/tcp", func(c *config.Config) any { return c.EntryPoints },
+			[]config.EntryPoint{{Name: "dns", Address: ":53", UDP: true}, {Name: "vpn", Address: ":51820", UDP: true, Idle: 2 * time.Minute}, {Name: "smtp", Address: ":25"}}},
 		{"hold", "0", func(c *config.Config) any { return c.Hold }, time.Duration(0)},
 		{"hold", "750ms", func(c *config.Config) any { return c.Hold }, 750 * time.Millisecond},
 		{"drain-timeout", "0", func(c *config.Config) any { return c.DrainTimeout }, time.Duration(0)},

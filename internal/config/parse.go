@@ -203,8 +203,8 @@ func entryPoints(s string) ([]EntryPoint, error) {
 		return nil, nil
 	}
 	for item := range strings.SplitSeq(s, ",") {
-		name, address, found := strings.Cut(strings.TrimSpace(item), "=")
-		address, err := addr(address)
+		name, written, found := strings.Cut(strings.TrimSpace(item), "=")
+		point, err := entryPoint(name, written)
 		switch {
 		case !found:
 			return nil, fmt.Errorf("%q is not an entry point: expected a name and an address, such as postgres=:5432", item)
@@ -217,7 +217,28 @@ func entryPoints(s string) ([]EntryPoint, error) {
 		case slices.ContainsFunc(list, func(e EntryPoint) bool { return e.Name == name }):
 			return nil, fmt.Errorf("the entry point %q is named twice", name)
 		}
-		list = append(list, EntryPoint{name, address})
+		list = append(list, point)
 	}
 	return list, nil
+}
+
+// entryPoint reads host:port, host:port/tcp, host:port/udp or host:port/udp/time.
+func entryPoint(name, written string) (EntryPoint, error) {
+	address, protocol, _ := strings.Cut(written, "/")
+	protocol, idle, timed := strings.Cut(protocol, "/")
+	point := EntryPoint{Name: name, UDP: protocol == "udp"}
+	var err error
+	if point.Address, err = addr(address); err != nil {
+		return point, err
+	}
+	if protocol != "udp" && protocol != "tcp" && strings.Contains(written, "/") || timed && !point.UDP {
+		return point, fmt.Errorf("%q is not a protocol: write /udp behind the address, /udp/30s to have sessions end after 30 seconds of silence, or nothing for TCP",
+			strings.TrimPrefix(written, address+"/"))
+	}
+	if timed {
+		if point.Idle, err = time.ParseDuration(idle); err != nil || point.Idle <= 0 {
+			return point, fmt.Errorf("%q is not a time after which a session ends: write for example 30s or 2m", idle)
+		}
+	}
+	return point, nil
 }

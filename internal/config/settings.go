@@ -40,7 +40,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.HTTPSAddr }, listenAddr)},
 		{Name: "http3", Default: Off, Help: "Whether to serve HTTP/3 too, on the UDP port of `https-addr`: `on` or `off`. From outside of a container the port must be published for UDP as well (`443:443/udp`).",
 			set: into(func(c *Config) *bool { return &c.HTTP3 }, onOff)},
-		{Name: "entry-points", Help: "The listeners of TCP routes, by the names that routes call them, such as `postgres=:5432,mysql=10.0.0.1:3306`.",
+		{Name: "entry-points", Help: "The listeners of TCP and UDP routes, by the names that routes call them, such as `postgres=:5432,dns=10.0.0.1:53/udp`; `vpn=:51820/udp/2m` ends sessions after 2 minutes of silence instead of 3 seconds.",
 			set: into(func(c *Config) *[]EntryPoint { return &c.EntryPoints }, entryPoints)},
 		{Name: "admin-addr", Default: "127.0.0.1:8900", Help: "The address of health checks, metrics and the API that the other commands ask, as host:port; whoever reaches it sees all routes.",
 			set: into(func(c *Config) *string { return &c.AdminAddr }, addr)},

@@ -75,7 +75,8 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 	d.finder = newFinder(cfg, d.node, d.cluster, logger, d.health)
 	settings := proxySettings(cfg)
 	settings.AccessLog, settings.Declarations, settings.Endpoints, settings.Certificates = accessLog, declarations, endpoints, d.certs
-	settings.Listen, settings.Logger, settings.Health = d.sockets.Listen, logger.With("component", "proxy"), d.health
+	settings.Listen, settings.ListenUDP = d.sockets.Listen, d.sockets.ListenUDP
+	settings.Logger, settings.Health = logger.With("component", "proxy"), d.health
 	settings.Successor = d.predecessor != nil
 	d.proxy, err = proxy.New(settings)
 	if err != nil {

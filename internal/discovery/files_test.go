@@ -323,7 +323,7 @@ func FuzzRouteFile(f *testing.F) {
 		seen := map[ruche.Match]bool{}
 		for _, r := range routes {
 			stream := r.Protocol != ""
-			if stream != (r.Match.EntryPoint != "") || stream && (r.Scheme != ruche.SchemeTCP || r.Match.Path != "") {
+			if stream != (r.Match.EntryPoint != "") || stream && (r.Scheme != string(r.Protocol) || r.Match.Path != "") {
 				t.Errorf("%+v is partly about connections", r)
 			}
 			if _, err := match.ParseHost(r.Match.Host); err != nil && !(stream && r.Match.Host == "") {

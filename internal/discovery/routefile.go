@@ -22,7 +22,7 @@ type writtenRoute struct {
 	Path      string            `yaml:"path"`
 	Endpoints []writtenEndpoint `yaml:"endpoints"`
 	TLS       string            `yaml:"tls"`
-	// EntryPoint belongs to routes whose endpoints are tcp://.
+	// EntryPoint belongs to routes whose endpoints are tcp:// or udp://.
 	EntryPoint *string `yaml:"entry_point"`
 
 	Policy        string         `yaml:"policy"`
@@ -310,7 +310,7 @@ func parseEndpoint(text string) (endpoint, scheme, why string) {
 		return "", "", "is not a URL: " + err.Error()
 	}
 	usual, known := ruche.DefaultPort(u.Scheme)
-	known = known || u.Scheme == ruche.SchemeTCP
+	known = known || u.Scheme == ruche.SchemeTCP || u.Scheme == ruche.SchemeUDP
 	port := u.Port()
 	if port == "" {
 		port = strconv.Itoa(int(usual))

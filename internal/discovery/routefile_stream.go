@@ -3,6 +3,7 @@ package discovery
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ruche-project/ruche"
@@ -10,22 +11,22 @@ import (
 	"github.com/ruche-project/ruche/internal/match"
 )
 
-// isStream reports whether the route carries connections as they come instead of requests.
+// isStream reports whether the route carries connections or datagrams as they come instead of requests.
 func (w *writtenRoute) isStream() bool {
-	if w.EntryPoint != nil {
-		return true
-	}
-	for _, e := range w.Endpoints {
-		if strings.HasPrefix(strings.TrimSpace(e.URL), ruche.SchemeTCP+"://") {
-			return true
-		}
-	}
-	return false
+	return w.EntryPoint != nil || w.speaks(ruche.SchemeTCP) || w.speaks(ruche.SchemeUDP)
+}
+
+// speaks reports whether some endpoint has the scheme.
+func (w *writtenRoute) speaks(scheme string) bool {
+	return slices.ContainsFunc(w.Endpoints, func(e writtenEndpoint) bool { return strings.HasPrefix(strings.TrimSpace(e.URL), scheme+"://") })
 }
 
 // readStreamMatch reads which connections the route takes, and complains about what belongs to requests.
 func (f *fileReader) readStreamMatch(w *writtenRoute, route *ruche.Route, bad *badRoute, complain func(message, hint string)) {
 	route.Protocol, route.Match.EntryPoint = ruche.ProtocolTCP, ruche.EntryPointHTTPS
+	if w.speaks(ruche.SchemeUDP) {
+		route.Protocol, route.Match.EntryPoint = ruche.ProtocolUDP, ""
+	}
 	if w.EntryPoint != nil {
 		if p := setting.EntryPoint(*w.EntryPoint); p != nil {
 			complain("entry_point: "+p.Message, p.Hint)
@@ -34,6 +35,10 @@ func (f *fileReader) readStreamMatch(w *writtenRoute, route *ruche.Route, bad *b
 	}
 	bad.entryPoint = route.Match.EntryPoint
 	switch written := strings.TrimSpace(w.Host); {
+	case route.Protocol == ruche.ProtocolUDP:
+		if w.EntryPoint == nil || w.Host != "" {
+			complain("a route of UDP has an entry_point and no host: datagrams tell none", "write the entry_point that --entry-points names, and nothing else about which datagrams")
+		}
 	case written == "" || written == "*":
 		if route.Match.EntryPoint == ruche.EntryPointHTTPS {
 			complain("the route has neither a host nor an entry point of its own", "write the host whose TLS is passed through, or an entry_point that --entry-points names")
@@ -49,14 +54,21 @@ func (f *fileReader) readStreamMatch(w *writtenRoute, route *ruche.Route, bad *b
 	for _, key := range []struct {
 		name  string
 		given bool
-	}{{"path", w.Path != ""}, {"tls", w.TLS != ""}, {"sticky", w.Sticky != nil || w.Policy == "sticky"}, {"root", w.Root != nil}} {
+	}{
+		{"path", w.Path != ""}, {"tls", w.TLS != ""}, {"sticky", w.Sticky != nil || w.Policy == "sticky"}, {"root", w.Root != nil},
+		{"check", w.Check != nil && route.Protocol == ruche.ProtocolUDP}, {"proxy_protocol", w.ProxyProtocol != nil && route.Protocol == ruche.ProtocolUDP},
+	} {
 		if key.given {
-			complain(key.name+": the route is about connections, not requests", "remove the key")
+			what := "connections"
+			if route.Protocol == ruche.ProtocolUDP {
+				what = "datagrams"
+			}
+			complain(key.name+": the route is about "+what+", which know nothing like it", "remove the key")
 		}
 	}
 	for _, e := range w.Endpoints {
-		if !strings.HasPrefix(strings.TrimSpace(e.URL), ruche.SchemeTCP+"://") {
-			complain(fmt.Sprintf("endpoint %s: a route with an entry point has endpoints with tcp://", quoted(e.URL)), "write tcp://address:port")
+		if !strings.HasPrefix(strings.TrimSpace(e.URL), string(route.Protocol)+"://") {
+			complain(fmt.Sprintf("endpoint %s: a route with an entry point has endpoints with tcp://, or with udp://", quoted(e.URL)), "write tcp://address:port, or udp://address:port for datagrams")
 			break
 		}
 	}

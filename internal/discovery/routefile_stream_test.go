@@ -19,16 +19,22 @@ const streamFile = `routes:
   - entry_point: postgres
     host: "*.db.example"
     endpoints: ["tcp://[2001:db8::1]:5432"]
+  - entry_point: dns
+    endpoints: [{url: "udp://10.0.0.8:53", weight: 3}, udp://ns.example:53]
+    policy: client-hash
 `
 
 func TestStreamRoutesInFiles(t *testing.T) {
 	routes, diagnostics := parseRouteFile("f.yaml", []byte(streamFile), nil)
-	if len(diagnostics) != 0 || len(routes) != 3 {
+	if len(diagnostics) != 0 || len(routes) != 4 {
 		t.Fatalf("%d routes, diagnostics %+v", len(routes), diagnostics)
 	}
 	first := routes[0]
 	if first.Check == nil || first.Check.Mode != ruche.CheckConnect || first.ProxyProtocol != 2 || first.Policy != ruche.PolicyClientHash {
 		t.Errorf("got %+v", first)
+	}
+	if last := routes[3]; last.Protocol != ruche.ProtocolUDP || last.Scheme != ruche.SchemeUDP || last.Match != (ruche.Match{EntryPoint: "dns"}) || len(last.Endpoints) != 2 {
+		t.Errorf("got %+v", last)
 	}
 	for i, want := range []ruche.Match{{EntryPoint: "postgres"}, {EntryPoint: "https", Host: "pass.example"}, {EntryPoint: "postgres", Host: "*.db.example"}} {
 		if r := routes[i]; r.Match != want || r.Protocol != ruche.ProtocolTCP || r.Scheme != ruche.SchemeTCP {
@@ -49,6 +55,11 @@ func TestBadStreamRoutesInFiles(t *testing.T) {
 		{"TLS", "{entry_point: db, tls: off, endpoints: [tcp://10.0.0.5:1]}", "tls: the route is about connections"},
 		{"a cookie", "{entry_point: db, policy: sticky, endpoints: [tcp://10.0.0.5:1]}", "sticky: the route is about connections"},
 		{"an HTTP check", "{entry_point: db, check: {path: /up}, endpoints: [tcp://10.0.0.5:1]}", "cannot be asked by HTTP"},
+		{"UDP without an entry point", "{endpoints: [udp://10.0.0.5:1]}", "a route of UDP has an entry_point"},
+		{"UDP with a host", "{entry_point: dns, host: a.example, endpoints: [udp://10.0.0.5:1]}", "datagrams tell none"},
+		{"UDP with a check", "{entry_point: dns, check: {}, endpoints: [udp://10.0.0.5:1]}", "check: the route is about datagrams"},
+		{"UDP with a PROXY header", "{entry_point: dns, proxy_protocol: 2, endpoints: [udp://10.0.0.5:1]}", "proxy_protocol: the route is about datagrams"},
+		{"UDP and TCP", "{entry_point: dns, endpoints: [udp://10.0.0.5:1, tcp://10.0.0.5:1]}", "with udp://"},
 		{"a bad host", "{entry_point: db, host: 'a b', endpoints: [tcp://10.0.0.5:1]}", "a b"},
 	}
 	for _, tt := range tests {
@@ -64,10 +75,10 @@ func TestBadStreamRoutesInFiles(t *testing.T) {
 func TestBadStreamRouteKeepsItsLastVersion(t *testing.T) {
 	last, _ := parseRouteFile("f.yaml", []byte(streamFile), nil)
 	routes, diagnostics := parseRouteFile("f.yaml", []byte(strings.Replace(streamFile, "proxy_protocol: 2", "proxy_protocol: 3", 1)), last)
-	if len(routes) != 3 || len(diagnostics) != 1 || !strings.Contains(diagnostics[0].Message, "the last good version of this route stands") {
+	if len(routes) != 4 || len(diagnostics) != 1 || !strings.Contains(diagnostics[0].Message, "the last good version of this route stands") {
 		t.Fatalf("%d routes, %+v", len(routes), diagnostics)
 	}
-	if !reflect.DeepEqual(routes[2], last[0]) {
+	if !reflect.DeepEqual(routes[3], last[0]) {
 		t.Errorf("got %+v, want the last version", routes[2])
 	}
 }

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -27,8 +29,10 @@ type Config struct {
 	// EntryPoints are the listeners of routes that are not about HTTP. Two must not have the same name.
 	EntryPoints []EntryPoint
 	// Listen listens on a TCP address for what name says: "http", "https", or "tcp:" and the name of an entry point. The default opens a socket; another one may know one that is open already.
-	Listen   func(name, address string) (*net.TCPListener, error)
-	Timeouts Timeouts
+	Listen func(name, address string) (*net.TCPListener, error)
+	// ListenUDP is the same for UDP addresses; names are "udp:" and the name of an entry point.
+	ListenUDP func(name, address string) (*net.UDPConn, error)
+	Timeouts  Timeouts
 	// Loops is how many loops serve HTTP/1.1; 0 means one per processor that the process may use.
 	Loops int
 	// MaxBodyBytes bounds the bodies of requests; 0 means no bound.
@@ -64,6 +68,9 @@ type Bucket[T any] interface {
 type EntryPoint struct {
 	Name    string
 	Address string // host:port; the host may be missing
+	// UDP tells that it takes datagrams. Idle is how long a session may have nothing to say before it ends; the default is 3 s.
+	UDP  bool
+	Idle time.Duration
 }
 
 // Certificates chooses certificates, and knows what the files beside them close. It is asked at every TLS handshake and for every
@@ -130,6 +137,13 @@ func (c Config) withDefaults() Config {
 	c.Timeouts = c.Timeouts.withDefaults()
 	if c.Listen == nil {
 		c.Listen = listenTCP
+	}
+	if c.ListenUDP == nil {
+		c.ListenUDP = listenUDPAddress
+	}
+	c.EntryPoints = slices.Clone(c.EntryPoints)
+	for i := range c.EntryPoints {
+		c.EntryPoints[i].Idle = cmp.Or(c.EntryPoints[i].Idle, udpIdle)
 	}
 	if c.UnknownHostStatus == 0 {
 		c.UnknownHostStatus = http.StatusServiceUnavailable

@@ -98,17 +98,9 @@ func (w *worker) await(t *task) {
 func (w *worker) block(f func(ctx context.Context)) { w.loop.Offload(context.Background(), f) }
 
 func (w *worker) dial(address string, timeout time.Duration, watch func(giveUp func())) (line, error) {
-	to, err := netip.ParseAddrPort(address)
+	to, err := w.resolve(address, timeout, watch)
 	if err != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		watch(cancel)
-		w.loop.Offload(ctx, func(ctx context.Context) {
-			to, err = resolve(ctx, address, timeout)
-		})
-		if err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	c, err := w.loop.Connect(to)
 	if err != nil {
@@ -119,6 +111,20 @@ func (w *worker) dial(address string, timeout time.Duration, watch func(giveUp f
 		return nil, err
 	}
 	return c, nil
+}
+
+// resolve returns the address of host:port; it waits where that is a name. watch is told by what the wait can be given up.
+func (w *worker) resolve(address string, timeout time.Duration, watch func(giveUp func())) (to netip.AddrPort, err error) {
+	if to, err = netip.ParseAddrPort(address); err == nil {
+		return to, nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	watch(cancel)
+	w.loop.Offload(ctx, func(ctx context.Context) {
+		to, err = resolve(ctx, address, timeout)
+	})
+	return to, err
 }
 
 // resolve looks up the name in host:port and returns its first address.

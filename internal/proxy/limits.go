@@ -31,6 +31,7 @@ type limiter struct {
 
 	open                   atomic.Int64
 	overall, crowd, broken refusals
+	sessions               refusals // of UDP
 
 	mu        sync.Mutex // held for a moment
 	byAddress map[netip.Addr]int
@@ -127,6 +128,15 @@ func (l *limiter) crowded(a netip.Addr) {
 	})
 }
 
+// manySessions notes that a session of UDP was refused because there are most.
+func (l *limiter) manySessions(most int64) {
+	l.refused(&l.sessions, 1, ruche.Warning{
+		Code: ruche.CodeConnectionsLimited, Severity: ruche.SeverityWarning, Subject: "UDP",
+		Message: fmt.Sprintf("datagrams of new clients are dropped: there are %d sessions of UDP, half of --max-connections", most),
+		Hint:    "see who has them in the access log, whose addresses may be forged; raise --max-connections, or give the sessions of the entry point less time",
+	})
+}
+
 // refused counts n of them, and has a warning stand until nothing was refused for some time.
 func (l *limiter) refused(r *refusals, n int, w ruche.Warning) {
 	r.n.Add(uint64(n))
@@ -154,7 +164,7 @@ func (p *Proxy) Connections() ruche.ConnectionCount {
 	l := p.limiter
 	return ruche.ConnectionCount{
 		Open: l.open.Load(), Most: l.most,
-		Refused: map[string]uint64{"all": l.overall.n.Load(), "address": l.crowd.n.Load(), "proxy-protocol": l.broken.n.Load()},
+		Refused: map[string]uint64{"all": l.overall.n.Load(), "address": l.crowd.n.Load(), "udp": l.sessions.n.Load(), "proxy-protocol": l.broken.n.Load()},
 	}
 }
 

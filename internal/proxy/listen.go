@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -72,6 +73,9 @@ func (p *Proxy) listen() ([]*entry, error) {
 		entries = append(entries, p.entry(listener, l.secure))
 	}
 	for _, l := range p.cfg.EntryPoints {
+		if l.UDP {
+			continue
+		}
 		listener, err := p.cfg.Listen("tcp:"+l.Name, l.Address)
 		if err != nil {
 			for _, e := range entries {
@@ -81,7 +85,12 @@ func (p *Proxy) listen() ([]*entry, error) {
 		}
 		entries = append(entries, &entry{proxy: p, name: l.Name, stream: true, timeouts: &p.cfg.Timeouts, listener: listener})
 	}
-	if err := p.listenHTTP3(entries); err != nil {
+	err := p.listenUDPEntries()
+	if err == nil {
+		err = p.listenHTTP3(entries)
+	}
+	if err != nil {
+		p.closeUDPEntries()
 		for _, e := range entries {
 			_ = e.listener.Close()
 		}
@@ -90,13 +99,13 @@ func (p *Proxy) listen() ([]*entry, error) {
 	return entries, p.serveEntries(entries)
 }
 
-// opens reports whether there is a listener of this name.
-func (p *Proxy) opens(name string) bool {
-	if name == ruche.EntryPointHTTPS {
+// opens reports whether there is an entry point of this name for the protocol.
+func (p *Proxy) opens(protocol ruche.Protocol, name string) bool {
+	if name == ruche.EntryPointHTTPS && protocol == ruche.ProtocolTCP {
 		return !p.httpsOff()
 	}
 	for _, e := range p.cfg.EntryPoints {
-		if e.Name == name {
+		if e.Name == name && e.UDP == (protocol == ruche.ProtocolUDP) {
 			return true
 		}
 	}
@@ -132,6 +141,10 @@ func (p *Proxy) serveEntries(entries []*entry) (err error) {
 			p.loops.Close()
 			return fmt.Errorf("cannot serve %s: %w", e.listener.Addr(), err)
 		}
+	}
+	if err = p.serveUDPEntries(); err != nil {
+		p.loops.Close()
+		return err
 	}
 	return nil
 }
@@ -306,7 +319,12 @@ func listenError(address string, err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		hint = fmt.Sprintf(" (another program has the port: \"ss -ltnp 'sport = :%s'\" names it; stop it or choose another address)", port)
+		number, udp := strings.CutSuffix(port, "/udp")
+		options := "-ltnp"
+		if udp {
+			options = "-lunp"
+		}
+		hint = fmt.Sprintf(" (another program has the port: \"ss %s 'sport = :%s'\" names it; stop it or choose another address)", options, number)
 	case errors.Is(err, syscall.EACCES):
 		hint = " (ports below 1024 need root or the capability CAP_NET_BIND_SERVICE)"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -28,6 +28,8 @@ type Proxy struct {
 	workers  []*worker
 	yard     *yard
 	streams  *streams
+	udp      []*udpEntry
+	sessions atomic.Int64           // of UDP
 	http3    *http3Entry            // nil where it is not wanted
 	altSvc   atomic.Pointer[string] // the field that advertises HTTP/3, while that is served
 	draining atomic.Bool
@@ -135,6 +137,9 @@ func (p *Proxy) run(ctx context.Context, watch func(context.Context, *sync.WaitG
 	for _, e := range entries {
 		p.cfg.Logger.Info("serving", "entry_point", e.name, "scheme", e.scheme(), "address", e.listener.Addr().String(), "routes", len(p.current.Load().table.Routes))
 	}
+	for _, u := range p.udp {
+		p.cfg.Logger.Info("serving", "entry_point", u.point.Name, "scheme", string(ruche.ProtocolUDP), "address", u.listener.LocalAddr().String())
+	}
 	p.http3.start(ctx)
 	close(p.ready)
 	<-ctx.Done()
@@ -147,6 +152,7 @@ func (p *Proxy) drain(entries []*entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Timeouts.Drain)
 	defer cancel()
 	p.draining.Store(true)
+	p.leaveUDP()
 	for _, e := range entries {
 		e.open.Close()
 		_ = e.listener.Close()
@@ -208,6 +214,7 @@ func (p *Proxy) drainUpgrades(ctx context.Context) {
 		p.upgrades.end()
 		<-left
 	}
+	p.awaitSessions(ctx)
 }
 
 // Counts returns what was counted since start, by route; requests that no route took count under "(none)".

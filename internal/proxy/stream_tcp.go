@@ -253,28 +253,48 @@ func (p *Proxy) Streams() []ruche.StreamCount {
 	return list
 }
 
-// appendLine appends the stream as one JSON object and a newline. Fields without a value are left out.
+// appendLine implements finished.
 func (s *stream) appendLine(b []byte, took time.Duration) []byte {
+	line := streamLine{
+		protocol: ruche.ProtocolTCP, entryPoint: s.entry.name, name: s.name, started: s.started, remote: s.visitor.remote, route: s.route, endpoint: s.endpoint,
+		received: s.received, sent: s.sent, err: s.err,
+	}
+	return line.append(b, took)
+}
+
+// streamLine is what the access log tells of a connection, or of a session of UDP.
+type streamLine struct {
+	protocol         ruche.Protocol
+	entryPoint, name string
+	started          time.Time
+	remote           netip.AddrPort
+	route            *routeState    // nil when there is none
+	endpoint         *endpointState // the same
+	received, sent   int64
+	err              error
+}
+
+// append appends it as one JSON object and a newline. Fields without a value are left out.
+func (l *streamLine) append(b []byte, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
-	b = appendTime(b, s.started)
+	b = appendTime(b, l.started)
 	b = append(b, '"')
-	remote := s.visitor.remote
-	b = append(remote.Addr().AppendTo(append(b, `,"client_ip":"`...)), '"')
-	b = append(remote.AppendTo(append(b, `,"peer":"`...)), '"')
-	b = appendText(b, "proto", string(ruche.ProtocolTCP))
-	b = appendText(b, "entry_point", s.entry.name)
-	b = appendText(b, "sni", s.name)
-	b = appendInt(b, "bytes_sent", s.sent)
-	b = appendInt(b, "bytes_received", s.received)
+	b = append(l.remote.Addr().AppendTo(append(b, `,"client_ip":"`...)), '"')
+	b = append(l.remote.AppendTo(append(b, `,"peer":"`...)), '"')
+	b = appendText(b, "proto", string(l.protocol))
+	b = appendText(b, "entry_point", l.entryPoint)
+	b = appendText(b, "sni", l.name)
+	b = appendInt(b, "bytes_sent", l.sent)
+	b = appendInt(b, "bytes_received", l.received)
 	b = appendMillis(b, "duration_ms", took)
-	if s.route != nil {
-		b = appendText(b, "route", s.route.route.ID)
+	if l.route != nil {
+		b = appendText(b, "route", l.route.route.ID)
 	}
-	if s.endpoint != nil {
-		b = appendText(b, "endpoint", s.endpoint.url)
+	if l.endpoint != nil {
+		b = appendText(b, "endpoint", l.endpoint.url)
 	}
-	if s.err != nil {
-		b = appendText(b, "error", s.err.Error())
+	if l.err != nil {
+		b = appendText(b, "error", l.err.Error())
 	}
 	return append(b, '}', '\n')
 }

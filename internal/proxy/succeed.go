@@ -16,6 +16,15 @@ func listenTCP(_, address string) (*net.TCPListener, error) {
 	return l.(*net.TCPListener), nil
 }
 
+// listenUDPAddress does the same for UDP.
+func listenUDPAddress(_, address string) (*net.UDPConn, error) {
+	a, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	return net.ListenUDP("udp", a)
+}
+
 // Succeeded tells that another process takes connections from the same sockets now. When the context of Run ends afterwards, clients do not notice: their next
 // request is answered, with the word that the connection ends, and upgraded connections have all of Timeouts.Drain.
 func (p *Proxy) Succeeded() { p.heir.Store(true) }

@@ -26,9 +26,11 @@ type labels struct {
 	routers     []*element
 	services    []*element
 	middlewares []*element
-	// tcpRouters and tcpServices are those of TCP, streams the other TCP and UDP labels.
+	// tcpRouters and tcpServices are those of TCP, udpRouters and udpServices those of UDP, streams the other labels of the two.
 	tcpRouters  []*element
 	tcpServices []*element
+	udpRouters  []*element
+	udpServices []*element
 	streams     []option
 	// other are labels below traefik. that belong to none of the above.
 	other []option
@@ -82,6 +84,10 @@ func (l *labels) list(protocol, kind string) *[]*element {
 		return &l.tcpRouters
 	case "tcp.services":
 		return &l.tcpServices
+	case "udp.routers":
+		return &l.udpRouters
+	case "udp.services":
+		return &l.udpServices
 	}
 	return nil
 }
@@ -123,7 +129,7 @@ func (l *labels) empty() bool {
 
 // anyStreams reports whether there is a label about TCP or UDP.
 func (l *labels) anyStreams() bool {
-	return len(l.tcpRouters) > 0 || len(l.tcpServices) > 0 || len(l.streams) > 0
+	return len(l.tcpRouters)+len(l.tcpServices)+len(l.udpRouters)+len(l.udpServices)+len(l.streams) > 0
 }
 
 func elementNames(list []*element) []string {

@@ -47,7 +47,7 @@ func (r *reader) unknownHTTP(o option, rest string) {
 	}
 }
 
-// checkStreams reports UDP and what of TCP is neither a router nor a service, one diagnostic for each router or service.
+// checkStreams reports what of TCP and UDP is neither a router nor a service, one diagnostic for each name.
 func (r *reader) checkStreams() {
 	said := map[string]bool{}
 	for _, o := range r.labels.streams {
@@ -57,11 +57,6 @@ func (r *reader) checkStreams() {
 			continue
 		}
 		said[what] = true
-		if parts[0] == "tcp" {
-			r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "", "of TCP only routers and services are read")
-			continue
-		}
-		r.add(ruche.CodeKeyUnsupported, ruche.SeverityError, o.key, "publish the port by Docker (-p) for the time being",
-			"UDP is not supported; nothing is forwarded")
+		r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "", "of %s only routers and services are read", strings.ToUpper(parts[0]))
 	}
 }

@@ -23,14 +23,14 @@ type reader struct {
 }
 
 // Routes reads the labels of one container. The container takes part when traefik.enable is true, or when it is absent and there
-// are labels of HTTP routers or services, or of TCP routers.
+// are labels of HTTP routers or services, or of TCP or UDP routers.
 func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	r := &reader{c: c, labels: take(c.Labels), used: map[string]bool{}}
 	l := &r.labels
 	if l.empty() {
 		return nil, nil
 	}
-	enabled := len(l.routers) > 0 || len(l.services) > 0 || len(l.tcpRouters) > 0
+	enabled := len(l.routers) > 0 || len(l.services) > 0 || len(l.tcpRouters) > 0 || len(l.udpRouters) > 0
 	if l.enable != nil {
 		value, err := strconv.ParseBool(strings.ToLower(l.enable.value))
 		if err != nil {
@@ -54,6 +54,7 @@ func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	}
 	if enabled {
 		routes = append(routes, r.readStreams()...)
+		routes = append(routes, r.readDatagrams()...)
 	}
 	r.checkUnused()
 	for i := range routes {

@@ -127,6 +127,12 @@ var golden = []struct {
 	{"closed TCP routers", "T.tcp.routers.a.rule=HostSNI(`*`)\nT.tcp.routers.a.entrypoints=db\nT.tcp.routers.a.middlewares=lan\nT.tcp.middlewares.lan.ipallowlist.sourcerange=10.0.0.0/8\n" +
 		"T.tcp.routers.b.rule=HostSNI(`*`)\nT.tcp.routers.b.entrypoints=db\nT.tcp.routers.b.middleware=lan\nT.tcp.services.a.loadbalancer.server.port=1\nT.tcp.services.a.loadbalancer.terminationdelay=1", nil},
 	{"bad TCP service", "T.tcp.routers.a.rule=HostSNI(`*`)\nT.tcp.routers.a.entrypoints=db\nT.tcp.services.a.loadbalancer.server.tls=true\nT.tcp.services.a.loadbalancer.proxyprotocol.version=3", []uint16{80}},
+	{"UDP routers", "T.udp.routers.dns.entrypoints=dns, DNS-2\nT.udp.services.dns.loadbalancer.server.port=53\nT.udp.services.game.loadbalancer.server.port=27015\n" +
+		"T.udp.routers.game.entrypoints=game\nT.udp.routers.game.service=game@docker\nT.udp.routers.dns.service=dns", nil},
+	{"UDP router alone", "T.udp.routers.dns.entrypoints=dns", []uint16{53}},
+	{"bad UDP routers", "T.udp.routers.a.service=a\nT.udp.routers.b.entrypoints=websecure,:53\nT.udp.routers.c.entrypoints=dns\nT.udp.routers.c.service=x\n" +
+		"T.udp.routers.d.entrypoints=dns\nT.udp.routers.d.service=b\nT.udp.routers.e.entrypoints=dns\nT.udp.routers.e.service=a\nT.udp.routers.e.middlewares=lan\n" +
+		"T.udp.services.a.loadbalancer.server.port=53\nT.udp.services.b.weighted.services[0].name=a\nT.udp.middlewares.lan.ipallowlist=x", nil},
 	{"TCP next to HTTP", web + "T.tcp.routers.db.rule=HostSNI(`*`)", []uint16{80}},
 	{"keys that are not known", web + "R.web.rul=x\nS.web.loadbalancer.server.prot=80\nT.http.router.x.rule=y\nT.enabled=true\nT.docker.netwrk=x\nR.web2=x\nT.frontend.rule=Host:x", []uint16{80}},
 	{"Docker options", web + "T.docker.network=web\nT.docker.lbswarm=true\nT.docker.allownonrunning=true", []uint16{80}},
@@ -228,7 +234,7 @@ func FuzzTraefikLabels(f *testing.F) {
 		}
 		routes, diagnostics := traefik.Routes(c)
 		for _, r := range routes {
-			if r.Protocol != "" && (r.Match.Rule != "" || r.Match.EntryPoint == "" || r.Scheme != ruche.SchemeTCP) {
+			if r.Protocol != "" && (r.Match.Rule != "" || r.Match.EntryPoint == "" || r.Scheme != string(r.Protocol)) {
 				t.Errorf("%+v is partly about connections", r)
 			}
 			if _, err := match.ParseRule(r.Match.Rule); err != nil && r.Protocol == "" {

@@ -24,7 +24,7 @@ func (r *reader) readStream(e *element) []ruche.Route {
 	if ok && hosts[0] != "*" {
 		defer func() { r.about(before, len(r.diagnostics), hosts[0]) }()
 	}
-	if !ok || !r.checkStreamOptions(e, &route) || !r.checkStreamTLS(e, hosts) || !r.linkStream(e, &route) {
+	if !ok || !r.checkStreamOptions(e, &route) || !r.checkStreamTLS(e, hosts) || !r.linkStream(e, r.labels.tcpServices, &route) {
 		return nil
 	}
 	var routes []ruche.Route
@@ -86,12 +86,17 @@ func (r *reader) checkStreamOptions(e *element, route *ruche.Route) bool {
 			r.add(ruche.CodeAccessUnsupported, ruche.SeverityError, o.key, "remove the label if everybody may connect",
 				"middlewares of TCP are not supported; they may restrict access, so connections are closed")
 		default:
-			route.Blocked = "label " + clip(o.key) + " is not known; it may be a misspelt restriction of access"
-			r.add(ruche.CodeKeyUnknown, ruche.SeverityError, o.key, "remove the label if the route may be served without it",
-				"option %s is not known; it may be a misspelt restriction of access, so connections are closed", quote(o.path))
+			r.checkUnknownStreamOption(o, route)
 		}
 	}
 	return true
+}
+
+// checkUnknownStreamOption blocks the route, as checkUnknownOption does.
+func (r *reader) checkUnknownStreamOption(o option, route *ruche.Route) {
+	route.Blocked = "label " + clip(o.key) + " is not known; it may be a misspelt restriction of access"
+	r.add(ruche.CodeKeyUnknown, ruche.SeverityError, o.key, "remove the label if the route may be served without it",
+		"option %s is not known; it may be a misspelt restriction of access, so nothing is forwarded", quote(o.path))
 }
 
 // checkStreamTLS reports false for a router that wants TLS taken off, or that chooses by a name without TLS.
@@ -143,17 +148,17 @@ func (r *reader) streamEntryPoints(e *element, hosts []string) []string {
 }
 
 // linkStream finds the router's service and reads it.
-func (r *reader) linkStream(e *element, route *ruche.Route) bool {
+func (r *reader) linkStream(e *element, services []*element, route *ruche.Route) bool {
 	name, _, _ := strings.Cut(optionOf(e, "service").value, "@")
-	services := r.labels.tcpServices
+	protocol := string(route.Protocol)
 	s := find(services, name)
 	switch {
 	case name != "" && s == nil:
-		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, optionOf(e, "service").key, "declare it on this container", "TCP service %s is not declared on this container", quote(name))
+		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, optionOf(e, "service").key, "declare it on this container", "%s service %s is not declared on this container", strings.ToUpper(protocol), quote(name))
 		return false
 	case name == "" && len(services) > 1:
-		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, "traefik.tcp.routers."+e.name, "add the label traefik.tcp.routers."+clip(e.name)+".service",
-			"the router does not say which of %d TCP services it leads to", len(services))
+		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, "traefik."+protocol+".routers."+e.name, "add the label traefik."+protocol+".routers."+clip(e.name)+".service",
+			"the router does not say which of %d %s services it leads to", len(services), strings.ToUpper(protocol))
 		return false
 	case name == "" && len(services) == 1:
 		s = services[0]
@@ -165,10 +170,15 @@ func (r *reader) linkStream(e *element, route *ruche.Route) bool {
 
 func (r *reader) readStreamService(e *element, route *ruche.Route) bool {
 	s := service{name: e.name, usable: true}
+	tcp := route.Protocol == ruche.ProtocolTCP
 	for _, o := range e.options {
 		switch {
 		case o.path == portPath:
 			r.readPort(&s, o)
+		case !tcp:
+			s.usable = false
+			r.add(ruche.CodeKeyUnsupported, ruche.SeverityError, o.key, "remove the label if datagrams may be forwarded without it",
+				"option %s of a UDP service is not supported; nothing is forwarded to it", quote(o.path))
 		case o.path == "loadbalancer.proxyprotocol" || o.path == "loadbalancer.proxyprotocol.version":
 			r.readStreamProxy(&s, o, route)
 		case o.path == "loadbalancer.terminationdelay":
@@ -181,7 +191,7 @@ func (r *reader) readStreamService(e *element, route *ruche.Route) bool {
 		}
 	}
 	if _, declared := e.option(portPath); !declared && s.usable {
-		r.lowestPort(&s, "traefik.tcp.services."+s.name+"."+portPath)
+		r.lowestPort(&s, "traefik."+string(route.Protocol)+".services."+s.name+"."+portPath)
 	}
 	route.Port, route.PortReason = s.port, s.reason
 	return s.usable

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/match"
@@ -52,7 +53,8 @@ func (t *Table) dump() []string {
 		facts = append(facts, fmt.Sprintf("rules for %s: %v", key, ids(t.rules.byHost[key])))
 	}
 	facts = append(facts, fmt.Sprintf("other rules: %v", ids(t.rules.others)))
-	for _, key := range slices.Sorted(maps.Keys(t.streams)) {
+	byName := func(a, b listener) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
+	for _, key := range slices.SortedFunc(maps.Keys(t.streams), byName) {
 		x := t.streams[key]
 		facts = append(facts, fmt.Sprintf("streams of %s: %v %v %v", key, byKey(x.exact), ids(x.patterns), ids([]*Route{x.any})))
 	}

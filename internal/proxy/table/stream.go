@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/match"
@@ -29,6 +30,9 @@ func parseStream(d *ruche.Route) (r *Route, key string, err error) {
 		r.Match.Host, r.Hosts = written, []string{written}
 	}
 	switch {
+	case d.Protocol == ruche.ProtocolUDP && (r.Match.Host != "" || d.Match.EntryPoint == ""):
+		return nil, "", errors.New("a route of UDP has an entry point, and no host: datagrams tell none")
+	case d.Protocol == ruche.ProtocolUDP:
 	case d.Protocol != ruche.ProtocolTCP:
 		return nil, "", fmt.Errorf("protocol %q is not known", d.Protocol)
 	case r.Match.Host == "" && r.Match.EntryPoint == ruche.EntryPointHTTPS:
@@ -38,7 +42,13 @@ func parseStream(d *ruche.Route) (r *Route, key string, err error) {
 	return r, r.ID, nil
 }
 
-func newStreamIndexes(routes []*Route) map[string]*streamIndex {
+// listener is what the routes of a streamIndex have in common.
+type listener struct {
+	protocol   ruche.Protocol
+	entryPoint string
+}
+
+func newStreamIndexes(routes []*Route) map[listener]*streamIndex {
 	var streams []*Route
 	for _, r := range routes {
 		if r.Protocol != "" {
@@ -49,13 +59,13 @@ func newStreamIndexes(routes []*Route) map[string]*streamIndex {
 		return nil
 	}
 	slices.SortStableFunc(streams, precedence)
-	indexes := make(map[string]*streamIndex)
+	indexes := make(map[listener]*streamIndex)
 	for _, r := range streams {
-		name := r.Match.EntryPoint
-		if indexes[name] == nil {
-			indexes[name] = &streamIndex{exact: make(map[string]*Route)}
+		l := listener{r.Protocol, r.Match.EntryPoint}
+		if indexes[l] == nil {
+			indexes[l] = &streamIndex{exact: make(map[string]*Route)}
 		}
-		indexes[name].add(r)
+		indexes[l].add(r)
 	}
 	for _, x := range indexes {
 		slices.SortStableFunc(x.patterns, func(a, b *Route) int {
@@ -92,7 +102,7 @@ func (x *streamIndex) at(r *Route) *Route {
 // Stream finds the route for a connection that came in at an entry point; nil when there is none. serverName is the one that TLS asks for, as
 // match.CanonicalHost returns it; empty when there is none.
 func (t *Table) Stream(entryPoint, serverName string) *Route {
-	x := t.streams[entryPoint]
+	x := t.streams[listener{ruche.ProtocolTCP, entryPoint}]
 	if x == nil {
 		return nil
 	}
@@ -109,22 +119,34 @@ func (t *Table) Stream(entryPoint, serverName string) *Route {
 	return x.any
 }
 
+// Datagrams returns the route for datagrams that come in at an entry point; nil when there is none.
+func (t *Table) Datagrams(entryPoint string) *Route {
+	if x := t.streams[listener{ruche.ProtocolUDP, entryPoint}]; x != nil {
+		return x.any
+	}
+	return nil
+}
+
 // ByServerName reports whether some routes of an entry point depend on the server name, so that it has to be known.
 func (t *Table) ByServerName(entryPoint string) bool {
-	x := t.streams[entryPoint]
+	x := t.streams[listener{ruche.ProtocolTCP, entryPoint}]
 	return x != nil && len(x.exact)+len(x.patterns) > 0
 }
 
-// Bind tells which entry points there are, by name. Routes of others get a diagnostic. It is called before the table is used.
-func (t *Table) Bind(open func(entryPoint string) bool) {
+// Bind tells which entry points there are, by protocol and name. Routes of others get a diagnostic. It is called before the table is used.
+func (t *Table) Bind(open func(protocol ruche.Protocol, entryPoint string) bool) {
 	for _, r := range t.Routes {
-		if r.Protocol == "" || open(r.Match.EntryPoint) || r.owner.life == gone {
+		if r.Protocol == "" || open(r.Protocol, r.Match.EntryPoint) || r.owner.life == gone {
 			continue
+		}
+		address := ":5432"
+		if r.Protocol == ruche.ProtocolUDP {
+			address = ":53/udp"
 		}
 		d := ruche.Diagnostic{
 			Code: ruche.CodeEntryPointUnknown, Severity: ruche.SeverityError, Workload: r.owner.workload.Name, Source: r.Sources[0].Source, Host: r.Match.Host,
-			Message: fmt.Sprintf("there is no entry point %q here; nothing comes in for this route", r.Match.EntryPoint),
-			Hint:    fmt.Sprintf("open it with --entry-points, for example %s=:5432", r.Match.EntryPoint),
+			Message: fmt.Sprintf("there is no entry point %q of %s here; nothing comes in for this route", r.Match.EntryPoint, strings.ToUpper(string(r.Protocol))),
+			Hint:    fmt.Sprintf("open it with --entry-points, for example %s=%s", r.Match.EntryPoint, address),
 		}
 		t.find(r, d)
 	}

@@ -74,7 +74,7 @@ func TestStream(t *testing.T) {
 
 func TestBind(t *testing.T) {
 	table := compileStreams(stream(ruche.VocabularyFile, "postgres", ""), stream(ruche.VocabularyFile, "dns", ""))
-	table.Bind(func(entryPoint string) bool { return entryPoint == "postgres" })
+	table.Bind(func(_ ruche.Protocol, entryPoint string) bool { return entryPoint == "postgres" })
 	if len(table.Diagnostics) != 1 || table.Diagnostics[0].Code != ruche.CodeEntryPointUnknown {
 		t.Fatalf("diagnostics %v", table.Diagnostics)
 	}

@@ -28,7 +28,7 @@ type Table struct {
 
 	names   hostIndex
 	rules   ruleIndex
-	streams map[string]*streamIndex // by entry point
+	streams map[listener]*streamIndex
 }
 
 // Route is all declarations of the same vocabulary and match, joined. It is immutable, and the same in each table until something about it changes.
@@ -39,7 +39,7 @@ type Route struct {
 	ID         string
 	Vocabulary ruche.Vocabulary
 	Match      ruche.Match
-	// Protocol is empty for HTTP. Routes of other protocols are found by Stream alone.
+	// Protocol is empty for HTTP. Routes of other protocols are found by Stream and Datagrams alone.
 	Protocol ruche.Protocol
 	// Hosts are the exact names or host patterns of the match.
 	Hosts     []string
@@ -143,7 +143,7 @@ func parseEndpoint(s string) (scheme, address string, ok bool) {
 		return "", "", false
 	}
 	port, known := ruche.DefaultPort(u.Scheme)
-	known = known || u.Scheme == ruche.SchemeTCP
+	known = known || u.Scheme == ruche.SchemeTCP || u.Scheme == ruche.SchemeUDP
 	switch {
 	case !known:
 		return "", "", false
