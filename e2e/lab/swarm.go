@@ -68,6 +68,22 @@ func (n *Node) WaitTask(service string) string {
 	return id
 }
 
+// CreateService creates a service of an image without waiting for its tasks. The arguments are those of "docker service create".
+func (n *Node) CreateService(image, name string, args ...string) {
+	n.lab.t.Helper()
+	command := []string{"service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", name, "--env", "SITE_NAME=" + name}
+	n.Docker(append(append(command, args...), image)...)
+}
+
+// UpdateIsOver returns an error until the last update of a service is.
+func (n *Node) UpdateIsOver(service string) error {
+	out, err := n.TryDocker("service", "inspect", "--format", "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}", service)
+	if err == nil && out != "completed" {
+		err = fmt.Errorf("the update of service %s is %q", service, out)
+	}
+	return err
+}
+
 // TaskReaches returns an error until the service's task on this node gets an answer of the named site from the URL.
 func (n *Node) TaskReaches(service, url, site string) error {
 	out, err := n.TryDocker("exec", n.WaitTask(service), "/site", "get", url)

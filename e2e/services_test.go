@@ -1,0 +1,108 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ruche-project/ruche/e2e/lab"
+)
+
+// aMinute bounds what a Swarm takes its time for: every start of a task first looks for a registry.
+const aMinute = time.Minute
+
+// The tasks of a service are replaced under load, wherever they run and in whichever order. Only the first node has Ruche, so what happens on the
+// second is known from the Swarm alone.
+func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
+	for _, order := range []string{"start-first", "stop-first"} {
+		for image, what := range map[string]string{lab.SiteImage: "unchecked", lab.CheckedImage: "checked"} {
+			t.Run(order+" "+what, func(t *testing.T) {
+				l := lab.New(t, 2, lab.Options{})
+				l.JoinSwarm()
+				node := l.Nodes[0]
+				node.StartRuche()
+				node.CreateService(image, "pair", "--replicas", "2", "--replicas-max-per-node", "2", "--publish", "mode=host,target=8080",
+					"--env", "VIRTUAL_HOST=pair.test", "--env", "VIRTUAL_PORT=8080", "--label", "traefik.http.routers.pair.rule=Host(`label.test`)",
+					"--label", "traefik.http.services.pair.loadbalancer.server.port=8080",
+					"--update-order", order, "--update-monitor", "500ms", "--health-interval", "500ms", "--stop-grace-period", "5s")
+				client := node.Client()
+				for _, url := range []string{"http://pair.test/", "http://label.test/"} {
+					lab.Eventually(t, aMinute, func() error { return servedByTasks(client, url, 2) })
+				}
+
+				load := client.StartLoad("http://pair.test/", loadRate, 2*loadCount)
+				<-load.UnderWay()
+				node.Docker("service", "update", "--detach", "--force", "pair")
+				lab.Eventually(t, aMinute, func() error { return node.UpdateIsOver("pair") })
+				select {
+				case <-load.Finished():
+					t.Error("the update took longer than the load")
+				default:
+				}
+				err := load.Wait()
+				t.Log(load)
+				if err != nil {
+					t.Error(err)
+				}
+				lab.Eventually(t, soon, func() error { return servedByTasks(client, "http://pair.test/", 2) })
+			})
+		}
+	}
+}
+
+// servedByTasks returns an error until a URL is answered by that many tasks.
+func servedByTasks(client *lab.Client, url string, want int) error {
+	seen := map[string]bool{}
+	for range 4 * want {
+		s, err := client.Site(url)
+		if err != nil {
+			return err
+		}
+		seen[s.Hostname] = true
+	}
+	return enough(nil, len(seen), want)
+}
+
+// Ruche in a container reaches tasks in the networks that it shares with them, and says so where it shares none.
+func TestServicesInANetworkOfTheSwarm(t *testing.T) {
+	l := lab.New(t, 2, lab.Options{})
+	l.JoinSwarm()
+	node := l.Nodes[0]
+	for _, name := range []string{"public", "private"} {
+		node.Docker("network", "create", "--driver", "overlay", "--attachable", name)
+	}
+	node.LoadRuche()
+	node.Docker("run", "--detach", "--name", "ruche", "--network", "public", "--publish", "80:80", "--volume", node.Socket()+":/var/run/docker.sock:ro", lab.RucheImage)
+	node.CreateService(lab.SiteImage, "shop", "--replicas", "2", "--network", "public", "--env", "VIRTUAL_HOST=shop.test", "--publish", "8080")
+	node.CreateService(lab.SiteImage, "hidden", "--network", "private", "--env", "VIRTUAL_HOST=hidden.test", "--env", "VIRTUAL_PORT=8080")
+	client := node.Client()
+	const shop, hidden = "http://shop.test/", "http://hidden.test/"
+	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, shop, 2) }) // one on each node
+
+	node.Docker("service", "scale", "--detach", "shop=0")
+	lab.Eventually(t, aMinute, func() error { return client.Answers(shop, http.StatusServiceUnavailable) })
+	answer, err := client.Get(shop)
+	if err != nil || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("503 without Retry-After: %v, %v", answer.Header, err)
+	}
+	node.Docker("service", "scale", "--detach", "shop=1")
+	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, shop, 1) })
+
+	lab.Eventually(t, aMinute, func() error {
+		out, err := node.TryDocker("exec", "ruche", "/ruche", "explain", hidden)
+		for _, want := range []string{"503", "network-unreachable", `"private"`, "docker service update --network-add public hidden"} {
+			if err == nil && !strings.Contains(out, want) {
+				err = fmt.Errorf("explain does not say %q:\n%s", want, out)
+			}
+		}
+		return err
+	})
+	node.Docker("service", "update", "--detach", "--network-add", "public", "hidden")
+	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, hidden, 1) })
+	node.Docker("service", "rm", "hidden")
+	lab.Eventually(t, aMinute, func() error { return client.Answers(hidden, http.StatusServiceUnavailable) })
+}
