@@ -40,13 +40,16 @@ func NewBucket[T any](c *Cluster, name string) *Bucket[T] {
 	return &Bucket[T]{c: c, name: name, prefix: "/ruche/" + name + "/"}
 }
 
-// Get reads one value, as of now. Without the key the error wraps ErrNotFound.
+// Get reads one value, as of now. Without the key the error wraps ErrNotFound; without a majority of members it wraps ErrNoQuorum, as for all other calls but Watch.
 func (b *Bucket[T]) Get(ctx context.Context, key string) (Entry[T], error) {
 	m, err := b.c.held()
 	if err != nil {
 		return Entry[T]{}, fmt.Errorf("cannot read %s %q: %w", b.name, key, err)
 	}
-	resp, err := m.client.Get(ctx, b.prefix+key)
+	ctx, done := b.c.quorum.join(ctx)
+	defer done()
+	resp, err := m.get(ctx, b.prefix+key)
+	err = because(ctx, err)
 	if err == nil && len(resp.Kvs) == 0 {
 		err = ErrNotFound
 	}
@@ -62,6 +65,8 @@ func (b *Bucket[T]) Get(ctx context.Context, key string) (Entry[T], error) {
 
 // List reads the whole content, as of now. Values that cannot be decoded are logged and left out.
 func (b *Bucket[T]) List(ctx context.Context) (map[string]Entry[T], error) {
+	ctx, done := b.c.quorum.join(ctx)
+	defer done()
 	all, _, err := b.list(ctx)
 	return all, err
 }
@@ -72,9 +77,9 @@ func (b *Bucket[T]) list(ctx context.Context, opts ...clientv3.OpOption) (map[st
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot list %s: %w", b.name, err)
 	}
-	resp, err := m.client.Get(ctx, b.prefix, append(opts, clientv3.WithPrefix())...)
+	resp, err := m.get(ctx, b.prefix, append(opts, clientv3.WithPrefix())...)
 	if err != nil {
-		return nil, 0, fmt.Errorf("cannot list %s: %w", b.name, err)
+		return nil, 0, fmt.Errorf("cannot list %s: %w", b.name, because(ctx, err))
 	}
 	all := make(map[string]Entry[T], len(resp.Kvs))
 	for _, kv := range resp.Kvs {
@@ -179,11 +184,13 @@ func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int6
 	}
 	m, err := c.held()
 	if err == nil {
-		err = errors.Join(m.end.err(), checkRoom(c.cfg.Dir, reserve))
+		err = errors.Join(m.news.err(), checkRoom(c.cfg.Dir, reserve))
 	}
 	if err != nil {
 		return 0, fmt.Errorf("cannot write %s: %w", ops[0].what, err)
 	}
+	ctx, done := c.quorum.join(ctx)
+	defer done()
 	txn := m.client.Txn(ctx)
 	if cond != nil {
 		txn = txn.If(*cond)
@@ -201,7 +208,7 @@ func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int6
 	}
 	resp, err := txn.Then(list...).Commit()
 	if err != nil {
-		return 0, fmt.Errorf("cannot write %s: %w", what, err)
+		return 0, fmt.Errorf("cannot write %s: %w", what, because(ctx, err))
 	}
 	if !resp.Succeeded {
 		return 0, fmt.Errorf("cannot write %s: %w", what, errCompare)

@@ -13,15 +13,20 @@ import (
 // ErrClosed tells that the cluster was closed, or its member stopped.
 var ErrClosed = errors.New("the cluster member is closed")
 
+// ErrRemoved tells that the other members removed this one. Its data is of no use any more: SetAside makes room for joining again.
+var ErrRemoved = errors.New("this member was removed from its cluster")
+
 // Config says where a member keeps its data and how others reach it.
 type Config struct {
 	// Dir is the member's own directory; it is created if needed, gets mode 0700, and is locked.
 	Dir string
 	// Name is the member's name, unique in the cluster.
 	Name string
-	// Peer is the URL at which other members reach this one: "unix://node-1:1" for the socket "node-1:1" in the working
-	// directory. When it is empty the member is alone, and opens no socket and no port.
-	Peer string
+	// Peer is the URL at which other members reach this one: "https://192.0.2.1:8902", with PeerTLS; or, within one host, "unix://node-1:1" for the
+	// socket "node-1:1" in the working directory. When it is empty the member is alone, and opens no socket and no port. A member with
+	// data may get one, or another one, when it is opened.
+	Peer    string
+	PeerTLS *PeerTLS
 	// Join makes a member without data join the cluster that gave the invitation. With data it is ignored.
 	Join   *Invitation
 	Logger *slog.Logger
@@ -34,20 +39,24 @@ type Cluster struct {
 
 	changing sync.Mutex // held while the member is released, reopened or closed
 	current  atomic.Pointer[member]
+	refused  *refusals
+	quorum   *quorum
 	close    sync.Once
 	closed   chan struct{}
+	follower sync.WaitGroup // of the quorum
 }
 
 // Open starts the member, with the data in cfg.Dir if there is any, and returns when it takes part in its cluster. A
 // member of several waits for a majority of them until ctx ends. The caller must call Close, or
 // Run, which does.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
-	m, err := openMember(ctx, cfg)
+	c := &Cluster{cfg: cfg, logger: cfg.Logger, closed: make(chan struct{}), refused: newRefusals(cfg.Logger), quorum: newQuorum()}
+	m, err := openMember(ctx, cfg, c.refused)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, logger: cfg.Logger, closed: make(chan struct{})}
 	c.current.Store(m)
+	c.follower.Go(c.followQuorum)
 	if err := c.takePart(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open cluster state in %s: %w", cfg.Dir, err), c.Close())
 	}
@@ -69,7 +78,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 			continue
 		case why = <-m.failed():
 		case <-m.stopped():
-			why = errors.New("it was removed from the cluster, or its data is damaged")
+			why = m.news.orElse(errors.New("its data is damaged"))
 		}
 		select {
 		case <-c.closed: // Close stopped it
@@ -78,7 +87,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 			continue
 		default:
 		}
-		if m.end.err() != nil { // that was told, and the rest of the process goes on without it
+		if m.news.err() != nil { // that was told, and the rest of the process goes on without it
 			<-ctx.Done()
 			return c.Close()
 		}
@@ -92,6 +101,7 @@ func (c *Cluster) Close() error {
 	var err error
 	c.close.Do(func() {
 		close(c.closed)
+		c.follower.Wait()
 		c.changing.Lock()
 		defer c.changing.Unlock()
 		err = c.current.Load().stop()

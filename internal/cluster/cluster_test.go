@@ -319,14 +319,17 @@ func TestOpenRefuses(t *testing.T) {
 		cfg  cluster.Config
 		want string
 	}{
-		"in use":      {cluster.Config{Dir: held}, "directory is in use by this process"},
-		"damaged":     {cluster.Config{Dir: damaged}, "the stored state is damaged"},
-		"damaged log": {cluster.Config{Dir: log}, "the stored state is damaged"},
-		"no dir":      {cluster.Config{Dir: file}, "not a directory"},
-		"bad name":    {cluster.Config{Dir: t.TempDir(), Name: "a b"}, `the member name "a b" must be letters`},
-		"tcp peer":    {cluster.Config{Dir: t.TempDir(), Peer: "http://127.0.0.1:1"}, `must have the form "unix://name:number"`},
-		"long socket": {cluster.Config{Dir: t.TempDir(), Peer: "unix://" + strings.Repeat("x", 110) + ":1"}, "has 112 bytes, and the system takes at most 107"},
-		"unreachable": {cluster.Config{Dir: t.TempDir(), Join: &cluster.Invitation{}}, "needs a peer address"},
+		"in use":       {cluster.Config{Dir: held}, "directory is in use by this process"},
+		"damaged":      {cluster.Config{Dir: damaged}, "the stored state is damaged"},
+		"damaged log":  {cluster.Config{Dir: log}, "the stored state is damaged"},
+		"no dir":       {cluster.Config{Dir: file}, "not a directory"},
+		"bad name":     {cluster.Config{Dir: t.TempDir(), Name: "a b"}, `the member name "a b" must be letters`},
+		"plain peer":   {cluster.Config{Dir: t.TempDir(), Peer: "http://127.0.0.1:1"}, `must have the form "https://address:port"`},
+		"no address":   {cluster.Config{Dir: t.TempDir(), Peer: "https://0.0.0.0:1", PeerTLS: &cluster.PeerTLS{}}, "must name one IP address of this host"},
+		"no proof":     {cluster.Config{Dir: t.TempDir(), Peer: "https://127.0.0.1:1"}, "needs a certificate"},
+		"no authority": {cluster.Config{Dir: t.TempDir(), Peer: "https://127.0.0.1:1", PeerTLS: &cluster.PeerTLS{AllowedCN: "x"}}, "without them anybody could join"},
+		"long socket":  {cluster.Config{Dir: t.TempDir(), Peer: "unix://" + strings.Repeat("x", 110) + ":1"}, "has 112 bytes, and the system takes at most 107"},
+		"unreachable":  {cluster.Config{Dir: t.TempDir(), Join: &cluster.Invitation{}}, "needs a peer address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.cfg.Name == "" {

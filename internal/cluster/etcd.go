@@ -8,12 +8,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
+	"go.etcd.io/etcd/client/pkg/v3/tlsutil"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
@@ -37,34 +37,7 @@ const (
 	maxSocketPath = 107
 )
 
-// memberName keeps names usable in etcd's "name=url,name=url" list.
-func memberName(name string) error {
-	if !regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`).MatchString(name) {
-		return fmt.Errorf("the member name %q must be letters, digits, dots, dashes and underscores", name)
-	}
-	return nil
-}
-
-// peerURL parses the URL at which members reach each other.
-func peerURL(s string) (url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return url.URL{}, fmt.Errorf("peer address: %w", err)
-	}
-	// etcd puts the socket's name where a host and its port stand, so it must look like these.
-	if u.Scheme != "unix" || u.Port() == "" || u.Path != "" {
-		return url.URL{}, fmt.Errorf(`the peer address %q must have the form "unix://name:number"`, s)
-	}
-	if len(u.Host) > maxSocketPath {
-		return url.URL{}, fmt.Errorf("the socket name %q has %d bytes, and the system takes at most %d: choose a shorter one", u.Host, len(u.Host), maxSocketPath)
-	}
-	return *u, nil
-}
-
-// alone is the peer URL of a member that nobody else reaches.
-func alone(name string) url.URL { return url.URL{Scheme: "unix", Host: name + ":0"} }
-
-func etcdConfig(cfg Config, end *fatalEnd) (*embed.Config, error) {
+func etcdConfig(cfg Config, news *news) (*embed.Config, error) {
 	if err := memberName(cfg.Name); err != nil {
 		return nil, err
 	}
@@ -75,20 +48,21 @@ func etcdConfig(cfg Config, end *fatalEnd) (*embed.Config, error) {
 	ec.QuotaBackendBytes = quota
 	ec.MaxTxnOps = maxOps
 	ec.BootstrapDefragThresholdMegabytes = 64
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger, end))
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger, news))
 
 	// Clients call the member's functions and need no listener; nor do peers while there are none.
 	ec.ListenClientUrls, ec.AdvertiseClientUrls = nil, nil
 	ec.ListenPeerUrls, ec.AdvertisePeerUrls = nil, []url.URL{alone(cfg.Name)}
 	if cfg.Peer != "" {
-		u, err := peerURL(cfg.Peer)
+		u, err := ownPeer(cfg)
 		if err != nil {
 			return nil, err
 		}
 		ec.ListenPeerUrls, ec.AdvertisePeerUrls = []url.URL{u}, []url.URL{u}
+		ec.PeerTLSInfo, ec.TlsMinVersion = cfg.PeerTLS.info(), string(tlsutil.TLSVersion13)
 	}
 
-	ec.InitialClusterToken = "ruche"
+	ec.InitialClusterToken = newToken()
 	ec.InitialCluster = cfg.Name + "=" + ec.AdvertisePeerUrls[0].String()
 	if cfg.Join != nil {
 		if cfg.Peer == "" {
@@ -144,7 +118,7 @@ func checkDatabase(dir string) error {
 
 // startEtcd starts the member and waits until it takes part. What etcd considers fatal in stored
 // data becomes an error.
-func startEtcd(ctx context.Context, ec *embed.Config) (e *embed.Etcd, err error) {
+func startEtcd(ctx context.Context, ec *embed.Config, news *news) (e *embed.Etcd, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			e, err = nil, damaged(ec.Dir, p)
@@ -164,7 +138,7 @@ func startEtcd(ctx context.Context, ec *embed.Config) (e *embed.Etcd, err error)
 		err = fmt.Errorf("%w while waiting for a majority of the members", context.Cause(ctx))
 	case err = <-e.Err():
 	case <-e.Server.StopNotify():
-		err = errors.New("the member stopped while it started")
+		err = news.orElse(errors.New("the member stopped while it started"))
 	}
 	e.Close()
 	return nil, err

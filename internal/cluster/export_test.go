@@ -8,9 +8,9 @@ func Fail(c *Cluster, why string) (mend func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.current.Load().end.OnWrite(&zapcore.CheckedEntry{Entry: zapcore.Entry{Message: why}}, nil)
+		c.current.Load().news.OnWrite(&zapcore.CheckedEntry{Entry: zapcore.Entry{Message: why}}, nil)
 		panic("the goroutine goes on")
 	}()
 	<-done
-	return func() { c.current.Load().end.failed.Store(nil) }
+	return func() { c.current.Load().news.failed.Store(nil) }
 }

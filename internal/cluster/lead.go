@@ -31,7 +31,7 @@ func (c *Cluster) Lead(ctx context.Context, name string, fn func(ctx context.Con
 			return err
 		}
 		c.logger.Warn("leadership is lost, seeking it again", slog.String("name", name), slog.Any("error", err))
-		if err := c.pause(ctx); errors.Is(err, ErrClosed) {
+		if err := errors.Join(c.pause(ctx), c.awaitQuorum(ctx)); errors.Is(err, ErrClosed) {
 			return fmt.Errorf("cannot lead %s: %w", name, err)
 		}
 	}

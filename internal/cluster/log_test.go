@@ -25,7 +25,7 @@ func TestOnlyPassingTroubleIsKeptQuiet(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var log strings.Builder
 			logger := slog.New(slog.NewTextHandler(&log, nil))
-			zapLogger(logger, &fatalEnd{logger: logger}).Warn(c.message, zap.Error(errors.New(c.cause)))
+			zapLogger(logger, &news{logger: logger}).Warn(c.message, zap.Error(errors.New(c.cause)))
 			if got := log.Len() > 0; got != c.logged {
 				t.Errorf("logged %q, want logged: %v", log.String(), c.logged)
 			}

@@ -19,14 +19,14 @@ type member struct {
 	etcd   *embed.Etcd // nil while the directory is released
 	client *clientv3.Client
 	self   uint64 // the member's ID
-	end    *fatalEnd
+	news   *news
 	// over is closed when another one takes this one's place.
 	over chan struct{}
 }
 
-func openMember(ctx context.Context, cfg Config) (*member, error) {
-	end := &fatalEnd{logger: cfg.Logger}
-	ec, err := etcdConfig(cfg, end)
+func openMember(ctx context.Context, cfg Config, refused *refusals) (*member, error) {
+	news := &news{logger: cfg.Logger, refused: refused}
+	ec, err := etcdConfig(cfg, news)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open cluster state: %w", err)
 	}
@@ -40,15 +40,15 @@ func openMember(ctx context.Context, cfg Config) (*member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open cluster state: %w", err)
 	}
-	etcd, err := startEtcd(ctx, ec)
+	etcd, err := startEtcd(ctx, ec, news)
 	if err != nil {
 		_ = lock.Unlock()
 		return nil, fmt.Errorf("cannot open cluster state in %s: %w", cfg.Dir, err)
 	}
-	end.started.Store(true)
+	news.started.Store(true)
 	return &member{
 		lock: lock, etcd: etcd, client: v3client.New(etcd.Server), self: uint64(etcd.Server.MemberID()),
-		end: end, over: make(chan struct{}),
+		news: news, over: make(chan struct{}),
 	}, nil
 }
 
@@ -67,6 +67,31 @@ func (m *member) stopped() <-chan struct{} {
 	return m.etcd.Server.StopNotify()
 }
 
+// get reads keys. A member that stops closes its database under whoever reads just then, which is a panic in etcd.
+func (m *member) get(ctx context.Context, key string, opts ...clientv3.OpOption) (resp *clientv3.GetResponse, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if !m.stopping() {
+				panic(p)
+			}
+			resp, err = nil, m.news.orElse(ErrClosed)
+		}
+	}()
+	if m.stopping() {
+		return nil, m.news.orElse(ErrClosed)
+	}
+	return m.client.Get(ctx, key, opts...)
+}
+
+func (m *member) stopping() bool {
+	select {
+	case <-m.etcd.Server.StoppingNotify():
+		return true
+	default:
+		return false
+	}
+}
+
 // stop ends etcd and gives the directory free.
 func (m *member) stop() error {
 	if m.etcd == nil {
@@ -76,7 +101,7 @@ func (m *member) stop() error {
 	if e := m.client.Close(); e != nil && !errors.Is(e, context.Canceled) {
 		err = fmt.Errorf("cannot close cluster state: %w", e)
 	}
-	if m.end.err() == nil { // else it would wait for goroutines that have ended in the middle of their work
+	if m.news.err() == nil { // else it would wait for goroutines that have ended in the middle of their work
 		m.etcd.Close()
 	}
 	return errors.Join(err, m.lock.Unlock())
@@ -85,8 +110,13 @@ func (m *member) stop() error {
 // ErrReleased tells that another process may have the directory now.
 var ErrReleased = errors.New("the cluster state is released to another process")
 
-// held returns the member, or an error while the directory is released.
+// held returns the member, or an error while the directory is released, or when the cluster was closed.
 func (c *Cluster) held() (*member, error) {
+	select {
+	case <-c.closed:
+		return nil, ErrClosed
+	default:
+	}
 	m := c.current.Load()
 	if m.etcd == nil {
 		return nil, ErrReleased
@@ -101,12 +131,7 @@ func (c *Cluster) Release() error {
 	defer c.changing.Unlock()
 	m, err := c.held()
 	if err == nil {
-		err = m.end.err()
-	}
-	select {
-	case <-c.closed:
-		err = ErrClosed
-	default:
+		err = m.news.err()
 	}
 	if err == nil && c.cfg.Peer != "" {
 		err = errors.New("it is one member of several")
@@ -114,7 +139,7 @@ func (c *Cluster) Release() error {
 	if err != nil {
 		return fmt.Errorf("cannot release cluster state in %s: %w", c.cfg.Dir, err)
 	}
-	c.replace(&member{end: m.end})
+	c.replace(&member{news: m.news})
 	return m.stop()
 }
 
@@ -122,15 +147,10 @@ func (c *Cluster) Release() error {
 func (c *Cluster) Reopen(ctx context.Context) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	select {
-	case <-c.closed:
-		return ErrClosed
-	default:
+	if _, err := c.held(); !errors.Is(err, ErrReleased) {
+		return err
 	}
-	if _, err := c.held(); err == nil {
-		return nil
-	}
-	m, err := openMember(ctx, c.cfg)
+	m, err := openMember(ctx, c.cfg, c.refused)
 	if err != nil {
 		return err
 	}

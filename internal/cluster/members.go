@@ -60,7 +60,7 @@ func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list members: %w", err)
 	}
-	rt, err := transport.NewTransport(transport.TLSInfo{}, probeTimeout)
+	rt, err := transport.NewTransport(c.cfg.PeerTLS.info(), probeTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list members: %w", err)
 	}
@@ -117,7 +117,6 @@ func (c *Cluster) Invite(ctx context.Context, name, peer string) (*Invitation, e
 	if err != nil {
 		return nil, fmt.Errorf("cannot invite %s: %w", name, err)
 	}
-	inv := &Invitation{Members: make(map[string]string, len(members))}
 	for _, m := range members {
 		switch u := alone(m.Name); {
 		case m.Name == name || m.Peer == peer:
@@ -127,16 +126,51 @@ func (c *Cluster) Invite(ctx context.Context, name, peer string) (*Invitation, e
 		case m.Peer == u.String():
 			return nil, fmt.Errorf("cannot invite %s: member %s has no peer address", name, m.Name)
 		}
-		inv.Members[m.Name] = m.Peer
 	}
-	err = c.persist(ctx, func(client *clientv3.Client) error {
+	err = c.persist(ctx, func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.MemberAddAsLearner(ctx, []string{peer})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot invite %s: %w", name, err)
 	}
+	return c.invitation(ctx)
+}
+
+// invitation is what a member that was made room for joins with.
+func (c *Cluster) invitation(ctx context.Context) (*Invitation, error) {
+	members, err := c.Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inv := &Invitation{Members: make(map[string]string, len(members))}
+	for _, m := range members {
+		if m.Name != "" { // else it is the one that is invited
+			inv.Members[m.Name] = m.Peer
+		}
+	}
 	return inv, nil
+}
+
+// Replace is Invite for a member whose data was lost, and that comes back under its name: what stands for it in the cluster is removed first, which Remove
+// may refuse. A healthy member is not replaced.
+func (c *Cluster) Replace(ctx context.Context, name, peer string) (*Invitation, error) {
+	members, err := c.Members(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot replace %s: %w", name, err)
+	}
+	for _, m := range members {
+		switch {
+		case m.Name != name && (m.Name != "" || m.Peer != peer):
+			continue
+		case m.Healthy:
+			return nil, fmt.Errorf("cannot replace %s: it is up", name)
+		}
+		if err := c.Remove(ctx, m.ID); err != nil {
+			return nil, fmt.Errorf("cannot replace %s: %w", name, err)
+		}
+	}
+	return c.Invite(ctx, name, peer)
 }
 
 func peerError(peer string) error {
@@ -175,7 +209,7 @@ func (c *Cluster) Remove(ctx context.Context, id string) error {
 	case healthy < voters/2+1:
 		return fmt.Errorf("cannot remove member %s: of the %d members that would remain only %d are healthy, and a majority must be; bring the others up first", id, voters, healthy)
 	}
-	err = c.persist(ctx, func(client *clientv3.Client) error {
+	err = c.persist(ctx, func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.MemberRemove(ctx, n)
 		return err
 	})
@@ -200,7 +234,7 @@ func (c *Cluster) takePart(ctx context.Context, cfg Config) error {
 	if !m.IsLearner {
 		return nil
 	}
-	err = c.persist(ctx, func(client *clientv3.Client) error {
+	err = c.persist(ctx, func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.MemberPromote(ctx, c.current.Load().self)
 		return err
 	})
@@ -228,15 +262,17 @@ func (c *Cluster) own(ctx context.Context) (*etcdserverpb.Member, error) {
 			return m, nil
 		}
 	}
-	return nil, errors.New("this member was removed from its cluster; remove its directory to let it join again")
+	return nil, ErrRemoved
 }
 
 // persist does what the cluster refuses as long as a member is not connected or not caught up.
-func (c *Cluster) persist(ctx context.Context, do func(*clientv3.Client) error) error {
+func (c *Cluster) persist(ctx context.Context, do func(context.Context, *clientv3.Client) error) error {
 	for {
 		m, err := c.held()
 		if err == nil {
-			err = do(m.client)
+			call, done := c.quorum.join(ctx)
+			err = because(call, do(call, m.client))
+			done()
 		}
 		if !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) &&
 			!errors.Is(err, rpctypes.ErrMemberLearnerNotReady) && !errors.Is(err, etcderrors.ErrLearnerNotReady) {

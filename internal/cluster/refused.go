@@ -1,0 +1,72 @@
+package cluster
+
+import (
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+)
+
+// refusalPause is the time between two log lines about connections that are refused for the same reason.
+const refusalPause = 10 * time.Second
+
+// refusals counts the connections that were refused at the peer address, by reason.
+type refusals struct {
+	logger *slog.Logger
+	mu     sync.Mutex
+	counts map[string]int64
+	told   map[string]time.Time
+}
+
+func newRefusals(logger *slog.Logger) *refusals {
+	return &refusals{logger: logger, counts: make(map[string]int64), told: make(map[string]time.Time)}
+}
+
+// Refused counts, since Open, the connections to the peer address that were refused, by reason: "authority" (a certificate of another one), "name" (of no
+// member), "certificate" (none, or expired), "plain" (no TLS 1.3), "other".
+func (c *Cluster) Refused() map[string]int64 {
+	c.refused.mu.Lock()
+	defer c.refused.mu.Unlock()
+	return maps.Clone(c.refused.counts)
+}
+
+// add takes what etcd logs of a refused connection.
+func (r *refusals) add(fields []zapcore.Field) {
+	why := cause(fields)
+	reason := refusal(why)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts[reason]++
+	now := time.Now()
+	if now.Sub(r.told[reason]) < refusalPause {
+		return
+	}
+	r.told[reason] = now
+	var from string
+	for _, f := range fields {
+		if f.Key == "remote-addr" {
+			from = f.String
+		}
+	}
+	r.logger.Warn("refused a connection to the members' port", "from", from, "reason", reason, "error", why, "refused_so_far", r.counts[reason])
+}
+
+func refusal(why string) string {
+	for _, known := range []struct{ part, reason string }{
+		{"unknown authority", "authority"},
+		{"client certificate authentication failed", "name"},
+		{"didn't provide a certificate", "certificate"},
+		{"has expired", "certificate"},
+		{"does not look like a TLS handshake", "plain"},
+		{"protocol version", "plain"},
+		{"unsupported versions", "plain"},
+	} {
+		if strings.Contains(why, known.part) {
+			return known.reason
+		}
+	}
+	return "other"
+}
