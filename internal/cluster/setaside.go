@@ -1,0 +1,44 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ruche-project/ruche/internal/fsx"
+)
+
+// oldData is where SetAside keeps what it set aside, in the directory that it was in.
+const oldData = "member.old"
+
+// SetAside takes the data of a member that is not open out of the way, so that the directory is that of a new one, and returns where it is
+// kept. What was set aside before goes. Without data it does nothing and returns "".
+func SetAside(dir string) (kept string, err error) {
+	lock, err := fsx.LockDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot set cluster state aside: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if !hasData(dir) {
+		return "", nil
+	}
+	kept = filepath.Join(dir, oldData)
+	if err := os.RemoveAll(kept); err != nil {
+		return "", fmt.Errorf("cannot set cluster state aside: %w", err)
+	}
+	if err := os.Rename(filepath.Join(dir, "member"), kept); err != nil {
+		return "", fmt.Errorf("cannot set cluster state aside: %w", err)
+	}
+	return kept, nil
+}
+
+// hasData reports whether a member has its data in dir.
+func hasData(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "member"))
+	return err == nil
+}
