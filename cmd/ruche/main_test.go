@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/config"
 )
 
 // What people see when they mistype: one line a mistake, and what to do next.
@@ -65,5 +68,28 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 		if !strings.Contains(out.String(), "\n  "+verb+" ") {
 			t.Errorf("the help does not list %q:\n%s", verb, out.String())
 		}
+	}
+}
+
+// A terminal that is stopped with Ctrl-S, or a log driver that hangs, must not stop the sites.
+func TestALogThatNobodyReadsMakesNobodyWait(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger, end := newLogger(&config.Config{}, out)
+	const many = 5000 // of 100 bytes, which no pipe takes
+	for range many {
+		logger.Info("a line", "with", strings.Repeat("x", 100))
+	}
+	read := make(chan int)
+	go func() {
+		all, _ := io.ReadAll(in)
+		read <- bytes.Count(all, []byte("\n"))
+	}()
+	end()
+	_ = out.Close()
+	if n := <-read; n != many {
+		t.Errorf("%d lines were written at the end, want %d", n, many)
 	}
 }

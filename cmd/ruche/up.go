@@ -10,12 +10,14 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/daemon"
+	"github.com/ruche-project/ruche/internal/lines"
 )
 
 func newUp() *cobra.Command {
@@ -49,7 +51,8 @@ flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key 
 func up(ctx context.Context, cfg *config.Config) error {
 	// Each loop of the proxy keeps a processor as long as it has something to do. One more lets the rest go on meanwhile: HTTP/2, the state.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	logger := newLogger(cfg)
+	logger, endLog := newLogger(cfg, os.Stderr)
+	defer endLog()
 	slog.SetDefault(logger) // what libraries log by themselves gets the same form
 	// Whoever reads standard output may go away: that costs log lines, not the sites.
 	signal.Ignore(syscall.SIGPIPE)
@@ -74,12 +77,38 @@ func up(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func newLogger(cfg *config.Config) *slog.Logger {
+// newLogger makes a logger that makes nobody wait: a request that logs would hold up all others of its loop. end writes what is left.
+func newLogger(cfg *config.Config, w io.Writer) (logger *slog.Logger, end func()) {
+	plain := slog.New(logHandler(cfg, w))
+	buffer := lines.New(w, 0, func(dropped int, _ error) {
+		if dropped > 0 {
+			plain.Warn("lines of the log were dropped: what reads standard error does not keep up", "lines", dropped)
+		}
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		buffer.Run(ctx)
+	}()
+	return slog.New(logHandler(cfg, buffer)), func() {
+		stop()
+		select {
+		case <-ended:
+		case <-time.After(logEnd):
+		}
+	}
+}
+
+// logEnd is how long the end of the process waits for what reads the log.
+const logEnd = 2 * time.Second
+
+func logHandler(cfg *config.Config, w io.Writer) slog.Handler {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.NewJSONHandler(w, options)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.NewTextHandler(w, options)
 }
 
 // openAccessLog opens what --access-log names; nil means that nobody wants one. A file is appended to, so that logrotate's

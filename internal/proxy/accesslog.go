@@ -6,83 +6,42 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/h1"
 	"github.com/ruche-project/ruche/internal/health"
+	"github.com/ruche-project/ruche/internal/lines"
 )
 
-const (
-	// maxLogBacklog is what may wait for a writer that stalls; lines beyond it are dropped and counted.
-	maxLogBacklog = 4 << 20
-	// logDelay is how long a line waits for others, so that many go in one write.
-	logDelay = 50 * time.Millisecond
-)
+// logDelay is how long a line waits for others, so that many go in one write.
+const logDelay = 50 * time.Millisecond
 
-// accessLog writes one JSON object a line. Requests append to a buffer; one goroutine writes it out, so that no
-// request waits for the writer. A nil accessLog does nothing.
+// accessLog writes one JSON object a line, without a request that waits for the writer. A nil accessLog does nothing.
 type accessLog struct {
-	w      io.Writer
+	lines  *lines.Writer
 	health *health.Registry
-	wake   chan struct{}
-	woken  atomic.Bool // there is something in wake, or it is being written
-
-	mu      sync.Mutex
-	buffer  []byte
-	spare   []byte
-	dropped int
 }
 
 func newAccessLog(w io.Writer, h *health.Registry) *accessLog {
 	if w == nil {
 		return nil
 	}
-	return &accessLog{w: w, health: h, wake: make(chan struct{}, 1)}
+	l := &accessLog{health: h}
+	l.lines = lines.New(w, logDelay, l.wrote)
+	return l
 }
 
 // run writes until ctx ends, and then what is left.
 func (l *accessLog) run(ctx context.Context) {
-	if l == nil {
-		return
-	}
-	pause := time.NewTimer(logDelay)
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			l.flush()
-			return
-		case <-l.wake:
-		}
-		pause.Reset(logDelay)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		l.woken.Store(false)
-		l.flush()
+	if l != nil {
+		l.lines.Run(ctx)
 	}
 }
 
-func (l *accessLog) flush() {
-	l.mu.Lock()
-	lines, dropped := l.buffer, l.dropped
-	l.buffer, l.spare, l.dropped = l.spare[:0], nil, 0
-	l.mu.Unlock()
-	if len(lines) > 0 || dropped > 0 {
-		l.write(lines, dropped)
-	}
-	l.mu.Lock()
-	l.spare = lines
-	l.mu.Unlock()
-}
-
-func (l *accessLog) write(lines []byte, dropped int) {
-	_, err := l.w.Write(lines)
+// wrote tells people how it went.
+func (l *accessLog) wrote(dropped int, err error) {
 	switch {
 	case err != nil:
 		l.warn(fmt.Sprintf("cannot write the access log: %v", err))
@@ -110,15 +69,8 @@ func (l *accessLog) add(x finished, took time.Duration) {
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
-	if len(l.buffer) > maxLogBacklog {
-		l.dropped++
-	} else {
-		l.buffer = x.appendLine(l.buffer, took)
-	}
-	l.mu.Unlock()
-	if !l.woken.Swap(true) {
-		l.wake <- struct{}{} // has room for one, which is this
+	if b, ok := l.lines.Begin(); ok {
+		l.lines.End(x.appendLine(b, took))
 	}
 }
 

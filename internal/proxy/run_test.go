@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -103,26 +102,6 @@ func TestAccessLogThatStallsStopsNoRequest(t *testing.T) {
 		list := warnings.List()
 		return len(list) == 1 && list[0].Code == ruche.CodeAccessLogFailed && strings.Contains(list[0].Message, "disk full")
 	})
-}
-
-func TestAccessLogBacklogIsBounded(t *testing.T) {
-	l := newAccessLog(io.Discard, &health.Registry{})
-	x := &exchange{target: target{rawPath: "/" + strings.Repeat("x", 1<<20), raw: "/"}}
-	for range 10 {
-		l.add(x, 0)
-	}
-	if l.dropped == 0 || len(l.buffer) > maxLogBacklog+2<<20 {
-		t.Errorf("%d bytes wait, %d lines dropped", len(l.buffer), l.dropped)
-	}
-	l.flush()
-	if w := l.health.List(); len(w) != 1 || !strings.Contains(w[0].Message, "dropped") {
-		t.Errorf("warnings %v", w)
-	}
-	l.add(&exchange{}, 0)
-	l.flush()
-	if w := l.health.List(); len(w) != 0 {
-		t.Errorf("warnings %v after a good write", w)
-	}
 }
 
 func FuzzAppendJSON(f *testing.F) {
