@@ -178,8 +178,14 @@ func newLookout(cfg SwarmConfig, t timing, client *docker.Client, rows *store, o
 func (l *lookout) run(ctx context.Context) {
 	l.recall()
 	defer l.work.Wait()
-	l.work.Go(func() { l.stream.run(ctx) })
 	l.work.Go(func() { l.watchSightings(ctx) })
+	select {
+	case u := <-l.updates: // first, so that no task is put in that an agent saw end
+		l.sighted(ctx, u)
+	case <-ctx.Done():
+		return
+	}
+	l.work.Go(func() { l.stream.run(ctx) })
 	net := time.NewTicker(l.timing.net)
 	defer net.Stop()
 	forget := time.NewTicker(max(l.timing.gone/60, time.Millisecond))

@@ -43,12 +43,17 @@ func declaredByService(s docker.Service) ([]ruche.Route, []ruche.Diagnostic) {
 	}
 	for i := range diagnostics {
 		d := &diagnostics[i]
-		d.Source = placeOf(s, d.Source)
+		d.Source, d.Message, d.Hint = placeOf(s, d.Source), ofService(d.Message), ofService(d.Hint)
 		if d.Code == ruche.CodePortGuessed || d.Code == ruche.CodePortMissing {
 			d.Message = aboutPorts(d.Message)
 		}
 	}
 	return routes, diagnostics
+}
+
+// ofService puts into words that it is the service that declares, for all of its containers.
+func ofService(text string) string {
+	return strings.NewReplacer("this container", "this service", "the same container", "the same service").Replace(text)
 }
 
 // placeOf tells on which of the two a label stands: people write both, and only one is in force.

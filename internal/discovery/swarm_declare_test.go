@@ -55,7 +55,7 @@ func TestDeclaredByService(t *testing.T) {
 			Env: labels("VIRTUAL_HOST", "shop.example", "VIRTUAL_PORT", "1"), Labels: labels("traefik.docker.lbswarm", "true", "traefik.swarm.network", "web", "ruche.role", "edge"),
 		}, []string{"shop.example/ | env VIRTUAL_HOST | 1 | VIRTUAL_PORT"}, nil},
 		{"both vocabularies", docker.Service{Env: labels("VIRTUAL_HOST", "shop.example", "VIRTUAL_PORT", "1"), Labels: labels(rule, "Host(`shop.example`)", port, "81")},
-			[]string{"Host(`shop.example`) | service label " + rule + " | 81 | service label " + port}, []string{"route-shadowed | env VIRTUAL_HOST | "}},
+			[]string{"Host(`shop.example`) | service label " + rule + " | 81 | service label " + port}, []string{"route-shadowed | env VIRTUAL_HOST | host shop.example with path / is declared by Traefik's router \"shop\" of the same service"}},
 		{"a job", docker.Service{Env: env, Job: true}, nil, []string{"key-unsupported | mode | the tasks of a job run to an end"}},
 		{"a template of Swarm", docker.Service{Env: labels("VIRTUAL_HOST", "{{.Node.Hostname}}.example")}, nil, []string{"host-invalid | env VIRTUAL_HOST | "}},
 	} {
