@@ -49,6 +49,8 @@ func answerFor(err error) answer {
 		return refuse(http.StatusRequestEntityTooLarge, "the body of the request is larger than this server allows").closing()
 	case errors.Is(err, errLengthRequired):
 		return refuse(http.StatusLengthRequired, "the site behind this server has to be told the length of the request's body, which is too large to find it out here").closing()
+	case errors.Is(err, errNoWebSocket):
+		return refuse(http.StatusNotImplemented, "the site behind this server is spoken to by HTTP/2, by which WebSockets are not carried")
 	case errors.Is(err, errHeadTooLarge):
 		return refuse(http.StatusRequestHeaderFieldsTooLarge, "the headers of the request are larger than the site behind this server takes")
 	case errors.Is(err, errBodyTooSlow):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ var (
 	errClientGone     = errors.New("the client is gone")
 	errNoDescriptor   = errors.New("this process may open no more files")
 	errStopping       = errors.New("the drain has ended")
+	errNoWebSocket    = errors.New("the endpoint speaks HTTP/2, by which WebSockets are not carried")
 	errUpgradeFailed  = errors.New("the endpoint switched to another protocol than the one asked for")
 )
 
@@ -92,6 +94,10 @@ func (p *Proxy) try(x *exchange, e *endpointState) {
 	e.inFlight.Add(1)
 	defer e.inFlight.Add(-1)
 	started := time.Now()
+	if speaksHTTP2(e.scheme) && strings.EqualFold(x.upgrade, "websocket") {
+		x.res = result{err: errNoWebSocket}
+		return
+	}
 	if needsLength(e.scheme) {
 		if err := x.body.gather(); err != nil {
 			x.res = result{err: err}
