@@ -22,7 +22,7 @@ func (h *http3Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Proto = protoHTTP3 // an extended CONNECT brings a name of its own (RFC 9220)
 	control := http.NewResponseController(w)
 	h.setBody(r, control)
-	if r.Body != http.NoBody && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+	if r.Body != http.NoBody && expectsContinue(r) {
 		w.WriteHeader(http.StatusContinue)
 	}
 	h.entry.http.Handler.ServeHTTP(w, r)
@@ -33,24 +33,30 @@ func (h *http3Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 const protoHTTP3 = "HTTP/3.0"
 
-// setBody finds out whether the request has content. Where no length is told only the end of the stream says that there is none; methods that have no content
-// as a rule are waited for until it is known, which it is as soon as the head has come.
+// contentTime is how long it may take until the first content comes of a request that most likely has some. Who takes longer has it sent on as it comes.
+const contentTime = time.Second
+
+// setBody finds out whether the request has content. Where no length is told only the end of the stream says that there is none, which is known as soon
+// as the head has come: other protocols, and their endpoints, want to be told.
 func (h *http3Entry) setBody(r *http.Request, control *http.ResponseController) {
 	b := &http3Body{stream: r.Body, control: control}
 	r.Body = b
+	wait := h.entry.timeouts.ReadHeader
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		wait = contentTime
+	}
 	switch {
 	case r.ContentLength == 0:
 		r.Body = http.NoBody
-	case r.ContentLength > 0:
-	case r.Method == http.MethodPost, r.Method == http.MethodPut, r.Method == http.MethodPatch, r.Method == http.MethodConnect:
-	default:
-		_ = control.SetReadDeadline(time.Now().Add(h.entry.timeouts.ReadHeader))
-		n, err := b.some(b.first[:])
-		_ = control.SetReadDeadline(time.Time{})
-		if b.peeked = n > 0; n == 0 && errors.Is(err, io.EOF) {
-			r.Body = http.NoBody
-		}
+	case r.ContentLength > 0, r.Method == http.MethodConnect, expectsContinue(r): // which has content
+	case b.endsWithin(wait):
+		r.Body = http.NoBody
 	}
+}
+
+func expectsContinue(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 }
 
 // http3Body is the content of a request. To close it ends a Read that waits, but does not tell the client: the answer may have to reach it, and only then does the
@@ -58,9 +64,31 @@ func (h *http3Entry) setBody(r *http.Request, control *http.ResponseController) 
 type http3Body struct {
 	stream  io.Reader
 	control *http.ResponseController
-	first   [1]byte
-	peeked  bool // first is to be read yet
 	closed  atomic.Bool
+
+	ahead chan struct{} // closed when the first bytes have come, or the end; nil unless they are to be read yet
+	first []byte
+	err   error // which comes behind them
+}
+
+// endsWithin reports whether there is no content. It takes so long at most to find out, and does not end the reading: the library would lose its
+// place between two frames.
+func (b *http3Body) endsWithin(wait time.Duration) bool {
+	b.ahead = make(chan struct{})
+	go func() {
+		defer close(b.ahead)
+		first := make([]byte, 512)
+		n, err := b.some(first)
+		b.first, b.err = first[:n], err
+	}()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-b.ahead:
+		return len(b.first) == 0 && errors.Is(b.err, io.EOF)
+	case <-timer.C:
+		return false
+	}
 }
 
 // Read implements io.Reader.
@@ -68,12 +96,17 @@ func (b *http3Body) Read(p []byte) (int, error) {
 	if b.closed.Load() {
 		return 0, errUnread
 	}
-	if b.peeked && len(p) > 0 {
-		b.peeked = false
-		p[0] = b.first[0]
-		return 1, nil
+	var n int
+	var err error
+	if b.ahead != nil && len(p) > 0 {
+		<-b.ahead
+		n = copy(p, b.first)
+		if b.first = b.first[n:]; len(b.first) == 0 {
+			b.ahead, err = nil, b.err
+		}
+	} else {
+		n, err = b.some(p)
 	}
-	n, err := b.some(p)
 	if err != nil && !errors.Is(err, io.EOF) && b.closed.Load() {
 		return n, errUnread
 	}

@@ -90,16 +90,14 @@ func TestHTTP3IsForwardedLikeTheOthers(t *testing.T) {
 		{name: "GET with content", method: "GET", url: "https://a.test/", body: "ab", status: 200, saw: "GET / a.test te=[] len=2", says: "2"},
 		{name: "POST", method: "POST", url: "https://a.test/", body: "hello", status: 200, saw: "POST / a.test te=[] len=5", says: "5"},
 		{name: "POST of unknown length", method: "POST", url: "https://a.test/", body: "hello", unknownLength: true, status: 200, saw: "POST / a.test te=[chunked] len=-1", says: "5"},
+		{name: "POST without content or length", method: "POST", url: "https://a.test/", unknownLength: true, status: 200, saw: "POST / a.test te=[] len=0", says: "0"},
 		{name: "HEAD", method: "HEAD", url: "https://a.test/", status: 200, saw: "HEAD / a.test te=[] len=0"},
 		{name: "OPTIONS", method: "OPTIONS", url: "https://a.test/", status: 200, saw: "OPTIONS / a.test te=[] len=0", says: "0"},
 		{name: "host with a port", method: "GET", url: "https://a.test:8443/", status: 200, saw: "GET / a.test:8443 te=[] len=0", says: "0"},
 		{name: "unknown host", method: "GET", url: "https://a.test/", host: "b.test", status: 503, says: "no site is published under this name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var body io.Reader
-			if tt.body != "" {
-				body = strings.NewReader(tt.body)
-			}
+			var body io.Reader = strings.NewReader(tt.body)
 			if tt.unknownLength {
 				body = io.MultiReader(body)
 			}
