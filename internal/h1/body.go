@@ -70,10 +70,23 @@ func (d *Body) Next(b []byte) (data []byte, n int, done bool, err error) {
 		return b, len(b), false, nil
 	}
 	data = b[:min(int64(len(b)), d.rest)]
-	if d.rest -= int64(len(data)); d.rest == 0 {
+	return data, len(data), d.Skip(int64(len(data))), nil
+}
+
+// Left is how much content is still to come where its length is known (Length), else 0.
+func (d *Body) Left() int64 {
+	if d.framing != Length {
+		return 0
+	}
+	return d.rest
+}
+
+// Skip is Next for n bytes of content that went another way, at most Left; done says that the body is complete.
+func (d *Body) Skip(n int64) (done bool) {
+	if d.rest -= n; d.rest == 0 {
 		d.state = inDone
 	}
-	return data, len(data), d.state == inDone, nil
+	return d.state == inDone
 }
 
 // chunked is Next for chunks. It stops before the second piece of content.

@@ -145,3 +145,29 @@ func TestBodyKeepsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestSkip(t *testing.T) {
+	var b Body
+	b.Reset(Length, 10)
+	if data, _, done, err := b.Next([]byte("abc")); string(data) != "abc" || done || err != nil {
+		t.Errorf("Next: %q, %t, %v", data, done, err)
+	}
+	if left := b.Left(); left != 7 {
+		t.Errorf("%d bytes are left, want 7", left)
+	}
+	if b.Skip(6) {
+		t.Error("the body is done before its last byte")
+	}
+	if data, n, done, err := b.Next([]byte("jGET")); string(data) != "j" || n != 1 || !done || err != nil {
+		t.Errorf("Next behind Skip: %q, %d, %t, %v", data, n, done, err)
+	}
+	b.Reset(Length, 5)
+	if !b.Skip(5) || b.Left() != 0 {
+		t.Error("a body that was skipped as a whole is not done")
+	}
+	for _, f := range []Framing{Chunked, UntilClose, NoBody} {
+		if b.Reset(f, 5); b.Left() != 0 {
+			t.Errorf("framing %v: %d bytes are left, want none that is known", f, b.Left())
+		}
+	}
+}

@@ -101,7 +101,9 @@ type Loop struct {
 	// attached counts the connections, those on their way from another loop too, and helps to spread new ones.
 	attached atomic.Int64
 
-	spare []func() // what posted was before
+	spare     []func() // what posted was before
+	pipes     []*Pipe  // those that are not lent
+	pipesMade int
 
 	mu      sync.Mutex // guards what follows
 	posted  []func()
@@ -139,6 +141,9 @@ func newLoop(g *Group, index int, panicked func(any, []byte)) (*Loop, error) {
 func (l *Loop) release() {
 	_ = unix.Close(l.epoll)
 	_ = unix.Close(l.wake)
+	for _, p := range l.pipes {
+		p.close()
+	}
 }
 
 // Index is the loop's place in Group.Loops. It may be called from any goroutine.

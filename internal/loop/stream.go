@@ -15,26 +15,15 @@ const maxMove = 256 << 10
 
 // Read implements net.Conn. It has others take a turn now and then even if there is something to read.
 func (c *Conn) Read(p []byte) (int, error) {
+	switch {
+	case c.left != nil:
+		return c.left.Read(p)
+	case len(p) == 0 && !c.closed:
+		return 0, nil
+	}
 	for {
-		switch {
-		case c.left != nil:
-			return c.left.Read(p)
-		case c.closed:
-			return 0, net.ErrClosed
-		case len(p) == 0:
-			return 0, nil
-		case c.readDeadline != 0 && c.readDeadline <= c.loop.now:
-			return 0, os.ErrDeadlineExceeded
-		case c.noWait && !c.readable:
-			return 0, ErrWouldWait
-		case !c.noWait && c.loop.breathe():
-			continue
-		}
-		if !c.readable {
-			if err := c.waitReadable(); err != nil {
-				return 0, err
-			}
-			continue
+		if err := c.mayRead(); err != nil {
+			return 0, err
 		}
 		want := min(len(p), maxMove)
 		n, err := c.recv(p[:want], 0)
@@ -56,39 +45,70 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
+// mayRead waits until there seems to be something to read.
+func (c *Conn) mayRead() error {
+	for {
+		switch {
+		case c.closed:
+			return net.ErrClosed
+		case c.readDeadline != 0 && c.readDeadline <= c.loop.now:
+			return os.ErrDeadlineExceeded
+		case c.noWait && !c.readable:
+			return ErrWouldWait
+		case !c.noWait && c.loop.breathe():
+			continue
+		case c.readable:
+			return nil
+		}
+		if err := c.waitReadable(); err != nil {
+			return err
+		}
+	}
+}
+
 // disprove notes that there is nothing to read. Events that epoll has told already in this turn are older than that.
 func (c *Conn) disprove() { c.readable, c.emptied = false, c.loop.turn }
 
 // Write implements net.Conn. It has others take a turn now and then even if it need not wait.
 func (c *Conn) Write(p []byte) (int, error) {
+	switch {
+	case c.left != nil:
+		return c.left.Write(p)
+	case c.closed:
+		return 0, net.ErrClosed
+	case c.buffered:
+		return c.writeBuffered(p)
+	}
 	written := 0
-	for {
-		switch {
-		case c.left != nil:
-			n, err := c.left.Write(p[written:])
-			return written + n, err
-		case c.closed:
-			return written, net.ErrClosed
-		case c.buffered:
-			return c.writeBuffered(p)
-		case written == len(p):
-			return written, nil
-		case c.writeDeadline != 0 && c.writeDeadline <= c.loop.now:
-			return written, os.ErrDeadlineExceeded
-		case c.loop.breathe():
-			continue
-		}
-		if !c.writable {
-			if err := c.waitWritable(); err != nil {
-				return written, err
-			}
-			continue
+	for written < len(p) {
+		if err := c.mayWrite(); err != nil {
+			return written, err
 		}
 		n, err := c.sendSome(p[written:])
 		if err != 0 {
 			return written, os.NewSyscallError("send", err)
 		}
 		written += n
+	}
+	return written, nil
+}
+
+// mayWrite waits until the peer seems to take something.
+func (c *Conn) mayWrite() error {
+	for {
+		switch {
+		case c.closed:
+			return net.ErrClosed
+		case c.writeDeadline != 0 && c.writeDeadline <= c.loop.now:
+			return os.ErrDeadlineExceeded
+		case c.loop.breathe():
+			continue
+		case c.writable:
+			return nil
+		}
+		if err := c.waitWritable(); err != nil {
+			return err
+		}
 	}
 }
 
