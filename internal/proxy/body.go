@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche/internal/h1"
+	"github.com/ruche-project/ruche/internal/loop"
 )
 
 // bodySender has the request's content sent to the endpoint. What did not arrive together with the head is sent by a task of its own, so
@@ -120,9 +121,8 @@ func (b *bodySender) sendBy(l link) {
 }
 
 func (b *bodySender) send(l link) {
-	limit := b.x.proxy.cfg.MaxBodyBytes
 	for {
-		data, err := b.x.client.next()
+		taken, err := b.pass(l)
 		switch {
 		case ended(err):
 			if b.claimEnd() {
@@ -133,17 +133,34 @@ func (b *bodySender) send(l link) {
 			b.fail(blameClient(err))
 			l.abort()
 			return
-		}
-		if total := b.x.received.Add(int64(len(data))); limit > 0 && total > limit {
-			b.fail(errBodyTooLarge)
-			l.abort()
-			return
-		}
-		if l.send(data) != nil {
+		case !taken:
 			b.giveUp() // whoever reads the answer learns why
 			return
 		}
 	}
+}
+
+// pass passes a piece on, and reports whether the endpoint took it. The error is the client's.
+func (b *bodySender) pass(l link) (taken bool, err error) {
+	if to, from := b.x.plainEnds(l); from != nil && from.spliceable() {
+		if taken, err = from.spliceTo(to, b); !errors.Is(err, loop.ErrNoPipe) {
+			return taken, err
+		}
+	}
+	data, err := b.x.client.next()
+	if err == nil {
+		err = b.count(len(data))
+	}
+	return err == nil && l.send(data) == nil, err
+}
+
+// count notes that so much has come, and fails when it is more than may.
+func (b *bodySender) count(n int) error {
+	limit := b.x.proxy.cfg.MaxBodyBytes
+	if total := b.x.received.Add(int64(n)); limit > 0 && total > limit {
+		return errBodyTooLarge
+	}
+	return nil
 }
 
 // giveUp notes that the endpoint takes nothing more: all that it can do is answer.
@@ -160,6 +177,8 @@ var errUnread = errors.New("the content is not read any more")
 func blameClient(err error) error {
 	var refused h1.Error
 	switch {
+	case errors.Is(err, errBodyTooLarge):
+		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errBodyTooSlow
 	case errors.As(err, &refused):

@@ -35,12 +35,12 @@ type h1Client struct {
 	from, to int    // what of buf was not looked at yet
 	lent     []byte // content is read into this when buf is used up
 	content  h1.Body
+	short    bool // little of it came at once
 	whole    bool // the content has come to its end
 	out      []byte
 	chunked  bool
-	asked    bool  // 100 (Continue) is what the client waits for
-	discard  int   // how much more content is read that nobody wants; 0 while it is wanted
-	left     int64 // how much content is to come, where its length is known
+	asked    bool // 100 (Continue) is what the client waits for
+	discard  int  // how much more content is read that nobody wants; 0 while it is wanted
 	// reading and sending are how fast the client lets its content and the answer go on.
 	reading, sending pace
 }
@@ -139,7 +139,7 @@ func (c *h1Client) close() {
 // exchange reads a request and has it answered. It reports whether the connection may go on.
 func (c *h1Client) exchange() bool {
 	x, p := c.x, c.worker.proxy
-	c.whole, c.chunked, c.asked, c.discard = false, false, false, 0
+	c.short, c.whole, c.chunked, c.asked, c.discard = false, false, false, false, 0
 	c.reading, c.sending = pace{}, pace{}
 	n, err := c.readHead()
 	if err != nil {
@@ -149,7 +149,6 @@ func (c *h1Client) exchange() bool {
 	c.from += n
 	c.conn.SetReadTimeout(c.entry.timeouts.Body)
 	c.content.Reset(x.req.Framing, x.req.ContentLength)
-	c.left = x.req.ContentLength
 	c.whole = x.req.Framing == h1.NoBody || x.req.Framing == h1.Length && x.req.ContentLength == 0
 	c.closing = x.req.Close || p.draining.Load()
 	c.asked = x.req.Expect100
@@ -273,7 +272,6 @@ func (c *h1Client) arrived() (data []byte, whole bool) {
 		return nil, false // next finds it again
 	}
 	c.from += n
-	c.left -= int64(len(data))
 	c.whole = done
 	return data, done
 }
@@ -289,7 +287,6 @@ func (c *h1Client) next() ([]byte, error) {
 			return nil, err
 		}
 		c.from += n
-		c.left -= int64(len(data))
 		c.whole = done
 		if c.discard > 0 && len(data) > 0 {
 			if c.discard -= len(data); c.discard <= 0 {
@@ -329,10 +326,15 @@ func (c *h1Client) readContent() error {
 	}
 	p := c.lent
 	if c.x.req.Framing == h1.Length {
-		p = p[:min(int64(len(p)), c.left)] // so that nothing of the next request is read
+		p = p[:min(int64(len(p)), c.content.Left())] // so that nothing of the next request is read
 	}
 	n, err := c.stream.Read(p)
-	c.from, c.to = 0, n
+	c.from, c.to, c.short = 0, n, n < shortPiece
+	return c.judgeRead(began, n, err)
+}
+
+// judgeRead tells what reading content, which began then, has come to.
+func (c *h1Client) judgeRead(began time.Time, n int, err error) error {
 	slow := c.reading.tooSlow(c.worker.loop.Now().Sub(began), n, c.entry.timeouts.Body)
 	switch {
 	case slow && !c.x.res.sentHead: // an answer that has begun makes it a conversation, which may have its silences
@@ -384,7 +386,7 @@ const (
 
 // discardRest reads what is left of the content, if that is little.
 func (c *h1Client) discardRest() {
-	if c.asked || c.x.req.Framing == h1.Length && c.left > maxDiscard {
+	if c.asked || c.content.Left() > maxDiscard {
 		return
 	}
 	if c.discard == 0 {
@@ -523,6 +525,11 @@ func (c *h1Client) flush() error {
 func (c *h1Client) send(p []byte) error {
 	began := c.worker.loop.Now()
 	n, err := c.stream.Write(p)
+	return c.judgeWrite(began, n, err)
+}
+
+// judgeWrite tells what sending a piece, which began then, has come to.
+func (c *h1Client) judgeWrite(began time.Time, n int, err error) error {
 	if c.sending.tooSlow(c.worker.loop.Now().Sub(began), n, c.entry.timeouts.Body) {
 		return os.ErrDeadlineExceeded
 	}

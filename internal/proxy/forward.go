@@ -11,6 +11,7 @@ import (
 
 	"github.com/ruche-project/ruche/internal/fastcgi"
 	"github.com/ruche-project/ruche/internal/h1"
+	"github.com/ruche-project/ruche/internal/loop"
 )
 
 // Why an exchange could not be finished. The answers that clients get are made of them.
@@ -249,23 +250,40 @@ func (p *Proxy) answer(x *exchange, e *endpointState, l link) {
 		return
 	}
 	for !l.finished() {
-		data, err := l.next()
+		n, err := x.pass(l)
+		if errors.Is(err, errClientGone) {
+			x.clientGone()
+			return
+		}
 		if err != nil {
 			_ = x.client.write(nil, true) // what has come is the client's
 			x.res.err = p.brokenAnswer(x, e, err)
 			return
 		}
-		if err := x.client.write(data, !l.finished() && !l.pending()); err != nil {
-			x.clientGone()
-			return
-		}
-		x.res.sent += int64(len(data))
+		x.res.sent += int64(n)
 	}
 	if err := x.client.end(l.trailer()); err != nil {
 		x.clientGone()
 		return
 	}
 	x.complete = true
+}
+
+// pass passes a piece of the answer's content on, and returns how long it is. errClientGone is the client's fault, all else the endpoint's.
+func (x *exchange) pass(l link) (int, error) {
+	if from, to := x.plainEnds(l); from != nil && from.spliceable() {
+		if n, err := from.spliceTo(to); !errors.Is(err, loop.ErrNoPipe) {
+			return n, err
+		}
+	}
+	data, err := l.next()
+	if err != nil {
+		return 0, err
+	}
+	if x.client.write(data, !l.finished() && !l.pending()) != nil {
+		return 0, errClientGone
+	}
+	return len(data), nil
 }
 
 func (x *exchange) clientGone() { x.res.err = errClientGone }

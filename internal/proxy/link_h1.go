@@ -20,13 +20,14 @@ type h1Link struct {
 	buf      []byte
 	from, to int // what of buf was not looked at yet
 	content  h1.Body
+	short    bool // little of it came at once
 	complete bool // all of the answer has come
 	frame    []byte
 }
 
 // start sends the request's head, with the content that is here already.
 func (l *h1Link) start(x *exchange, first []byte, whole bool) error {
-	l.x, l.sent, l.heard, l.complete, l.from, l.to = x, false, false, false, 0, 0
+	l.x, l.sent, l.heard, l.short, l.complete, l.from, l.to = x, false, false, false, false, 0, 0
 	l.chunked = x.req.Framing == h1.Chunked
 	x.inbound.Reset() // another endpoint may have begun a head in the same buffer
 	body := x.proxy.cfg.Timeouts.Body
@@ -177,6 +178,7 @@ func (l *h1Link) next() ([]byte, error) {
 			}
 			return nil, err
 		}
+		l.short = l.to-l.from < shortPiece
 	}
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -180,20 +181,15 @@ func (j *joined) carry(to, from *side) (n int64) {
 		}
 		n = int64(len(from.early))
 	}
-	for {
-		buffer, k, err := j.read(from)
+	for short := true; ; { // most messages are
+		k, taken, err := j.pass(to, from, short)
 		if k > 0 {
-			j.last = time.Now()
-			_, werr := to.stream.Write(buffer[:k])
-			j.worker.giveBack(buffer)
-			if werr != nil {
+			if !taken {
 				return n
 			}
 			n += int64(k)
+			short = k < shortPiece
 			continue
-		}
-		if buffer != nil {
-			j.worker.giveBack(buffer)
 		}
 		// One direction may be silent for as long as the other is not.
 		if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(j.last) < j.limit {
@@ -207,6 +203,34 @@ func (j *joined) carry(to, from *side) (n int64) {
 			return n
 		}
 	}
+}
+
+// pass carries what there is to read, and reports how long it is and whether the other side took it. What is not short goes through a pipe where that is possible.
+func (j *joined) pass(to, from *side, short bool) (n int, taken bool, err error) {
+	dst, plain := to.stream.(*loop.Conn)
+	if src, both := from.stream.(*loop.Conn); plain && both && !short {
+		pipe, err := src.Fill(math.MaxInt64)
+		switch {
+		case err == nil:
+			defer pipe.GiveBack()
+			j.last = time.Now()
+			n := pipe.Held()
+			_, err := dst.Pour(pipe)
+			return n, err == nil, nil
+		case !errors.Is(err, loop.ErrNoPipe):
+			return 0, false, err
+		}
+	}
+	buffer, n, err := j.read(from)
+	if n > 0 {
+		j.last = time.Now()
+		_, werr := to.stream.Write(buffer[:n])
+		taken, err = werr == nil, nil
+	}
+	if buffer != nil {
+		j.worker.giveBack(buffer)
+	}
+	return n, taken, err
 }
 
 // read waits without a buffer, and then reads into one.
