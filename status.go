@@ -173,7 +173,8 @@ type ConnectionCount struct {
 	// Open is how many there are now, Most how many there may be.
 	Open, Most int64
 	// Refused counts those that were refused since start, by reason: "all" (there were too many), "address" (their client had too many), "udp" (there were
-	// too many sessions of UDP, which have a part of the places) and "proxy-protocol" (a peer that has to begin with a PROXY header did not).
+	// too many sessions of UDP, which have a part of the places), "proxy-protocol" (a peer that has to begin with a PROXY header did not) and "http2" (they were
+	// ended, since the client did again and again what only costs time).
 	Refused map[string]uint64
 }
 

@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	hpack2 "golang.org/x/net/http2/hpack"
 
 	"github.com/ruche-project/ruche"
 )
@@ -115,5 +119,52 @@ func BenchmarkSwap10000(b *testing.B) {
 			r.feed.applyDeclarations(ruche.Update[ruche.Declaration]{Deletes: []string{w.ID}})
 		}
 		r.refresh()
+	}
+}
+
+// BenchmarkProxyHTTP2 is one request after the other on one connection, as browsers send them again and again: with fields that the header table has. The
+// client's part of TLS is in what is measured.
+func BenchmarkProxyHTTP2(b *testing.B) {
+	r := start(b, Config{AccessLog: io.Discard}, site("a.test", plainEndpoint(b)))
+	p := r.h2(b)
+	ask := func() {
+		id, err := p.ask("GET", true, hpack2.HeaderField{Name: "user-agent", Value: "bench"}, hpack2.HeaderField{Name: "accept", Value: "*/*"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = id
+	}
+	ask()
+	_ = p.conn.SetDeadline(time.Time{})
+	in := bufio.NewReaderSize(p.conn, 64<<10)
+	header := make([]byte, 9)
+	answer := func() {
+		for {
+			if _, err := io.ReadFull(in, header); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := in.Discard(int(header[0])<<16 | int(header[1])<<8 | int(header[2])); err != nil {
+				b.Fatal(err)
+			}
+			if header[3] == 0 && header[4]&1 != 0 {
+				return
+			}
+		}
+	}
+	answer()
+	p.head.Reset()
+	ask() // all of it is in the table now
+	answer()
+	block := append([]byte(nil), p.head.Bytes()...)
+	frame := append([]byte{0, 0, byte(len(block)), 1, 5, 0, 0, 0, 0}, block...)
+	update := []byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 4, 0}
+	b.ReportAllocs()
+	for b.Loop() {
+		binary.BigEndian.PutUint32(frame[5:], p.next)
+		p.next += 2
+		if _, err := p.conn.Write(append(frame, update...)); err != nil {
+			b.Fatal(err)
+		}
+		answer()
 	}
 }

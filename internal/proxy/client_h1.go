@@ -23,11 +23,10 @@ type h1Client struct {
 	ticket ticket
 	tls    tlsFacts
 
-	list          *clientList // one of the worker's, while it waits
-	after, before *h1Client
-	served        bool // it has had a request
-	closing       bool // no further request is read
-	upgraded      bool // it speaks another protocol now
+	seat
+	served   bool // it has had a request
+	closing  bool // no further request is read
+	upgraded bool // it speaks another protocol now
 
 	// While a request is read and answered:
 	x        *exchange
@@ -82,15 +81,8 @@ func (c *h1Client) rest() {
 	if !c.served {
 		timeout = c.entry.timeouts.ReadHeader
 	}
-	c.worker.clients.add(c)
+	c.worker.clients.add(&c.seat)
 	c.conn.Idle(timeout, c)
-}
-
-// wake ends a wait in a list.
-func (c *h1Client) wake() {
-	if c.list != nil {
-		c.list.remove(c)
-	}
 }
 
 // more reads what is here of the next request, and reports false when that is nothing. TLS may have read it already: then no event will
@@ -126,6 +118,9 @@ func (c *h1Client) letGo() {
 		c.x = nil
 	}
 }
+
+// dismiss implements resident.
+func (c *h1Client) dismiss() { c.close() }
 
 func (c *h1Client) close() {
 	c.wake()
@@ -166,7 +161,7 @@ func (c *h1Client) exchange() bool {
 	}
 	switch {
 	case !c.whole, c.closing && (c.from < c.to || c.conn.Ready()):
-		c.linger()
+		linger(c.worker, c.conn, c.secure)
 		return false
 	case c.closing && c.secure != nil:
 		_ = c.secure.CloseWrite() // an answer may end with the connection
@@ -203,7 +198,7 @@ func (c *h1Client) readHead() (int, error) {
 			}
 			if !timed { // the whole head has to come in this time, not each byte of it
 				timed = true
-				c.worker.heads.add(c)
+				c.worker.heads.add(&c.seat)
 				_ = c.conn.SetReadDeadline(c.worker.loop.Now().Add(c.entry.timeouts.ReadHeader))
 			}
 		}
@@ -255,7 +250,7 @@ func (c *h1Client) refuse(err error) bool {
 	x.say(refuse(refused.Status, "the request has "+refused.Reason).closing())
 	x.proxy.account(x)
 	c.from = c.to
-	c.linger()
+	linger(c.worker, c.conn, c.secure)
 	return false
 }
 
@@ -396,20 +391,20 @@ func (c *h1Client) discardRest() {
 }
 
 // linger lets the client read the answer before the connection is closed: what it still sends would otherwise have the system throw the answer away (RFC 9112
-// section 9.6).
-func (c *h1Client) linger() {
-	if c.secure != nil {
-		_ = c.secure.CloseWrite()
+// section 9.6). secure is nil without TLS.
+func linger(w *worker, conn *loop.Conn, secure *secureStream) {
+	if secure != nil {
+		_ = secure.CloseWrite()
 	}
-	if c.conn.CloseWrite() != nil {
+	if conn.CloseWrite() != nil {
 		return
 	}
-	c.conn.SetTimeouts(lingerTime, lingerTime)
-	_ = c.conn.SetReadDeadline(c.worker.loop.Now().Add(lingerTime))
-	scratch := c.worker.buffer(mediumBuffer)
-	defer c.worker.giveBack(scratch)
+	conn.SetTimeouts(lingerTime, lingerTime)
+	_ = conn.SetReadDeadline(w.loop.Now().Add(lingerTime))
+	scratch := w.buffer(mediumBuffer)
+	defer w.giveBack(scratch)
 	for total := 0; total < maxLinger; {
-		n, err := c.conn.Read(scratch)
+		n, err := conn.Read(scratch)
 		if err != nil {
 			return
 		}
@@ -459,7 +454,7 @@ func (c *h1Client) begin(status int, reason []byte, fields []h1.Field, length in
 		out = h1.AppendField(out, fields[i].Name, fields[i].Value)
 	}
 	if !dated {
-		out = c.worker.appendDate(out)
+		out = h1.AppendField(out, "Date", c.worker.today())
 	}
 	if !x.bodyless(status) {
 		switch {

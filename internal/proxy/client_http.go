@@ -14,15 +14,14 @@ import (
 	"github.com/ruche-project/ruche/internal/h1"
 )
 
-// httpClient is one request of a client whose protocol a library speaks: HTTP/2 and HTTP/3.
+// httpClient is one request of a client whose protocol a library speaks: HTTP/3.
 type httpClient struct {
 	x       *exchange
 	w       http.ResponseWriter
 	r       *http.Request
 	control *http.ResponseController
 	timeout time.Duration
-	silence time.Duration // how long the client may send nothing, if that is longer
-	timer   *time.Timer   // runs while something is written: a deadline would end the stream even while nothing is
+	timer   *time.Timer // runs while something is written: a deadline would end the stream even while nothing is
 	buffer  []byte
 	extra   []h1.Field // the trailer of the request
 	unwatch func()
@@ -31,7 +30,7 @@ type httpClient struct {
 	begun            atomic.Bool
 }
 
-// handler serves the requests of one listener's HTTP/2 and HTTP/3 clients.
+// handler serves the requests of one listener's HTTP/3 clients.
 type handler struct {
 	entry *entry
 }
@@ -105,7 +104,7 @@ func (c *httpClient) next() ([]byte, error) {
 		c.buffer = c.x.proxy.yard.buffer(largeBuffer)
 	}
 	began := time.Now()
-	timeout := max(c.timeout, c.silence)
+	timeout := max(c.timeout, c.x.silence)
 	_ = c.control.SetReadDeadline(began.Add(timeout))
 	n, err := c.r.Body.Read(c.buffer)
 	if c.reading.tooSlow(time.Since(began), n, timeout) && !c.begun.Load() {
@@ -184,9 +183,6 @@ func (c *httpClient) begin(status int, _ []byte, fields []h1.Field, length int64
 		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
 	c.begun.Store(true)
-	if c.x.proxy.draining.Load() && c.r.ProtoMajor == 2 {
-		h["Connection"] = []string{"close"} // HTTP/2 has a frame that says so (RFC 9113 section 6.8), and the library sends that
-	}
 	c.wind()
 	defer c.rest()
 	c.w.WriteHeader(status)

@@ -1,42 +1,60 @@
 package proxy
 
-// clientList are connections of a worker that wait for the same, those that have waited longest first.
+// seat is a client connection's place in a list.
+type seat struct {
+	owner         resident
+	list          *clientList // one of the worker's; nil while it is in none
+	after, before *seat
+}
+
+// resident is a client's connection, whatever protocol it speaks.
+type resident interface {
+	// dismiss ends the connection as soon as nothing is served on it any more, which mostly is at once, and takes it out of its list.
+	dismiss()
+}
+
+// clientList are connections of a worker that are in the same state, those that have been for longest first.
 type clientList struct {
-	first, last *h1Client
+	first, last *seat
 	n           int
 }
 
-func (l *clientList) add(c *h1Client) {
-	c.list = l
-	c.before, c.after = l.last, nil
+func (l *clientList) add(s *seat) {
+	s.list = l
+	s.before, s.after = l.last, nil
 	if l.last != nil {
-		l.last.after = c
+		l.last.after = s
 	} else {
-		l.first = c
+		l.first = s
 	}
-	l.last = c
+	l.last = s
 	l.n++
 }
 
-func (l *clientList) remove(c *h1Client) {
-	if c.before != nil {
-		c.before.after = c.after
-	} else {
-		l.first = c.after
+// wake takes the connection out of its list.
+func (s *seat) wake() {
+	l := s.list
+	if l == nil {
+		return
 	}
-	if c.after != nil {
-		c.after.before = c.before
+	if s.before != nil {
+		s.before.after = s.after
 	} else {
-		l.last = c.before
+		l.first = s.after
 	}
-	c.before, c.after, c.list = nil, nil, nil
+	if s.after != nil {
+		s.after.before = s.before
+	} else {
+		l.last = s.before
+	}
+	s.before, s.after, s.list = nil, nil, nil
 	l.n--
 }
 
-// closeFirst closes the connections that have waited longest, at most so many.
+// closeFirst dismisses the connections that have been there longest, at most so many.
 func (l *clientList) closeFirst(most int) (closed int) {
 	for ; l.first != nil && closed < most; closed++ {
-		l.first.close()
+		l.first.owner.dismiss()
 	}
 	return closed
 }
@@ -53,3 +71,9 @@ func (w *worker) makeRoom() bool {
 
 // madeRoom is how many connections a loop closes at once to make room for others.
 const madeRoom = 16
+
+// part has all connections end: those that wait for a request now, those of HTTP/2 that have some when these are answered. Others say so with their answers.
+func (w *worker) part() {
+	w.clients.closeFirst(w.clients.n)
+	w.streaming.closeFirst(w.streaming.n)
+}

@@ -46,6 +46,7 @@ type exchange struct {
 	idText   [32]byte
 
 	body     bodySender
+	silence  time.Duration        // how long the client may send nothing, if that is longer than usual
 	received counter              // bytes of the request's content
 	gone     flag                 // the client went away
 	onGone   func()               // wentAway, made once
@@ -135,6 +136,7 @@ func (x *exchange) begin() {
 	x.started = time.Now()
 	x.host, x.target, x.upgrade, x.route = "", target{}, "", nil
 	x.scratch = x.scratch[:0]
+	x.silence = 0
 	x.received.Store(0)
 	x.gone.Store(false)
 	if x.onGone == nil {

@@ -110,7 +110,7 @@ func (p *Proxy) try(x *exchange, e *endpointState) {
 		l, err := p.open(x, e)
 		switch {
 		case err != nil && x.gone.Load(): // which is why
-			x.res.err = errClientGone
+			x.res.err = x.blame(e, err)
 			return
 		case err != nil:
 			x.res.err = p.cannotOpen(e, err)

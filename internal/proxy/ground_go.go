@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// yard is the ground of clients whose protocol comes from a library with goroutines of its own (HTTP/2, HTTP/3).
+// yard is the ground of clients whose protocol comes from a library with goroutines of its own (HTTP/3).
 type yard struct {
 	proxy     *Proxy
 	buffers   [3]sync.Pool

@@ -10,17 +10,19 @@ import (
 	"github.com/ruche-project/ruche/internal/loop"
 )
 
-// worker is the ground of HTTP/1.1 clients: what one loop has. All of it belongs to that loop.
+// worker is the ground of clients of HTTP/1.1 and HTTP/2: what one loop has. All of it belongs to that loop.
 type worker struct {
 	proxy     *Proxy
 	loop      *loop.Loop
 	buffers   [3][][]byte
 	exchanges []*exchange
+	h2Streams []*h2Stream
 	links     map[*endpointState][]*wire
 	clients   clientList // between requests
 	heads     clientList // within the head of a request, or a TLS handshake
+	streaming clientList // the others of HTTP/2
 	pausing   map[*loop.Sleeper]struct{}
-	date      []byte // the Date field of this second
+	date      []byte // what today returns in this second
 	dated     int64
 }
 
@@ -207,12 +209,11 @@ func (w *worker) replaced() {
 	}
 }
 
-// appendDate appends the field that every answer has (RFC 9110 section 6.6.1).
-func (w *worker) appendDate(b []byte) []byte {
+// today is the value of the field Date, which every answer has (RFC 9110 section 6.6.1).
+func (w *worker) today() []byte {
 	if now := w.loop.Now(); now.Unix() != w.dated {
 		w.dated = now.Unix()
-		w.date = now.UTC().AppendFormat(append(w.date[:0], "Date: "...), http.TimeFormat)
-		w.date = append(w.date, "\r\n"...)
+		w.date = now.UTC().AppendFormat(w.date[:0], http.TimeFormat)
 	}
-	return append(b, w.date...)
+	return w.date
 }

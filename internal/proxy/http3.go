@@ -38,6 +38,7 @@ const (
 // http3Entry serves HTTP/3 on the UDP port of an entry for HTTPS. A nil one serves nothing.
 type http3Entry struct {
 	entry     *entry
+	requests  handler
 	socket    *net.UDPConn // nil while another process has the port
 	started   chan struct{}
 	transport *quic.Transport
@@ -64,7 +65,7 @@ func (p *Proxy) listenHTTP3(entries []*entry) error {
 		if err != nil && !(p.cfg.Successor && errors.Is(err, syscall.EADDRINUSE)) {
 			return udpError(e.listener.Addr(), err)
 		}
-		p.http3 = &http3Entry{entry: e, socket: socket, started: make(chan struct{})}
+		p.http3 = &http3Entry{entry: e, requests: handler{e}, socket: socket, started: make(chan struct{})}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (h *http3Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody && expectsContinue(r) {
 		w.WriteHeader(http.StatusContinue)
 	}
-	h.entry.http.Handler.ServeHTTP(w, r)
+	h.requests.ServeHTTP(w, r)
 	if r.Method == http.MethodHead {
 		_ = control.Flush() // else the library says that there are 0 bytes
 	}

@@ -32,6 +32,7 @@ type limiter struct {
 	open                   atomic.Int64
 	overall, crowd, broken refusals
 	sessions               refusals // of UDP
+	abusive                refusals // those that were ended for what their clients did by HTTP/2
 
 	mu        sync.Mutex // held for a moment
 	byAddress map[netip.Addr]int
@@ -164,7 +165,9 @@ func (p *Proxy) Connections() ruche.ConnectionCount {
 	l := p.limiter
 	return ruche.ConnectionCount{
 		Open: l.open.Load(), Most: l.most,
-		Refused: map[string]uint64{"all": l.overall.n.Load(), "address": l.crowd.n.Load(), "udp": l.sessions.n.Load(), "proxy-protocol": l.broken.n.Load()},
+		Refused: map[string]uint64{
+			"all": l.overall.n.Load(), "address": l.crowd.n.Load(), "udp": l.sessions.n.Load(), "proxy-protocol": l.broken.n.Load(), "http2": l.abusive.n.Load(),
+		},
 	}
 }
 

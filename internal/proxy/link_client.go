@@ -20,15 +20,20 @@ func (x *exchange) origin() netip.AddrPort {
 func (x *exchange) local() netip.AddrPort {
 	switch c := x.client.(type) {
 	case *h1Client:
-		local := c.conn.Local()
-		return netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+		return plainAddr(c.conn.Local())
+	case *h2Stream:
+		return plainAddr(c.conn.conn.Local())
 	case *httpClient:
 		if a, ok := c.r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 			local, _ := netip.ParseAddrPort(a.String())
-			return netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+			return plainAddr(local)
 		}
 	}
 	return netip.AddrPort{}
+}
+
+func plainAddr(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // proxyHeader is what begins a connection to an endpoint that is told the client's address by the PROXY protocol, in the version 1 or 2; nothing

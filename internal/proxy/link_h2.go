@@ -94,8 +94,8 @@ func (l *h2Link) start(x *exchange, first []byte, whole bool) error {
 	x.body.invite()
 	l.request = l.describe()
 	l.describeContent(first, whole)
-	if c, ok := x.client.(*httpClient); ok && l.rpc {
-		c.silence = x.proxy.cfg.Timeouts.Upgraded
+	if l.rpc {
+		x.silence = x.proxy.cfg.Timeouts.Upgraded
 	}
 	conn, request, answered := l.conn, l.request, l.answered
 	go func() {

@@ -4,12 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,7 +26,7 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// entry is a listener, and what serves its connections: the loops HTTP/1.1, net/http the rest.
+// entry is a listener, and what serves its connections.
 type entry struct {
 	proxy    *Proxy
 	name     string // of the entry point
@@ -41,11 +37,6 @@ type entry struct {
 	listener *net.TCPListener
 	open     *loop.Open
 	tls      *tls.Config
-	http     *http.Server
-	// handed are connections that speak HTTP/2.
-	handed  *handedListener
-	running atomic.Int64 // handlers of http
-	shared  atomic.Int64 // connections of http
 }
 
 // listen opens the listeners and starts to serve. On an error nothing stays open.
@@ -135,7 +126,6 @@ func (p *Proxy) serveEntries(entries []*entry) (err error) {
 		accepted := e.acceptedStream
 		if !e.stream {
 			accepted = e.accepted
-			go func() { _ = e.http.Serve(e.handed) }()
 		}
 		if e.open, err = p.loops.Serve(e.listener, loop.Acceptor{Accepted: accepted, Starved: p.starved}); err != nil {
 			p.loops.Close()
@@ -184,6 +174,7 @@ func (e *entry) accepted(conn *loop.Conn) {
 		return
 	}
 	c = &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: v.remote, ticket: v.ticket, buf: v.buf, to: v.n}
+	c.owner = c
 	if e.secure && !e.handshake(c) {
 		return
 	}
@@ -232,7 +223,7 @@ func (p *Proxy) makeRoom(w *worker) bool {
 	return false
 }
 
-// handshake does TLS. It reports false when the connection is none of HTTP/1.1: it has failed, or was handed to the server of HTTP/2.
+// handshake does TLS. It reports false when the connection is none of HTTP/1.1: it has failed, or speaks HTTP/2.
 func (e *entry) handshake(c *h1Client) bool {
 	guest := &guest{Conn: c.conn, remote: c.remote}
 	if c.from < c.to {
@@ -242,7 +233,7 @@ func (e *entry) handshake(c *h1Client) bool {
 	secure := tls.Server(guest, e.tls)
 	stream := newSecureStream(secure, c.conn)
 	_ = c.conn.SetDeadline(c.worker.loop.Now().Add(e.timeouts.ReadHeader))
-	c.worker.heads.add(c)
+	c.worker.heads.add(&c.seat)
 	err := secure.Handshake()
 	if err == nil {
 		err = c.conn.Drain()
@@ -259,60 +250,15 @@ func (e *entry) handshake(c *h1Client) bool {
 	}
 	_ = c.conn.SetDeadline(time.Time{})
 	state := secure.ConnectionState()
-	if state.NegotiatedProtocol == "h2" {
-		if _, err := c.conn.Detach(); err != nil {
-			c.ticket.giveBack()
-			return false
-		}
-		guest.ticket, c.ticket = c.ticket, ticket{}
-		e.handed.give(secure)
-		return false
-	}
 	c.secure, c.stream, c.tls = stream, stream, factsOf(&state)
-	return true
-}
-
-// handedListener is a listener of connections that somebody else has taken.
-type handedListener struct {
-	address net.Addr
-	conns   chan net.Conn
-	closed  chan struct{}
-	once    sync.Once
-}
-
-func newHandedListener(address net.Addr) *handedListener {
-	return &handedListener{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-// give does not wait: who gives may be a fiber.
-func (l *handedListener) give(c net.Conn) {
-	go func() {
-		select {
-		case l.conns <- c:
-		case <-l.closed:
-			_ = c.Close()
-		}
-	}()
-}
-
-// Accept implements net.Listener.
-func (l *handedListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
+	if state.NegotiatedProtocol != "h2" {
+		return true
 	}
+	n := newH2Conn(c)
+	c.entry, c.ticket = nil, ticket{}
+	n.Ready()
+	return false
 }
-
-// Close implements net.Listener.
-func (l *handedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *handedListener) Addr() net.Addr { return l.address }
 
 func listenError(address string, err error) error {
 	_, port, _ := net.SplitHostPort(address)
@@ -334,25 +280,7 @@ func listenError(address string, err error) error {
 }
 
 func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
-	e := &entry{proxy: p, name: scheme(secure), secure: secure, port: portOf(l.Addr()), timeouts: &p.cfg.Timeouts, listener: l, handed: newHandedListener(l.Addr())}
-	e.tls = p.tlsConfig()
-	h := &handler{entry: e}
-	e.http = &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			e.running.Add(1)
-			defer e.running.Add(-1)
-			h.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: e.timeouts.ReadHeader,
-		IdleTimeout:       e.timeouts.Idle,
-		ConnState:         e.count,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: e.timeouts.Body, PingTimeout: e.timeouts.ReadHeader},
-		// An asterisk is a target like others here: endpoints answer it.
-		DisableGeneralOptionsHandler: true,
-	}
-	return e
+	return &entry{proxy: p, name: scheme(secure), secure: secure, port: portOf(l.Addr()), timeouts: &p.cfg.Timeouts, listener: l, tls: p.tlsConfig()}
 }
 
 // tlsConfig has no certificate of its own: where GetCertificate returns none, the client gets the alert

@@ -23,7 +23,7 @@ type Proxy struct {
 	limiter     *limiter
 	endpointTLS *tls.Config
 
-	// workers are the grounds of HTTP/1.1 clients, by the index of their loop; yard is that of the others.
+	// workers are the grounds of clients of HTTP/1.1 and HTTP/2, by the index of their loop; yard is that of the others.
 	loops    *loop.Group
 	workers  []*worker
 	yard     *yard
@@ -160,31 +160,20 @@ func (p *Proxy) drain(entries []*entry) {
 	var shutting sync.WaitGroup
 	shutting.Go(func() { p.http3.drain(ctx) })
 	p.part(ctx, entries)
-	for _, e := range entries {
-		shutting.Go(func() {
-			if e.http != nil && e.http.Shutdown(ctx) != nil {
-				p.cutOff(e)
-				_ = e.http.Close()
-			}
-		})
-	}
 	for _, w := range p.workers {
-		w.loop.Post(func() { w.clients.closeFirst(w.clients.n) })
+		w.loop.Post(w.part)
 	}
 	p.awaitClients(ctx, entries)
 	shutting.Wait()
 	p.drainUpgrades(ctx)
 	p.loops.Close()
-	for _, e := range entries {
-		e.wait()
-	}
 }
 
 func (p *Proxy) cutOff(e *entry) {
 	p.cfg.Logger.Warn("requests were cut off at the end of the drain", "listener", e.listener.Addr().String())
 }
 
-// awaitClients waits until no ordinary request of an HTTP/1.1 client is left.
+// awaitClients waits until no connection of a client is left but upgraded ones.
 func (p *Proxy) awaitClients(ctx context.Context, entries []*entry) {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
@@ -246,13 +235,3 @@ const upgradedDrain = 2 * time.Second
 
 // stragglers is how long a stop waits for what has been told to end.
 const stragglers = 2 * time.Second
-
-// wait waits for the handlers whose connections were closed: http.Server.Close does not.
-func (e *entry) wait() {
-	deadline := time.Now().Add(stragglers)
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for e.running.Load() > 0 && time.Now().Before(deadline) {
-		<-look.C
-	}
-}

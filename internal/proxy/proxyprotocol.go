@@ -117,8 +117,6 @@ type guest struct {
 	*loop.Conn
 	early  []byte
 	remote netip.AddrPort
-	// ticket is given back when the connection is closed. It is empty while somebody else has it.
-	ticket ticket
 }
 
 // Read implements net.Conn.
@@ -135,9 +133,3 @@ func (g *guest) Read(p []byte) (int, error) {
 
 // RemoteAddr implements net.Conn.
 func (g *guest) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(g.remote) }
-
-// Close implements net.Conn.
-func (g *guest) Close() error {
-	g.ticket.giveBack()
-	return g.Conn.Close()
-}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net"
-	"net/http"
 	"time"
 )
 
@@ -55,19 +54,9 @@ func (p *Proxy) part(ctx context.Context, entries []*entry) {
 // clientsLeft reports whether a connection is open that may still have a request.
 func (p *Proxy) clientsLeft(entries []*entry) bool {
 	for _, e := range entries {
-		if e.shared.Load() > 0 || e.open.Connected() > p.upgrades.of(e) {
+		if e.open.Connected() > p.upgrades.of(e) {
 			return true
 		}
 	}
 	return false
-}
-
-// count keeps count of the connections that speak HTTP/2.
-func (e *entry) count(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		e.shared.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		e.shared.Add(-1)
-	}
 }
