@@ -46,15 +46,15 @@ type timing struct {
 	// gone is how long the routes of a workload that is gone are kept.
 	gone time.Duration
 	// net is the pause between two looks at the whole Swarm; quick that between two at the tasks of a service that changes, and slow the
-	// same when nothing has happened for restless.
-	net, quick, slow, restless time.Duration
+	// same when nothing has happened for restless. What is told of a service holds for fresh: its tasks follow a while later.
+	net, quick, slow, restless, fresh time.Duration
 }
 
 func defaultTiming() timing {
 	return timing{
 		minBackoff: 100 * time.Millisecond, maxBackoff: 5 * time.Second,
 		resync: time.Minute, stopping: 10 * time.Minute, ending: time.Minute, gone: time.Hour,
-		net: 30 * time.Second, quick: 250 * time.Millisecond, slow: 5 * time.Second, restless: 30 * time.Second,
+		net: 30 * time.Second, quick: 250 * time.Millisecond, slow: 5 * time.Second, restless: 30 * time.Second, fresh: 3 * time.Second,
 	}
 }
 

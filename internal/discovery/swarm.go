@@ -128,6 +128,7 @@ type lookout struct {
 	answers chan swarmAnswer
 	looks   chan serviceAnswer
 	due     chan string
+	waiting int // services whose next look is due some time
 	slots   chan struct{}
 	work    sync.WaitGroup // what waits for the Engine
 
@@ -150,10 +151,10 @@ type serviceRecord struct {
 
 	looking, again bool
 	failures       int
-	// changed is when one of its tasks changed last, took how long its last look took.
-	changed time.Time
-	took    time.Duration
-	next    *time.Timer // to the next look, nil when none is due
+	// changed is when one of its tasks changed last, touched when something told that they will; took is how long its last look took.
+	changed, touched time.Time
+	took             time.Duration
+	next             *time.Timer // to the next look, nil when none is due
 }
 
 // taskRecord is what is known of one task.
@@ -201,6 +202,7 @@ func (l *lookout) run(ctx context.Context) {
 		case a := <-l.looks:
 			l.lookedAt(ctx, a)
 		case id := <-l.due:
+			l.waiting--
 			if r := l.services[id]; r != nil {
 				r.next = nil
 				l.look(ctx, id, r)
@@ -253,7 +255,9 @@ func (l *lookout) receive(ctx context.Context, m message) {
 func (l *lookout) handle(ctx context.Context, e docker.Event) {
 	switch e.Action {
 	case docker.ActionServiceCreate, docker.ActionServiceUpdate:
-		l.look(ctx, e.Service, l.record(e.Service))
+		r := l.record(e.Service)
+		r.touched = time.Now()
+		l.look(ctx, e.Service, r)
 	case docker.ActionServiceRemove:
 		l.clock++
 		l.removed[e.Service] = l.clock
@@ -301,7 +305,7 @@ func (l *lookout) sighted(ctx context.Context, u ruche.Update[ruche.Sighting]) {
 	}
 	for id := range touched {
 		if r := l.services[id]; r != nil {
-			r.changed = time.Now()
+			r.touched = time.Now()
 			l.publish(id, r)
 			l.look(ctx, id, r)
 		}

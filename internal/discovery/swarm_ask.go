@@ -109,7 +109,8 @@ func (l *lookout) answered(ctx context.Context, a swarmAnswer) {
 	for _, n := range a.nodes {
 		nodes[n.ID] = n
 	}
-	moved := !reflect.DeepEqual(l.nodes, nodes) || !slices.Equal(l.networks, a.networks) || !reflect.DeepEqual(l.own, a.own)
+	arrived := l.hasLooked && !reflect.DeepEqual(l.nodes, nodes)
+	moved := arrived || !slices.Equal(l.networks, a.networks) || !reflect.DeepEqual(l.own, a.own)
 	l.nodes, l.networks, l.own = nodes, a.networks, a.own
 	changed := map[string]*serviceRecord{}
 	if a.wish == askAll {
@@ -119,6 +120,9 @@ func (l *lookout) answered(ctx context.Context, a swarmAnswer) {
 		changed = l.services
 	}
 	for id, r := range changed {
+		if arrived && r.service.Replicas < 0 {
+			r.touched = time.Now() // it gets a task on a new node, and loses one with an old
+		}
 		l.publish(id, r)
 		l.schedule(ctx, id, r)
 	}
@@ -295,17 +299,17 @@ func (l *lookout) schedule(ctx context.Context, id string, r *serviceRecord) {
 	if r.looking || r.next != nil || !r.known || len(r.routes) == 0 || !l.unsettled(r) {
 		return
 	}
-	delay := max(l.timing.quick, 20*r.took) // a manager that is slow already is not to be asked all the time
-	if !r.service.Updating && time.Since(r.changed) > l.timing.restless {
+	// A manager that is slow already is not to be asked all the time, nor one of hundreds of services at once.
+	delay := max(l.timing.quick, 20*r.took, time.Duration(l.waiting)*l.timing.quick/50)
+	if !r.service.Updating && time.Since(r.changed) > l.timing.restless && time.Since(r.touched) > l.timing.restless {
 		delay = max(delay, l.timing.slow) // a task that waits for a node may wait for days
 	}
 	l.lookLater(ctx, id, r, delay)
 }
 
 func (l *lookout) lookLater(ctx context.Context, id string, r *serviceRecord, delay time.Duration) {
-	if r.next != nil {
-		r.next.Stop()
-	}
+	l.cancel(r)
+	l.waiting++
 	r.next = time.AfterFunc(delay, func() {
 		select {
 		case l.due <- id:
@@ -314,12 +318,24 @@ func (l *lookout) lookLater(ctx context.Context, id string, r *serviceRecord, de
 	})
 }
 
-// unsettled reports whether a service is being updated, or one of its tasks is on its way to what is desired.
+// cancel forgets the next look at a service.
+func (l *lookout) cancel(r *serviceRecord) {
+	if r.next != nil && r.next.Stop() { // else it is on its way
+		l.waiting--
+	}
+	r.next = nil
+}
+
+// unsettled reports whether a service is being updated or was a moment ago, lacks tasks, or one of them is on its way to what is desired.
 func (l *lookout) unsettled(r *serviceRecord) bool {
-	if r.service.Updating {
+	if r.service.Updating || time.Since(r.touched) < l.timing.fresh {
 		return true
 	}
+	wanted := 0
 	for _, t := range r.tasks {
+		if t.task.Wanted() && !t.task.Ended() && l.nodes[t.task.Node].State != nodeDown {
+			wanted++
+		}
 		switch {
 		case !t.known:
 			return true
@@ -330,7 +346,7 @@ func (l *lookout) unsettled(r *serviceRecord) bool {
 			return true
 		}
 	}
-	return false
+	return wanted < r.service.Replicas
 }
 
 // drop forgets a service that does not exist any more. Its routes are kept for a while.
@@ -341,9 +357,7 @@ func (l *lookout) drop(id string) {
 	}
 	delete(l.services, id)
 	l.alarm.clear("service "+id, "")
-	if r.next != nil {
-		r.next.Stop()
-	}
+	l.cancel(r)
 	for task := range r.tasks {
 		l.store.set(taskPrefix+task, row{})
 	}

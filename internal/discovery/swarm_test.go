@@ -130,6 +130,44 @@ func TestTasksOfADeadNodeLeave(t *testing.T) {
 	h.awaitTask(there, ruche.EndpointReady)
 }
 
+// The event of a service comes before its tasks, and nothing tells of those.
+func TestTasksThatComeAfterTheEvent(t *testing.T) {
+	h := startSwarm(t)
+	id := h.engine.CreateService(shop("shop", "shop.example"))
+	h.await("the service", func() bool { return len(h.decls) == 1 })
+	h.awaitTask(h.engine.AddTask(id, h.nodes[0], "running", "running"), ruche.EndpointReady)
+}
+
+func TestGlobalServiceOnANewNode(t *testing.T) {
+	h := buildSwarm(t)
+	id := h.engine.CreateService(shop("shop", "shop.example"))
+	first := h.engine.AddTask(id, h.nodes[0], "running", "running")
+	h.runSwarm()
+	h.awaitTask(first, ruche.EndpointReady)
+	asked := h.engine.Asked("/nodes")
+	node := h.engine.AddNode("n4", "10.9.0.4")
+	poll(t, "a question for the nodes", func() bool { return h.engine.Asked("/nodes") > asked })
+	if e := h.awaitTask(h.engine.AddTask(id, node, "running", "running"), ruche.EndpointReady); e.Node != "n4" {
+		t.Errorf("endpoint %+v", e)
+	}
+}
+
+func TestTasksThatAreLackingAreWaitedFor(t *testing.T) {
+	h := buildSwarm(t)
+	h.timing.fresh = 0
+	s := shop("shop", "shop.example")
+	s.Replicas = 2
+	id := h.engine.CreateService(s)
+	first := h.engine.AddTask(id, h.nodes[2], "running", "running")
+	h.runSwarm()
+	h.awaitTask(first, ruche.EndpointReady)
+	second := h.engine.AddTask(id, h.nodes[1], "running", "running")
+	h.awaitTask(second, ruche.EndpointReady)
+	h.engine.SetNode(h.nodes[2], "down") // its task is replaced a moment later
+	h.awaitTask(first, ruche.EndpointUnreachable)
+	h.awaitTask(h.engine.AddTask(id, h.nodes[0], "running", "running"), ruche.EndpointReady)
+}
+
 func TestRemovedServiceKeepsItsRoutesForAWhile(t *testing.T) {
 	h := startSwarm(t)
 	id := h.engine.CreateService(shop("shop", "shop.example"))

@@ -41,6 +41,8 @@ type Service struct {
 	RoundRobin bool
 	// Ports are the ports that it publishes, ordered by target.
 	Ports []PublishedPort
+	// Replicas is how many tasks it is to have; -1 where that depends on the nodes (global services) or ends (jobs).
+	Replicas int
 	// Job tells that its tasks run to an end.
 	Job bool
 	// Updating tells that an update or rollback is in progress.
@@ -212,7 +214,10 @@ func serviceFrom(s swarm.Service) Service {
 		ID: s.ID, Name: s.Spec.Name, Version: s.Version.Index, Created: s.CreatedAt.UTC(), Labels: s.Spec.Labels,
 		Ports: portsFrom(s.Endpoint.Ports), VirtualIPs: make(map[string]netip.Addr, len(s.Endpoint.VirtualIPs)),
 		RoundRobin: s.Endpoint.Spec.Mode == swarm.ResolutionModeDNSRR,
-		Job:        s.Spec.Mode.ReplicatedJob != nil || s.Spec.Mode.GlobalJob != nil,
+		Job:        s.Spec.Mode.ReplicatedJob != nil || s.Spec.Mode.GlobalJob != nil, Replicas: -1,
+	}
+	if m := s.Spec.Mode.Replicated; m != nil && m.Replicas != nil {
+		service.Replicas = int(*m.Replicas) //nolint:gosec // no Swarm runs as many tasks
 	}
 	if c := template.ContainerSpec; c != nil {
 		service.Image, _, _ = strings.Cut(c.Image, "@")

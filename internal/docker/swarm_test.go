@@ -38,7 +38,7 @@ func TestServicesAndTasksInPlainTypes(t *testing.T) {
 	node := engine.AddNode("n1", "10.9.0.1")
 	id := engine.CreateService(fakeengine.Service{
 		Name: "shop", Env: []string{"VIRTUAL_HOST=shop.example"}, Labels: map[string]string{"a": "service"},
-		ContainerLabels: map[string]string{"a": "container"}, Networks: []string{"public"},
+		ContainerLabels: map[string]string{"a": "container"}, Networks: []string{"public"}, Replicas: 2,
 		Ports: []fakeengine.Port{{Target: 8080, Published: 80}, {Target: 81, Host: true}},
 	})
 	task := engine.AddTask(id, node, "running", "running")
@@ -51,7 +51,7 @@ func TestServicesAndTasksInPlainTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Name != "shop" || s.Image != "site:1" || s.Env["VIRTUAL_HOST"] != "shop.example" || s.Labels["a"] != "service" ||
-		s.ContainerLabels["a"] != "container" || s.Created.IsZero() || s.Version == 0 || !s.Updating || s.Job || s.RoundRobin {
+		s.ContainerLabels["a"] != "container" || s.Created.IsZero() || s.Version == 0 || !s.Updating || s.Job || s.RoundRobin || s.Replicas != 2 {
 		t.Errorf("Service() = %+v", s)
 	}
 	wantPorts := []docker.PublishedPort{{Target: 81, Protocol: "tcp", Host: true}, {Target: 8080, Published: 80, Protocol: "tcp"}}

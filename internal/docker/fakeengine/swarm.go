@@ -21,6 +21,7 @@ type Service struct {
 	Networks   []string
 	Ports      []Port
 	RoundRobin bool // endpoint mode dnsrr
+	Replicas   int  // 0 makes it global
 	Job        bool
 	// Created defaults to now.
 	Created time.Time
@@ -307,9 +308,12 @@ func (e *Engine) serviceJSON(s *service) map[string]any {
 			vips = append(vips, map[string]any{"NetworkID": n.id, "Addr": fmt.Sprintf("10.%d.255.%d/16", n.index, i+1)})
 		}
 	}
-	mode, replicas := "Replicated", map[string]any{"Replicas": 1}
-	if s.Job {
-		mode, replicas = "ReplicatedJob", map[string]any{}
+	mode, replicas := "Global", map[string]any{}
+	switch {
+	case s.Job:
+		mode = "ReplicatedJob"
+	case s.Replicas > 0:
+		mode, replicas = "Replicated", map[string]any{"Replicas": s.Replicas}
 	}
 	resolution := map[bool]string{true: "dnsrr", false: "vip"}[s.RoundRobin]
 	made := map[string]any{
