@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/ruche-project/ruche"
 )
 
@@ -54,6 +56,47 @@ func TestWatchListsAgainAfterCompaction(t *testing.T) {
 	}
 	if len(updates) < 2 || !updates[1].Reset || len(updates[1].Puts) != 3 {
 		t.Errorf("updates are %+v, want the whole content again as the second", updates)
+	}
+}
+
+// hold makes a key of an election as a process leaves it that is killed while it leads, with a lease that outlasts the test.
+func hold(t *testing.T, c *Cluster, election, name string) {
+	t.Helper()
+	client := c.current.Load().client
+	lease, err := client.Grant(t.Context(), 3600)
+	if err == nil {
+		_, err = client.Put(t.Context(), "/ruche-lead/"+election+"/dead", name, clientv3.WithLease(lease.ID))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLeadEndsTheTermOfItsFormerLife(t *testing.T) {
+	c := openAlone(t)
+	hold(t, c, "certs", "node-1")
+	hold(t, c, "work", "node-2")
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Reopen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	led := false
+	if err := c.Lead(ctx, "certs", func(context.Context, int64) error { led = true; return nil }); err != nil || !led {
+		t.Errorf("Lead = %v; it led: %v", err, led)
+	}
+	m := c.current.Load()
+	m.bury(ctx, "/ruche-lead/work/", "node-1")
+	if resp, err := m.client.Get(ctx, "/ruche-lead/work/dead"); err != nil || len(resp.Kvs) != 1 {
+		t.Errorf("what another member holds is %v, %v, want that it is left alone", resp, err)
+	}
+	hold(t, c, "now", "node-1")
+	m.bury(ctx, "/ruche-lead/now/", "node-1")
+	if resp, err := m.client.Get(ctx, "/ruche-lead/now/dead"); err != nil || len(resp.Kvs) != 1 {
+		t.Errorf("what is held in this life is %v, %v, want that it is left alone", resp, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
@@ -76,10 +77,26 @@ func (c *Cluster) leadOnce(ctx context.Context, name string, fn func(context.Con
 		case <-seeking.Done():
 		}
 	}()
-	election := concurrency.NewElection(session, "/ruche-lead/"+name)
+	const prefix = "/ruche-lead/"
+	m.bury(seeking, prefix+name+"/", c.cfg.Name)
+	election := concurrency.NewElection(session, prefix+name)
 	if err := election.Campaign(seeking, c.cfg.Name); err != nil {
 		return true, err
 	}
 	err = fn(seeking, election.Rev())
 	return seeking.Err() != nil, err
+}
+
+// bury ends the terms of this member's former lives. A process that was killed has handed nothing back, and its lease would keep every member
+// from leading until it runs out. When this fails, that is what happens.
+func (m *member) bury(ctx context.Context, prefix, name string) {
+	resp, err := m.client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(m.born))
+	if err != nil {
+		return
+	}
+	for _, kv := range resp.Kvs {
+		if string(kv.Value) == name {
+			_, _ = m.client.Revoke(ctx, clientv3.LeaseID(kv.Lease))
+		}
+	}
 }

@@ -19,6 +19,7 @@ type member struct {
 	etcd   *embed.Etcd // nil while the directory is released
 	client *clientv3.Client
 	self   uint64 // the member's ID
+	born   int64  // the revision when it was opened
 	news   *news
 	// over is closed when another one takes this one's place.
 	over chan struct{}
@@ -47,7 +48,7 @@ func openMember(ctx context.Context, cfg Config, refused *refusals) (*member, er
 	}
 	news.started.Store(true)
 	return &member{
-		lock: lock, etcd: etcd, client: v3client.New(etcd.Server), self: uint64(etcd.Server.MemberID()),
+		lock: lock, etcd: etcd, client: v3client.New(etcd.Server), self: uint64(etcd.Server.MemberID()), born: etcd.Server.KV().Rev(),
 		news: news, over: make(chan struct{}),
 	}, nil
 }
