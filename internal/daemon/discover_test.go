@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,6 +48,27 @@ func TestServicesAreFollowedWhileTheEngineManages(t *testing.T) {
 			t.Fatalf("routes of a Swarm that is left: %+v", n.proxy.Routes().Routes)
 		}
 	}
+}
+
+// A process that takes over goes on with the services at once: the one before hands its leadership back.
+func TestAnUpgradeGoesOnWithTheServices(t *testing.T) {
+	engine, dir := fakeengine.New(t), t.TempDir()
+	engine.SetManager(true)
+	local := engine.AddNode("n1", "127.0.0.1")
+	n, _ := begin(t, dir, engine.Host(), "v0")
+	n.ready(t)
+	for i := range 3 {
+		next, _ := begin(t, dir, engine.Host(), fmt.Sprintf("v%d", i+1))
+		next.ready(t)
+		name := fmt.Sprintf("shop-%d", i)
+		engine.AddTask(engine.CreateService(service(t, name)), local, "running", "running")
+		next.eventually(t, "http", name+".example", 200, name)
+		if err := <-n.done; err != nil {
+			t.Errorf("process %d ended with %v", i, err)
+		}
+		n = next
+	}
+	n.stop(t)
 }
 
 // service is a site as a service, whose tasks publish its port on their node.
