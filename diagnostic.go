@@ -69,6 +69,9 @@ const (
 	CodeAccessLogFailed     Code = "access-log-failed"
 	CodeComponentRestarted  Code = "component-restarted"
 	CodeConnectionsLimited  Code = "connections-limited"
+	CodeIdentityUnavailable Code = "identity-unavailable"
+	CodeControlUnreachable  Code = "control-unreachable"
+	CodeReplicaUnwritten    Code = "replica-unwritten"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -81,7 +84,7 @@ func Codes() []Code {
 		CodeEntryPointUnknown,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
-		CodeConnectionsLimited,
+		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 	}
 }
 

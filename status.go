@@ -180,3 +180,15 @@ type ConnectionCount struct {
 
 // LatencyBounds are the upper bounds of the latency histogram, in seconds.
 var LatencyBounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// NodeStatus is how a node is, as it says itself.
+type NodeStatus struct {
+	Node     string    `json:"node"`
+	Version  string    `json:"version"`
+	Warnings []Warning `json:"warnings,omitempty"`
+	// Follows is the address of the control node that it follows; empty when it follows none, since FollowsSince in both cases.
+	Follows      string    `json:"follows,omitempty"`
+	FollowsSince time.Time `json:"follows_since,omitzero"`
+	// Seen is when a control node heard this, by that one's clock, to some 15 s.
+	Seen time.Time `json:"seen,omitzero"`
+}

@@ -61,7 +61,7 @@ func nodeURI(name string) *url.URL { return &url.URL{Scheme: "ruche", Host: "nod
 type Peer struct {
 	Name    string
 	Roles   []Role
-	key     string // keyHash
+	hash    string // keyHash of its key
 	expires time.Time
 }
 
@@ -88,7 +88,7 @@ func verify(cert, root *x509.Certificate, usage x509.ExtKeyUsage, now time.Time)
 	case err != nil:
 		return Peer{}, errForged
 	}
-	p := Peer{Name: cert.Subject.CommonName, key: keyHash(cert.PublicKey), expires: cert.NotAfter}
+	p := Peer{Name: cert.Subject.CommonName, hash: keyHash(cert.PublicKey), expires: cert.NotAfter}
 	for _, unit := range cert.Subject.OrganizationalUnit {
 		p.Roles = append(p.Roles, Role(unit))
 	}

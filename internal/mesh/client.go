@@ -1,0 +1,162 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/health"
+)
+
+// ClientConfig says which node this is, and how it finds the others.
+type ClientConfig struct {
+	// Dir is the directory of this node's identity and of what it follows. Name and Roles are what it is; Address is where others reach it, as
+	// host:port, and may be empty on a node that is not control.
+	Dir     string
+	Name    string
+	Roles   []Role
+	Address string
+	// Control are addresses of control nodes, as host:port, to begin with. More are learned.
+	Control []string
+	// Token is the text of a join token. It may be empty on a node that is enrolled.
+	Token  string
+	Logger *slog.Logger
+	Health *health.Registry
+	// Now tells the time; nil stands for the clock.
+	Now func() time.Time
+}
+
+// Client is the mesh as a node sees it that does not have the state itself. It is safe for concurrent use.
+type Client struct {
+	cfg    ClientConfig
+	pin    string // hash of the root's key, by the token; empty without one
+	secret string // the token's
+	keeper *keeper
+	timing timing
+
+	mu   sync.Mutex
+	http httpClient
+	book []string // addresses of control nodes, as one of them told
+	last string   // the one that answered last
+}
+
+// NewClient makes the client, with the identity that is in its directory.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	c := &Client{cfg: cfg, timing: defaultTiming()}
+	roles, err := checkRoles(cfg.Roles)
+	if err == nil {
+		err = checkName(cfg.Name)
+	}
+	if err == nil && cfg.Token != "" {
+		c.pin, c.secret, err = parseToken(cfg.Token)
+	}
+	if err == nil && len(cfg.Control) == 0 {
+		err = errors.New("no address of a control node is given")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot join the mesh: %w", err)
+	}
+	c.keeper = &keeper{
+		dir: cfg.Dir, name: cfg.Name, roles: roles, pin: c.pin, issuer: c,
+		now: cfg.Now, timing: c.timing, logger: cfg.Logger, health: cfg.Health,
+	}
+	if err := c.keeper.load(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Enrolled waits until this node has a certificate of the mesh, while Run runs.
+func (c *Client) Enrolled(ctx context.Context) error {
+	if !c.keeper.enrolled(ctx) {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Run keeps this node's identity until ctx ends, and returns nil then.
+func (c *Client) Run(ctx context.Context) error {
+	c.keeper.run(ctx)
+	c.idle()
+	return nil
+}
+
+// enrol asks for the first certificate, or for one after this node was forgotten.
+func (c *Client) enrol(ctx context.Context, request []byte) (grant, error) {
+	if c.secret == "" {
+		return grant{}, errors.New("this node has no join token (ruche nodes token makes one)")
+	}
+	var g grant
+	err := c.callAs(ctx, nil, "/v1/enrol", enrolment{
+		Token: c.secret, Name: c.cfg.Name, Roles: c.keeper.roles, Address: c.cfg.Address, Request: request,
+	}, &g)
+	c.learn(g.Control)
+	return g, err
+}
+
+func (c *Client) renew(ctx context.Context, request []byte) (grant, error) {
+	var g grant
+	id, _ := c.keeper.current()
+	err := c.callAs(ctx, id, "/v1/renew", renewal{Address: c.cfg.Address, Request: request}, &g)
+	c.learn(g.Control)
+	return g, err
+}
+
+// learn notes where control nodes are.
+func (c *Client) learn(control []string) {
+	if len(control) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.book = control
+}
+
+// addresses lists where control nodes may be, in the order in which to try them: the one that answered last, then the others at random, those
+// that were given at the start after those that a control node told of.
+func (c *Client) addresses() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := shuffled(c.book)
+	for _, a := range shuffled(c.cfg.Control) {
+		if !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	if i := slices.Index(list, c.last); i > 0 {
+		list = slices.Insert(slices.Delete(list, i, i+1), 0, c.last)
+	}
+	return list
+}
+
+// call asks a control node, and the next one when that does not answer or cannot do it now. It may be done twice.
+func (c *Client) call(ctx context.Context, path string, in, out any) error {
+	for {
+		id, _ := c.keeper.current()
+		if id.cert == nil {
+			return errors.New("this node is not enrolled yet")
+		}
+		err := c.callAs(ctx, id, path, in, out)
+		if !unknown(err) {
+			return err
+		}
+		if now, _ := c.keeper.current(); now == id {
+			c.keeper.notKnown(id)
+			return err
+		}
+		// The certificate was renewed meanwhile, and the old one is good no more.
+	}
+}
+
+// unknown reports whether a control node has refused this node as such.
+func unknown(err error) bool {
+	var r *Refusal
+	return errors.As(err, &r) && (r.Reason == ReasonUnknownNode || r.Reason == ReasonSuperseded || r.Reason == ReasonExpired)
+}

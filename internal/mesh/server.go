@@ -1,0 +1,305 @@
+package mesh
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/health"
+)
+
+const (
+	// maxStrangerBody bounds what somebody without certificate may send, maxBody what a node may.
+	maxStrangerBody = 16 << 10
+	maxBody         = 4 << 20
+	bodyTimeout     = 10 * time.Second
+	// maxFailures is how many enrolments from one address may fail in failuresFor.
+	maxFailures = 20
+	failuresFor = time.Minute
+	// maxFailing bounds how many addresses are counted.
+	maxFailing = 4096
+	// closeTimeout is how long running calls have when the server stops.
+	closeTimeout = 2 * time.Second
+)
+
+// ServerConfig is what a control node serves the mesh with.
+type ServerConfig struct {
+	// Listener accepts the connections of other nodes. The server closes it.
+	Listener net.Listener
+	// Dir is the directory of this node's identity, Name and Roles are what it is, Address is where others reach it, as host:port.
+	Dir     string
+	Name    string
+	Roles   []Role
+	Address string
+
+	Registry *Registry
+	// Quorum says whether this control node can write the state.
+	Quorum func() bool
+	Logger *slog.Logger
+	Health *health.Registry
+}
+
+// Server is a control node's side of the mesh. It is safe for concurrent use.
+type Server struct {
+	cfg      ServerConfig
+	registry *Registry
+	keeper   *keeper
+	refusals *refusals
+	timing   timing
+
+	mu       sync.Mutex
+	failures map[netip.Addr]int // of enrolments, since failing
+	failing  time.Time
+	streams  map[string]int // of nodes that follow here
+}
+
+// NewServer makes the server, with the identity that is in its directory.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	s := &Server{cfg: cfg, registry: cfg.Registry, timing: defaultTiming(), failures: map[netip.Addr]int{}, streams: map[string]int{}}
+	s.refusals = &refusals{logger: cfg.Logger, now: s.registry.now, counts: map[Reason]uint64{}, logged: map[Reason]logged{}}
+	roles, err := checkRoles(cfg.Roles)
+	if err != nil {
+		return nil, fmt.Errorf("cannot serve the mesh: %w", err)
+	}
+	s.keeper = &keeper{
+		dir: cfg.Dir, name: cfg.Name, roles: roles, issuer: ownIssuer{s},
+		now: s.registry.now, timing: s.timing, logger: cfg.Logger, health: cfg.Health,
+	}
+	if err := s.keeper.load(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ownIssuer gives certificates to the node in whose process the state is.
+type ownIssuer struct{ *Server }
+
+func (o ownIssuer) enrol(ctx context.Context, request []byte) (grant, error) {
+	return o.registry.admitOwn(ctx, enrolment{Name: o.keeper.name, Roles: o.keeper.roles, Address: o.cfg.Address, Request: request}, "")
+}
+
+func (o ownIssuer) renew(ctx context.Context, request []byte) (grant, error) {
+	held, _ := o.keeper.current()
+	return o.registry.admitOwn(ctx, enrolment{Name: o.keeper.name, Roles: o.keeper.roles, Address: o.cfg.Address, Request: request}, held.hash)
+}
+
+// Refused counts the peers that were refused since the server was made, by reason.
+func (s *Server) Refused() map[Reason]uint64 { return s.refusals.all() }
+
+// Run serves until ctx ends, and returns nil then.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	failed := make(chan error, 3)
+	tasks.Go(func() {
+		if err := s.registry.watch(ctx); err != nil {
+			failed <- fmt.Errorf("cannot follow which nodes there are: %w", err)
+		}
+	})
+	tasks.Go(func() { s.keeper.run(ctx) })
+	// A stranger may come only when there is something to show to it.
+	if !s.keeper.enrolled(ctx) {
+		return s.cfg.Listener.Close()
+	}
+	l := newListener(s.cfg.Listener, s.identity, s.registry.now, s.timing, s.refusals)
+	server := s.httpServer(ctx)
+	tasks.Go(func() {
+		if err := l.run(); err != nil {
+			failed <- err
+		}
+	})
+	tasks.Go(func() { _ = server.Serve(l) }) // returns when the listener is closed
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	cancel() // ends the streams
+	_ = l.Close()
+	last, done := context.WithTimeout(context.Background(), closeTimeout)
+	defer done()
+	if server.Shutdown(last) != nil {
+		_ = server.Close()
+	}
+	return err
+}
+
+func (s *Server) identity() *identity {
+	id, _ := s.keeper.current()
+	return id
+}
+
+func (s *Server) httpServer(ctx context.Context) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Handler: s.routes(), Protocols: protocols, BaseContext: func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: bodyTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxStrangerBody,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 64, SendPingTimeout: 15 * time.Second, WriteByteTimeout: s.timing.write},
+		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/enrol", s.enrol)
+	mux.Handle("POST /v1/renew", s.forNodes(s.renew))
+	return mux
+}
+
+// enrol lets a node in. It is the only thing that a peer without certificate can ask for.
+func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
+	from := s.address(r)
+	if s.tooManyFailures(from) {
+		s.refuse(w, r, "", refuse(ReasonRate, "too many enrolments have failed from this address (wait a minute)"))
+		return
+	}
+	var e enrolment
+	err := readBody(w, r, maxStrangerBody, &e)
+	if err == nil {
+		var g grant
+		if g, err = s.registry.enrol(r.Context(), e, s.follows); err == nil {
+			s.cfg.Logger.Info("a node has enrolled", slog.String("node", e.Name), slog.Any("roles", e.Roles), slog.String("peer", r.RemoteAddr))
+			answer(w, g)
+			return
+		}
+	}
+	s.failed(from, err)
+	name := e.Name
+	if checkName(name) != nil {
+		name = ""
+	}
+	s.refuse(w, r, name, err)
+}
+
+func (s *Server) address(r *http.Request) netip.Addr {
+	a, err := net.ResolveTCPAddr("tcp", r.RemoteAddr) // of numbers only: nothing is looked up
+	if err != nil {
+		return netip.Addr{}
+	}
+	return network(a)
+}
+
+func (s *Server) tooManyFailures(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.registry.now(); now.Sub(s.failing) > failuresFor {
+		clear(s.failures)
+		s.failing = now
+	}
+	return s.failures[from] >= maxFailures
+}
+
+// failed counts what somebody who guesses tokens would make fail.
+func (s *Server) failed(from netip.Addr, err error) {
+	var refusal *Refusal
+	if errors.As(err, &refusal) && (refusal.Reason == ReasonUnavailable || refusal.Reason == ReasonNameInUse) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.failures[from]; known || len(s.failures) < maxFailing {
+		s.failures[from]++
+	}
+}
+
+// follows reports whether a node of this name follows here.
+func (s *Server) follows(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.streams[name] > 0
+}
+
+// forNodes is for what only nodes may ask, those that have one of the roles, or all if none is named.
+func (s *Server) forNodes(serve func(http.ResponseWriter, *http.Request, Peer) error, roles ...Role) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.peer(r)
+		if err == nil && len(roles) > 0 {
+			err = errRole
+			for _, role := range roles {
+				if p.has(role) {
+					err = nil
+				}
+			}
+		}
+		if err == nil {
+			err = serve(w, r, p)
+		}
+		if err != nil {
+			s.refuse(w, r, p.Name, err)
+		}
+	})
+}
+
+var errRole = refuse(ReasonRole, "the roles of this node do not permit that")
+
+// peer says which node a request is from.
+func (s *Server) peer(r *http.Request) (Peer, error) {
+	if len(r.TLS.PeerCertificates) == 0 {
+		return Peer{}, refuse(ReasonUnknownNode, "only nodes may ask for that")
+	}
+	// The connection may have been opened long ago.
+	p, err := verify(r.TLS.PeerCertificates[0], s.identity().root, x509.ExtKeyUsageClientAuth, s.registry.now())
+	switch {
+	case errors.Is(err, errExpired):
+		return p, refuse(ReasonExpired, err.Error())
+	case err != nil:
+		return p, refuse(ReasonForged, err.Error())
+	}
+	return s.registry.authenticate(r.Context(), p)
+}
+
+func (s *Server) renew(w http.ResponseWriter, r *http.Request, p Peer) error {
+	var n renewal
+	if err := readBody(w, r, maxStrangerBody, &n); err != nil {
+		return err
+	}
+	g, err := s.registry.renew(r.Context(), p, n)
+	if err != nil {
+		return err
+	}
+	s.cfg.Logger.Info("a node has renewed its certificate", slog.String("node", p.Name))
+	answer(w, g)
+	return nil
+}
+
+// refuse answers a request that is refused, counts and logs it.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, node string, err error) {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		refusal = refuse(ReasonUnavailable, "it cannot be done now")
+	}
+	s.refusals.note(refusal.Reason, r.RemoteAddr, node, err)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(refusal.Reason.status())
+	_ = json.NewEncoder(w).Encode(refusal) // to a peer that may have gone
+}
+
+// readBody reads a JSON body.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // HTTP/2 has deadlines
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		return &Refusal{Reason: ReasonBadRequest, Message: "the request cannot be read", cause: err}
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // to a peer that may have gone
+}
