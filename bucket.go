@@ -1,6 +1,9 @@
 package ruche
 
-import "errors"
+import (
+	"encoding/json"
+	"errors"
+)
 
 // What a bucket answers when the key is not as the caller expects.
 var (
@@ -28,4 +31,11 @@ type Update[T any] struct {
 	Deletes []string
 	// Revision is the state's revision after the update.
 	Revision int64
+}
+
+// Change is one write: the new value of a key in JSON, or nil to remove the key.
+type Change struct {
+	Bucket string          `json:"bucket"`
+	Key    string          `json:"key"`
+	Value  json.RawMessage `json:"value,omitempty"`
 }

@@ -24,12 +24,8 @@ type State interface {
 	Apply(ctx context.Context, changes []Change) error
 }
 
-// Change is one write: a row's new value in JSON, or nil to remove the row.
-type Change struct {
-	Bucket string          `json:"bucket"`
-	Key    string          `json:"key"`
-	Value  json.RawMessage `json:"value,omitempty"`
-}
+// Change is one write to State.
+type Change = ruche.Change
 
 // maxChanges is the number of changes that every State takes at once: a transaction of the cluster holds 128.
 const maxChanges = 120

@@ -34,10 +34,10 @@ func TestOnlyWhatDiffersIsWritten(t *testing.T) {
 		want        []Change
 	}{
 		{"nothing", both, both, nil},
-		{"a new row", both, encoded{}, []Change{{BucketDeclarations, "k", []byte("d")}, {BucketEndpoints, "k", []byte("e")}}},
-		{"the endpoint went", encoded{declaration: "d"}, both, []Change{{BucketEndpoints, "k", nil}}},
-		{"all went", encoded{}, both, []Change{{BucketDeclarations, "k", nil}, {BucketEndpoints, "k", nil}}},
-		{"after a failure", encoded{sighting: "s"}, unsure(), []Change{{BucketDeclarations, "k", nil}, {BucketEndpoints, "k", nil}, {BucketSightings, "k", []byte("s")}}},
+		{"a new row", both, encoded{}, []Change{{Bucket: BucketDeclarations, Key: "k", Value: []byte("d")}, {Bucket: BucketEndpoints, Key: "k", Value: []byte("e")}}},
+		{"the endpoint went", encoded{declaration: "d"}, both, []Change{{Bucket: BucketEndpoints, Key: "k", Value: nil}}},
+		{"all went", encoded{}, both, []Change{{Bucket: BucketDeclarations, Key: "k", Value: nil}, {Bucket: BucketEndpoints, Key: "k", Value: nil}}},
+		{"after a failure", encoded{sighting: "s"}, unsure(), []Change{{Bucket: BucketDeclarations, Key: "k", Value: nil}, {Bucket: BucketEndpoints, Key: "k", Value: nil}, {Bucket: BucketSightings, Key: "k", Value: []byte("s")}}},
 	} {
 		got, want := tc.now.changes("k", tc.stands), tc.want
 		same := len(got) == len(want)
