@@ -36,7 +36,8 @@ const PeerName = "ruche-control"
 // Bucket is what the mesh needs of a part of the state. Errors are those that package ruche names.
 type Bucket[T any] interface {
 	Get(ctx context.Context, key string) (ruche.Entry[T], error)
-	Create(ctx context.Context, key string, v T) (revision int64, err error)
+	Put(ctx context.Context, key string, v T) (revision int64, err error)
+	Create(ctx context.Context, key string, v T) (int64, error)
 	CompareAndSet(ctx context.Context, key string, v T, revision int64) (int64, error)
 	Delete(ctx context.Context, key string) error
 	List(ctx context.Context) (map[string]ruche.Entry[T], error)

@@ -85,8 +85,12 @@ func (b bucket[T]) CompareAndSet(_ context.Context, key string, v T, revision in
 	})
 }
 
+func (b bucket[T]) Put(_ context.Context, key string, v T) (int64, error) {
+	return b.set(key, v, func(stored, bool) error { return nil })
+}
+
 func (b bucket[T]) put(key string, v T) {
-	if _, err := b.set(key, v, func(stored, bool) error { return nil }); err != nil {
+	if _, err := b.Put(context.Background(), key, v); err != nil {
 		panic(err)
 	}
 }
@@ -109,8 +113,27 @@ func (b bucket[T]) set(key string, v T, check func(stored, bool) error) (int64, 
 	return b.revision, nil
 }
 
+// putAll writes several values in one transaction.
+func (b bucket[T]) putAll(values map[string]any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, v := range values {
+		data, err := json.Marshal(v)
+		if err != nil {
+			panic(err)
+		}
+		b.store(b.name, key, data)
+	}
+	b.tell()
+}
+
 // write stores data, nil for nothing. The caller holds mu.
 func (s *state) write(bucket, key string, data []byte) {
+	s.store(bucket, key, data)
+	s.tell()
+}
+
+func (s *state) store(bucket, key string, data []byte) {
 	s.revision++
 	if s.rows[bucket] == nil {
 		s.rows[bucket] = map[string]stored{}
@@ -119,6 +142,10 @@ func (s *state) write(bucket, key string, data []byte) {
 	if data == nil {
 		delete(s.rows[bucket], key)
 	}
+}
+
+// tell wakes those who watch.
+func (s *state) tell() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

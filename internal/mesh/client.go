@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
@@ -23,7 +25,11 @@ type ClientConfig struct {
 	// Control are addresses of control nodes, as host:port, to begin with. More are learned.
 	Control []string
 	// Token is the text of a join token. It may be empty on a node that is enrolled.
-	Token  string
+	Token string
+	// Follow names the buckets that this node follows; its roles must permit it.
+	Follow []string
+	// Status tells how this node is. It is called often and must be cheap.
+	Status func() ruche.NodeStatus
 	Logger *slog.Logger
 	Health *health.Registry
 	// Now tells the time; nil stands for the clock.
@@ -37,6 +43,8 @@ type Client struct {
 	secret string // the token's
 	keeper *keeper
 	timing timing
+	// replica is what this node knows of the state.
+	replica *replica
 
 	mu   sync.Mutex
 	http httpClient
@@ -70,8 +78,12 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := c.keeper.load(); err != nil {
 		return nil, err
 	}
+	c.replica = &replica{client: c, hub: newHub(cfg.Follow), lacking: map[string]time.Time{}}
+	c.replica.load()
 	return c, nil
 }
+
+func (c *Client) logger() *slog.Logger { return c.cfg.Logger }
 
 // Enrolled waits until this node has a certificate of the mesh, while Run runs.
 func (c *Client) Enrolled(ctx context.Context) error {
@@ -81,10 +93,46 @@ func (c *Client) Enrolled(ctx context.Context) error {
 	return nil
 }
 
-// Run keeps this node's identity until ctx ends, and returns nil then.
+// Run enrols this node, keeps its certificate fresh, follows and reports until ctx ends, and returns nil then.
 func (c *Client) Run(ctx context.Context) error {
-	c.keeper.run(ctx)
+	var tasks sync.WaitGroup
+	tasks.Go(func() { c.keeper.run(ctx) })
+	tasks.Go(func() { c.replica.keep(ctx) })
+	if c.keeper.enrolled(ctx) {
+		tasks.Go(func() { c.replica.run(ctx) })
+		tasks.Go(func() { reporting(ctx, c.timing, c.status, c.report) })
+	}
+	tasks.Wait()
 	c.idle()
+	return nil
+}
+
+// status is how this node is, with how it follows.
+func (c *Client) status() ruche.NodeStatus {
+	s := c.cfg.Status()
+	f := c.Following()
+	s.Follows, s.FollowsSince = f.Control, f.Since
+	return s
+}
+
+func (c *Client) report(ctx context.Context, status ruche.NodeStatus) error {
+	return c.call(ctx, "/v1/report", status, nil)
+}
+
+// Load gives the rows of this node, an agent, as the state has them: by bucket and key.
+func (c *Client) Load(ctx context.Context) (map[string]map[string]json.RawMessage, error) {
+	var rows map[string]map[string]json.RawMessage
+	if err := c.call(ctx, "/v1/load", struct{}{}, &rows); err != nil {
+		return nil, fmt.Errorf("cannot read what this node declared: %w", err)
+	}
+	return rows, nil
+}
+
+// Apply makes changes of rows of this node, an agent: all or none, at most 128.
+func (c *Client) Apply(ctx context.Context, changes []ruche.Change) error {
+	if err := c.call(ctx, "/v1/apply", changes, nil); err != nil {
+		return fmt.Errorf("cannot write what this node declares: %w", err)
+	}
 	return nil
 }
 
@@ -117,6 +165,13 @@ func (c *Client) learn(control []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.book = control
+}
+
+// known lists where control nodes are, as they told.
+func (c *Client) known() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.book
 }
 
 // addresses lists where control nodes may be, in the order in which to try them: the one that answered last, then the others at random, those

@@ -321,3 +321,29 @@ func FuzzParseToken(f *testing.F) {
 		}
 	})
 }
+
+func TestTheStateDoesNotAnswer(t *testing.T) {
+	h := newHouse(t)
+	c := h.control("c1")
+	token := h.token(-1, RoleEdge)
+	edge := h.enrolled("edge-1", c, token, following(bucketEndpoints))
+	eventually(t, "it follows", func() bool { return edge.Following().Control != "" })
+	h.state.fail(errors.New("the inner reason"))
+	err := h.client("edge-2", c, token).keeper.obtain(t.Context(), false)
+	var r *Refusal
+	if !errors.As(err, &r) || r.Reason != ReasonUnavailable || strings.Contains(err.Error(), "inner") {
+		t.Errorf("enrolling gives %v, want %q without the reason", err, ReasonUnavailable)
+	}
+	c.refused(t, "enrolling", ReasonUnavailable)
+	if !strings.Contains(c.log.String(), "the inner reason") {
+		t.Error("the log does not tell the reason")
+	}
+	// Whoever is known goes on, also over a new connection.
+	again := h.client("edge-1", c, "", following(bucketEndpoints))
+	h.run(again.Run)
+	eventually(t, "it follows with a known certificate", func() bool { return again.Following().Control != "" })
+	h.state.fail(nil)
+	if err := h.client("edge-2", c, token).keeper.obtain(t.Context(), false); err != nil {
+		t.Errorf("when the state answers again: %v", err)
+	}
+}

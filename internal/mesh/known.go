@@ -25,6 +25,11 @@ func (r *Registry) watch(ctx context.Context) error {
 		for _, name := range u.Deletes {
 			delete(next, name)
 		}
+		for name := range r.reported { // a node that was removed must be written again when it comes back
+			if _, ok := next[name]; !ok {
+				delete(r.reported, name)
+			}
+		}
 		r.known = next
 		close(r.changed)
 		r.changed = make(chan struct{})
@@ -59,12 +64,6 @@ func (r *Registry) authenticate(ctx context.Context, p Peer) (Peer, error) {
 	}
 	p.Roles = entry.Value.Roles
 	return p, nil
-}
-
-// still reports whether a peer that was authenticated is a node yet, by what is known here.
-func still(known map[string]Node, p Peer, now time.Time) bool {
-	n, ok := known[p.Name]
-	return ok && (n.Key == p.hash || n.OldKey == p.hash) && now.Before(p.expires)
 }
 
 // confirm ends the old key of a node that has shown that it has the new one.

@@ -18,11 +18,13 @@ const (
 	// one IPv6 network of 64 bits.
 	maxStrangers           = 256
 	maxStrangersPerAddress = 64
+	// maxPerNode bounds the connections of one node. It needs one, or two while it renews its certificate.
+	maxPerNode = 16
 )
 
 var (
 	errTLSVersion = errors.New("it does not offer TLS 1.3")
-	errTooMany    = errors.New("there are too many connections of peers without certificate")
+	errTooMany    = errors.New("it has, or all peers without certificate have, too many connections")
 	errProtocol   = errors.New("it does not offer HTTP/2")
 )
 
@@ -37,14 +39,16 @@ type listener struct {
 	end       context.CancelFunc
 	handshake sync.WaitGroup
 
-	mu        sync.Mutex
-	strangers map[netip.Addr]int
-	sum       int
+	mu     sync.Mutex
+	counts map[string]int // of connections, by the address of a stranger or the name of a node
 }
+
+// allStrangers is what all strangers together are counted under.
+const allStrangers = ""
 
 // newListener makes TLS of what l accepts. current gives the node's own certificate, root what others are signed with.
 func newListener(l net.Listener, current func() *identity, now func() time.Time, t timing, r *refusals) *listener {
-	m := &listener{Listener: l, timing: t, refusals: r, ready: make(chan net.Conn), strangers: map[netip.Addr]int{}}
+	m := &listener{Listener: l, timing: t, refusals: r, ready: make(chan net.Conn), counts: map[string]int{}}
 	m.open, m.end = context.WithCancel(context.Background())
 	m.tls = &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Time: now,
@@ -111,10 +115,12 @@ func (l *listener) greet(g *guarded) {
 		_ = g.Close()
 		return
 	}
-	if len(conn.ConnectionState().PeerCertificates) > 0 {
-		g.leave()
-	} else {
+	if certs := conn.ConnectionState().PeerCertificates; len(certs) == 0 {
 		g.limit(l.timing.stranger)
+	} else if !g.become(certs[0].Subject.CommonName) {
+		l.refusals.note(ReasonTooMany, g.RemoteAddr().String(), certs[0].Subject.CommonName, errTooMany)
+		_ = g.Close()
+		return
 	}
 	select {
 	case l.ready <- conn:
@@ -157,41 +163,47 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// guarded is a connection that counts as a stranger's until it is closed or leave is called.
+// guarded is a connection that is counted until it is closed.
 type guarded struct {
 	net.Conn
 	listener *listener
-	from     netip.Addr
-	once     sync.Once
 
 	mu  sync.Mutex
+	as  []string // what it is counted as
 	end *time.Timer
 }
 
 // enter counts a new connection. It reports false when there are too many.
 func (l *listener) enter(conn net.Conn) (*guarded, bool) {
-	from := network(conn.RemoteAddr())
+	from := network(conn.RemoteAddr()).String()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sum >= maxStrangers || l.strangers[from] >= maxStrangersPerAddress {
+	if l.counts[allStrangers] >= maxStrangers || l.counts[from] >= maxStrangersPerAddress {
 		return nil, false
 	}
-	l.sum++
-	l.strangers[from]++
-	return &guarded{Conn: conn, listener: l, from: from}, true
+	g := &guarded{Conn: conn, listener: l, as: []string{allStrangers, from}}
+	l.count(g.as, 1)
+	return g, true
 }
 
-// leave ends that the connection counts.
-func (g *guarded) leave() {
-	g.once.Do(func() {
-		l := g.listener
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.sum--
-		if l.strangers[g.from]--; l.strangers[g.from] == 0 {
-			delete(l.strangers, g.from)
+func (l *listener) count(as []string, n int) {
+	for _, key := range as {
+		if l.counts[key] += n; l.counts[key] == 0 {
+			delete(l.counts, key)
 		}
-	})
+	}
+}
+
+// become counts the connection as one of a node. It reports false when that has too many.
+func (g *guarded) become(node string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.listener.mu.Lock()
+	defer g.listener.mu.Unlock()
+	g.listener.count(g.as, -1)
+	g.as = []string{"node " + node}
+	g.listener.count(g.as, 1)
+	return g.listener.counts[g.as[0]] <= maxPerNode
 }
 
 // limit closes the connection after d.
@@ -202,11 +214,14 @@ func (g *guarded) limit(d time.Duration) {
 }
 
 func (g *guarded) Close() error {
-	g.leave()
 	g.mu.Lock()
 	if g.end != nil {
 		g.end.Stop()
 	}
+	g.listener.mu.Lock()
+	g.listener.count(g.as, -1)
+	g.as = nil
+	g.listener.mu.Unlock()
 	g.mu.Unlock()
 	return g.Conn.Close()
 }

@@ -65,14 +65,15 @@ type Registry struct {
 	status    Bucket[ruche.NodeStatus]
 	now       func() time.Time
 
-	mu      sync.Mutex
-	known   map[string]Node // what the bucket nodes holds; nil before it was read
-	changed chan struct{}   // closed when known changes
+	mu       sync.Mutex
+	known    map[string]Node             // what the bucket nodes holds; nil before it was read
+	changed  chan struct{}               // closed when known changes
+	reported map[string]ruche.NodeStatus // what was written here last
 }
 
 // NewRegistry makes the registry of the nodes, tokens and statuses in these buckets ("nodes", "tokens", "nodestatus").
 func NewRegistry(a *Authority, nodes Bucket[Node], tokens Bucket[Token], status Bucket[ruche.NodeStatus]) *Registry {
-	return &Registry{authority: a, nodes: nodes, tokens: tokens, status: status, now: a.now, changed: make(chan struct{})}
+	return &Registry{authority: a, nodes: nodes, tokens: tokens, status: status, now: a.now, changed: make(chan struct{}), reported: map[string]ruche.NodeStatus{}}
 }
 
 // MakeToken makes a join token for nodes with any of these roles, and gives its text, which is kept nowhere. uses is how many nodes may enrol
@@ -122,8 +123,8 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// enrol lets a node in by a token. connected says whether a node of the name is connected here.
-func (r *Registry) enrol(ctx context.Context, e enrolment, connected func(name string) bool) (grant, error) {
+// enrol lets a node in by a token. connected says that a node of the name is connected here.
+func (r *Registry) enrol(ctx context.Context, e enrolment, connected bool) (grant, error) {
 	key, err := check(e.Name, &e.Roles, e.Address, e.Request)
 	if err != nil {
 		return grant{}, refuse(ReasonBadRequest, err.Error())
@@ -141,7 +142,7 @@ func (r *Registry) enrol(ctx context.Context, e enrolment, connected func(name s
 		if err != nil {
 			return grant{}, unavailable(err)
 		}
-		if seen || connected(e.Name) {
+		if seen || connected {
 			return grant{}, refuse(ReasonNameInUse, fmt.Sprintf(
 				"a node named %q is there, with another key (give this one another name; if it takes that one's place, wait a minute or run: ruche nodes remove %s)", e.Name, e.Name))
 		}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -60,6 +61,52 @@ func (h *house) token(uses int, roles ...Role) string {
 	return text
 }
 
+func (h *house) raw(name string) bucket[json.RawMessage] {
+	return bucketOf[json.RawMessage](h.state, name)
+}
+
+func (h *house) buckets() map[string]Bucket[json.RawMessage] {
+	all := map[string]Bucket[json.RawMessage]{}
+	for _, name := range []string{bucketDeclarations, bucketEndpoints, bucketSightings} {
+		all[name] = h.raw(name)
+	}
+	return all
+}
+
+// rows are those of a node in the test's state.
+func (h *house) rows(node string) Rows { return rowsOf{h, node} }
+
+type rowsOf struct {
+	*house
+	node string
+}
+
+func (r rowsOf) Load(ctx context.Context) (map[string]map[string]json.RawMessage, error) {
+	rows := map[string]map[string]json.RawMessage{}
+	for name := range r.buckets() {
+		all, err := r.raw(name).List(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rows[name] = map[string]json.RawMessage{}
+		for key, e := range all {
+			if accessTo(name).check(r.node, key, e.Value) == nil {
+				rows[name][key] = e.Value
+			}
+		}
+	}
+	return rows, nil
+}
+
+func (r rowsOf) Apply(_ context.Context, changes []ruche.Change) error {
+	r.state.mu.Lock()
+	defer r.state.mu.Unlock()
+	for _, c := range changes {
+		r.state.write(c.Bucket, c.Key, c.Value)
+	}
+	return r.state.broken
+}
+
 // control is a running control node.
 type control struct {
 	*Server
@@ -83,6 +130,8 @@ func (h *house) controlAt(name, addr string, change ...func(*Server)) *control {
 	c.quorum.Store(true)
 	c.Server, err = NewServer(ServerConfig{
 		Listener: l, Dir: filepath.Join(h.dir, name), Name: name, Roles: []Role{RoleControl}, Address: c.addr,
+		Status:  func() ruche.NodeStatus { return ruche.NodeStatus{Version: "test"} },
+		Buckets: h.buckets(), Rows: h.rows,
 		Registry: h.reg(), Quorum: c.quorum.Load, Logger: slog.New(slog.NewTextHandler(c.log, nil)), Health: &health.Registry{},
 	})
 	if err != nil {
@@ -117,6 +166,7 @@ func (h *house) client(name string, at *control, token string, change ...func(*C
 	h.t.Helper()
 	cfg := ClientConfig{
 		Dir: filepath.Join(h.dir, name), Name: name, Roles: []Role{RoleEdge}, Token: token, Now: h.clock.now,
+		Status: func() ruche.NodeStatus { return ruche.NodeStatus{Version: "test"} },
 		Logger: slog.New(slog.DiscardHandler), Health: &health.Registry{},
 	}
 	if at != nil {

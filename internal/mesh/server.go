@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
@@ -44,6 +47,12 @@ type ServerConfig struct {
 	Registry *Registry
 	// Quorum says whether this control node can write the state.
 	Quorum func() bool
+	// Buckets are those that nodes may follow or write, by name.
+	Buckets map[string]Bucket[json.RawMessage]
+	// Rows gives the rows of a node.
+	Rows func(node string) Rows
+	// Status tells how this node is. It is called often and must be cheap.
+	Status func() ruche.NodeStatus
 	Logger *slog.Logger
 	Health *health.Registry
 }
@@ -54,6 +63,7 @@ type Server struct {
 	registry *Registry
 	keeper   *keeper
 	refusals *refusals
+	hub      *hub
 	timing   timing
 
 	mu       sync.Mutex
@@ -65,6 +75,7 @@ type Server struct {
 // NewServer makes the server, with the identity that is in its directory.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{cfg: cfg, registry: cfg.Registry, timing: defaultTiming(), failures: map[netip.Addr]int{}, streams: map[string]int{}}
+	s.hub = newHub(slices.Collect(maps.Keys(cfg.Buckets)))
 	s.refusals = &refusals{logger: cfg.Logger, now: s.registry.now, counts: map[Reason]uint64{}, logged: map[Reason]logged{}}
 	roles, err := checkRoles(cfg.Roles)
 	if err != nil {
@@ -101,17 +112,25 @@ func (s *Server) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer cancel()
-	failed := make(chan error, 3)
+	failed := make(chan error, 2+len(s.cfg.Buckets))
 	tasks.Go(func() {
 		if err := s.registry.watch(ctx); err != nil {
 			failed <- fmt.Errorf("cannot follow which nodes there are: %w", err)
 		}
 	})
+	for name, b := range s.cfg.Buckets {
+		tasks.Go(func() {
+			if err := b.Watch(ctx, func(u ruche.Update[json.RawMessage]) { s.hub.apply(name, u) }); err != nil {
+				failed <- fmt.Errorf("cannot follow %s: %w", name, err)
+			}
+		})
+	}
 	tasks.Go(func() { s.keeper.run(ctx) })
 	// A stranger may come only when there is something to show to it.
 	if !s.keeper.enrolled(ctx) {
 		return s.cfg.Listener.Close()
 	}
+	tasks.Go(func() { reporting(ctx, s.timing, s.cfg.Status, s.reportOwn) })
 	l := newListener(s.cfg.Listener, s.identity, s.registry.now, s.timing, s.refusals)
 	server := s.httpServer(ctx)
 	tasks.Go(func() {
@@ -135,6 +154,13 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
+// reportOwn keeps what this node says of itself, as it does with the others.
+func (s *Server) reportOwn(ctx context.Context, status ruche.NodeStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	return s.registry.report(ctx, s.identity().Peer, status)
+}
+
 func (s *Server) identity() *identity {
 	id, _ := s.keeper.current()
 	return id
@@ -155,6 +181,10 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/enrol", s.enrol)
 	mux.Handle("POST /v1/renew", s.forNodes(s.renew))
+	mux.Handle("GET /v1/follow", s.forNodes(s.follow))
+	mux.Handle("POST /v1/report", s.forNodes(s.takeReport))
+	mux.Handle("POST /v1/load", s.forNodes(s.load, RoleAgent))
+	mux.Handle("POST /v1/apply", s.forNodes(s.apply, RoleAgent))
 	return mux
 }
 
@@ -169,7 +199,7 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
 	err := readBody(w, r, maxStrangerBody, &e)
 	if err == nil {
 		var g grant
-		if g, err = s.registry.enrol(r.Context(), e, s.follows); err == nil {
+		if g, err = s.registry.enrol(r.Context(), e, s.streamsOf(e.Name) > 0); err == nil {
 			s.cfg.Logger.Info("a node has enrolled", slog.String("node", e.Name), slog.Any("roles", e.Roles), slog.String("peer", r.RemoteAddr))
 			answer(w, g)
 			return
@@ -212,13 +242,6 @@ func (s *Server) failed(from netip.Addr, err error) {
 	if _, known := s.failures[from]; known || len(s.failures) < maxFailing {
 		s.failures[from]++
 	}
-}
-
-// follows reports whether a node of this name follows here.
-func (s *Server) follows(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.streams[name] > 0
 }
 
 // forNodes is for what only nodes may ask, those that have one of the roles, or all if none is named.
@@ -300,6 +323,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, into any) err
 }
 
 func answer(w http.ResponseWriter, v any) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // to a peer that may have gone
 }

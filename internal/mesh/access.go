@@ -1,0 +1,161 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/ruche-project/ruche"
+)
+
+// The buckets that nodes other than control ones read or write.
+const (
+	bucketDeclarations = "declarations"
+	bucketEndpoints    = "endpoints"
+	bucketSightings    = "sightings"
+)
+
+// access says who may do what with a bucket. What is not named, nobody may.
+type access struct {
+	follow []Role
+	write  []Role
+	// check says what keeps a node from writing a value under a key.
+	check func(node, key string, value json.RawMessage) error
+}
+
+func accessTo(bucket string) access {
+	switch bucket {
+	case bucketDeclarations:
+		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkDeclaration}
+	case bucketEndpoints:
+		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkEndpoint}
+	case bucketSightings:
+		return access{write: []Role{RoleAgent}, check: checkSighting}
+	}
+	return access{}
+}
+
+func mayFollow(p Peer, bucket string) bool {
+	return slices.ContainsFunc(accessTo(bucket).follow, p.has)
+}
+
+// Rows are the values in the state that belong to one node.
+type Rows interface {
+	// Load gives them by bucket and key.
+	Load(ctx context.Context) (map[string]map[string]json.RawMessage, error)
+	// Apply makes all changes or none. It is asked only for what the node may change.
+	Apply(ctx context.Context, changes []ruche.Change) error
+}
+
+// maxChanges is how many changes are made at once.
+const maxChanges = 128
+
+// apply makes changes that an agent asks for, if all of them are of its own rows.
+func (s *Server) apply(w http.ResponseWriter, r *http.Request, p Peer) error {
+	var changes []ruche.Change
+	if err := readBody(w, r, maxBody, &changes); err != nil {
+		return err
+	}
+	if len(changes) > maxChanges {
+		return refuse(ReasonBadRequest, fmt.Sprintf("there are %d changes, at most %d are made at once", len(changes), maxChanges))
+	}
+	if !s.cfg.Quorum() {
+		return refuse(ReasonUnavailable, "this control node has no quorum")
+	}
+	for _, c := range changes {
+		if err := s.mayWrite(r.Context(), p, c); err != nil {
+			return err
+		}
+	}
+	if err := s.cfg.Rows(p.Name).Apply(r.Context(), changes); err != nil {
+		return unavailable(err)
+	}
+	answer(w, struct{}{})
+	return nil
+}
+
+// mayWrite checks one change: the new value has to be of the node, and what is there now as well.
+func (s *Server) mayWrite(ctx context.Context, p Peer, c ruche.Change) error {
+	a := accessTo(c.Bucket)
+	if !slices.ContainsFunc(a.write, p.has) {
+		return refuse(ReasonRole, fmt.Sprintf("this node must not write %.32q", c.Bucket))
+	}
+	if c.Value != nil {
+		if err := a.check(p.Name, c.Key, c.Value); err != nil {
+			return refuse(ReasonNotOwner, fmt.Sprintf("node %s must not write %s %.128q: %v", p.Name, c.Bucket, c.Key, err))
+		}
+	}
+	entry, err := s.cfg.Buckets[c.Bucket].Get(ctx, c.Key)
+	switch {
+	case errors.Is(err, ruche.ErrNotFound):
+		return nil
+	case err != nil:
+		return unavailable(err)
+	}
+	if err := a.check(p.Name, c.Key, entry.Value); err != nil {
+		return refuse(ReasonNotOwner, fmt.Sprintf("node %s must not write %s %.128q, which is another's: %v", p.Name, c.Bucket, c.Key, err))
+	}
+	return nil
+}
+
+// load gives an agent what it wrote, so that it knows after a start.
+func (s *Server) load(w http.ResponseWriter, r *http.Request, p Peer) error {
+	rows, err := s.cfg.Rows(p.Name).Load(r.Context())
+	if err != nil {
+		return unavailable(err)
+	}
+	answer(w, rows)
+	return nil
+}
+
+// errOthers is about rows that say nothing of a node: those of services and tasks are written by control nodes alone.
+var errOthers = errors.New("it is not about this node")
+
+func checkDeclaration(node, key string, value json.RawMessage) error {
+	var d ruche.Declaration
+	if err := decode(value, &d); err != nil {
+		return err
+	}
+	if d.Workload.Node != node || d.Workload.ID != key || ofSwarm(key) {
+		return errOthers
+	}
+	return nil
+}
+
+func checkEndpoint(node, key string, value json.RawMessage) error {
+	var e ruche.Endpoint
+	if err := decode(value, &e); err != nil {
+		return err
+	}
+	// Requests for a workload must not be drawn to another place by whoever does not declare it.
+	if e.Node != node || e.Workload != key || ofSwarm(key) {
+		return errOthers
+	}
+	return nil
+}
+
+func checkSighting(node, key string, value json.RawMessage) error {
+	var s ruche.Sighting
+	if err := decode(value, &s); err != nil {
+		return err
+	}
+	if s.Node != node || s.Task != key {
+		return errOthers
+	}
+	return nil
+}
+
+func decode(value json.RawMessage, into any) error {
+	if json.Unmarshal(value, into) != nil {
+		return errors.New("the value cannot be read")
+	}
+	return nil
+}
+
+func ofSwarm(key string) bool {
+	return strings.HasPrefix(key, "service/") || strings.HasPrefix(key, "task/")
+}

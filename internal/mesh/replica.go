@@ -1,0 +1,301 @@
+package mesh
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Following is how a node follows the state.
+type Following struct {
+	// Control is the address of the control node that is followed; empty when there is none, and then Why says why. Since is when that began.
+	Control string
+	Why     string
+	Since   time.Time
+	// Heard is when a control node was heard last; zero when that was never. What is known is as old as that.
+	Heard time.Time
+}
+
+// replica is what a node knows of the state: it follows one control node after the other, and keeps what it heard.
+type replica struct {
+	client *Client
+	hub    *hub
+
+	mu      sync.Mutex
+	now     Following
+	lacking map[string]time.Time // control nodes without quorum, and when they said so
+}
+
+var (
+	errSilent   = errors.New("it has said nothing for too long")
+	errNoQuorum = errors.New("it has no quorum")
+	errRenewed  = errors.New("this node's certificate was renewed")
+	errEnded    = errors.New("it has ended the stream")
+)
+
+// Following tells how this node follows.
+func (c *Client) Following() Following {
+	c.replica.mu.Lock()
+	defer c.replica.mu.Unlock()
+	return c.replica.now
+}
+
+// run follows until ctx ends.
+func (r *replica) run(ctx context.Context) {
+	backoff := r.client.timing.minBackoff
+	for ctx.Err() == nil {
+		for _, addr := range r.candidates() {
+			id, renewed := r.client.keeper.current()
+			if id.cert == nil {
+				break
+			}
+			heard, err := r.followAt(ctx, id, renewed, addr)
+			if ctx.Err() != nil {
+				return
+			}
+			if unknown(err) {
+				r.client.keeper.notKnown(id)
+			}
+			r.lost(addr, err)
+			if heard { // the others are to be tried at once
+				backoff = r.client.timing.minBackoff
+			}
+			if errors.Is(err, errRenewed) {
+				break
+			}
+		}
+		// At random, since all nodes lose a control node at the same moment.
+		t := time.NewTimer(backoff/2 + rand.N(backoff/2))
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+		backoff = min(2*backoff, r.client.timing.maxBackoff)
+	}
+}
+
+// candidates lists the control nodes to try, those that had no quorum a moment ago last.
+func (r *replica) candidates() []string {
+	list := r.client.addresses()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slices.SortStableFunc(list, func(a, b string) int { return r.lacks(a) - r.lacks(b) })
+	return list
+}
+
+// lacks gives 1 for a control node that had no quorum a moment ago. The caller holds mu.
+func (r *replica) lacks(addr string) int {
+	if at, ok := r.lacking[addr]; ok && time.Since(at) < r.client.timing.again {
+		return 1
+	}
+	return 0
+}
+
+// followAt follows one control node until that fails, or another is to be preferred. It reports whether anything was heard.
+func (r *replica) followAt(ctx context.Context, id *identity, renewed <-chan struct{}, addr string) (heard bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(r.client.timing.silence, func() { cancel(errSilent) })
+	defer watchdog.Stop()
+	go func() {
+		select {
+		case <-renewed:
+			cancel(errRenewed)
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		if cause := context.Cause(ctx); cause != nil && err != nil {
+			err = cause
+		}
+	}()
+	q := url.Values{"buckets": {strings.Join(r.client.cfg.Follow, ",")}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/v1/follow?"+q.Encode(), nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := r.client.client(id).Do(req)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	in := bufio.NewReaderSize(resp.Body, 64<<10)
+	if resp.StatusCode != http.StatusOK {
+		data := make([]byte, maxReport)
+		n, _ := in.Read(data) // what cannot be read gives a refusal without words
+		return false, refusalOf(resp.StatusCode, data[:n])
+	}
+	var u assembly
+	for {
+		l, n, err := readLine(in)
+		if err != nil {
+			return heard, err
+		}
+		watchdog.Reset(r.client.timing.silence)
+		heard = true
+		if l.Beat != nil {
+			err = r.beat(addr, *l.Beat)
+		} else {
+			err = r.take(&u, l, n)
+		}
+		if err != nil {
+			return heard, err
+		}
+	}
+}
+
+// beat takes in how the control node that is followed is.
+func (r *replica) beat(addr string, b beat) error {
+	c := r.client
+	c.learn(b.Control)
+	others := c.addresses()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now.Heard = c.cfg.Now()
+	if b.Quorum {
+		delete(r.lacking, addr)
+		c.cfg.Health.Clear(ruche.CodeControlUnreachable, c.cfg.Name)
+	} else {
+		r.lacking[addr] = time.Now()
+		if slices.ContainsFunc(others, func(a string) bool { return r.lacks(a) == 0 }) {
+			return errNoQuorum
+		}
+		// It still tells what it knows, and there is no better one.
+		c.cfg.Health.Set(ruche.Warning{
+			Code: ruche.CodeControlUnreachable, Severity: ruche.SeverityWarning, Subject: c.cfg.Name,
+			Message: "no control node that can be reached has a quorum", Hint: "what is known is served; look whether the control nodes run, and whether they reach one another",
+		})
+	}
+	if r.now.Control == addr {
+		return nil
+	}
+	r.now.Control, r.now.Why, r.now.Since = addr, "", c.cfg.Now()
+	c.logger().Info("following a control node", slog.String("address", addr), slog.Bool("quorum", b.Quorum))
+	return nil
+}
+
+// lost notes that a control node is not followed.
+func (r *replica) lost(addr string, err error) {
+	c := r.client
+	if err == nil {
+		err = errEnded
+	}
+	why := fmt.Sprintf("cannot follow control node %s: %v", addr, err)
+	r.mu.Lock()
+	if r.now.Control != "" || r.now.Since.IsZero() {
+		r.now.Control, r.now.Since = "", c.cfg.Now()
+		c.logger().Warn("following no control node", slog.String("address", addr), slog.Any("error", err))
+	}
+	r.now.Why = why
+	since, heard := r.now.Since, r.now.Heard
+	r.mu.Unlock()
+	if c.cfg.Now().Sub(since) < c.timing.silence {
+		return // another one may answer
+	}
+	known := "nothing is known"
+	if !heard.IsZero() {
+		known = "what is known is of " + heard.UTC().Format(time.RFC3339)
+	}
+	c.cfg.Health.Set(ruche.Warning{
+		Code: ruche.CodeControlUnreachable, Severity: ruche.SeverityError, Subject: c.cfg.Name, Message: why + "; " + known,
+		Hint: "what is known is served; look whether the control nodes run, and whether this node can reach their port",
+	})
+}
+
+// assembly is an update of which not all lines have come.
+type assembly struct {
+	bucket string
+	update ruche.Update[json.RawMessage]
+	bytes  int
+}
+
+// take takes in one line, of n bytes, about a bucket.
+func (r *replica) take(a *assembly, l line, n int) error {
+	if r.hub.shelves[l.Bucket] == nil {
+		return fmt.Errorf("it tells of bucket %.64q, which was not asked for", l.Bucket)
+	}
+	if a.bucket == "" {
+		a.bucket, a.update, a.bytes = l.Bucket, ruche.Update[json.RawMessage]{Reset: l.Reset, Puts: map[string]json.RawMessage{}}, 0
+	} else if a.bucket != l.Bucket || l.Reset {
+		return errors.New("it tells of something else in the middle of an update")
+	}
+	if a.bytes += n; a.bytes > maxUpdate {
+		return fmt.Errorf("an update has more than %d bytes", maxUpdate)
+	}
+	for key, v := range l.Puts {
+		a.update.Puts[key] = v
+	}
+	a.update.Deletes = append(a.update.Deletes, l.Deletes...)
+	if l.More {
+		return nil
+	}
+	a.update.Revision = l.Revision
+	r.hub.apply(a.bucket, a.update)
+	a.bucket = ""
+	return nil
+}
+
+// View is a bucket that a node follows. It can be watched like one of the cluster.
+type View[T any] struct {
+	client *Client
+	bucket string
+}
+
+// Follow gives a bucket that the client follows. Another one than those of its config panics.
+func Follow[T any](c *Client, bucket string) *View[T] {
+	if c.replica.hub.shelves[bucket] == nil {
+		panic(fmt.Sprintf("mesh: bucket %q is not followed", bucket))
+	}
+	return &View[T]{client: c, bucket: bucket}
+}
+
+// Watch calls fn with the whole content, once there is any, and then with each change in order, until ctx ends; then it returns nil. Changes that come while
+// fn runs are taken together. The content is what this node knows, also while it follows nobody. Values that cannot be decoded are logged and left out.
+func (v *View[T]) Watch(ctx context.Context, fn func(ruche.Update[T])) error {
+	var seen uint64
+	for {
+		changed := v.client.replica.hub.wait()
+		b, now, ok := v.client.replica.hub.since(v.bucket, seen)
+		if seen = now; ok {
+			if u := v.update(b); u.Reset || len(u.Puts)+len(u.Deletes) > 0 {
+				fn(u)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+func (v *View[T]) update(b batch) ruche.Update[T] {
+	u := ruche.Update[T]{Reset: b.reset, Puts: make(map[string]T, len(b.items)), Revision: b.revision}
+	for _, i := range b.items {
+		if i.value == nil {
+			u.Deletes = append(u.Deletes, i.key)
+			continue
+		}
+		var value T
+		if err := json.Unmarshal(i.value, &value); err != nil {
+			v.client.logger().Error("cannot decode a value, ignoring it", slog.String("bucket", v.bucket), slog.String("key", i.key), slog.Any("error", err))
+			continue
+		}
+		u.Puts[i.key] = value
+	}
+	slices.Sort(u.Deletes)
+	return u
+}
