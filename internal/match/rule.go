@@ -1,6 +1,7 @@
 package match
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -8,8 +9,12 @@ import (
 
 // Request is what a rule is asked about.
 type Request struct {
-	Host string // as CanonicalHost returns it
+	Host string // as CanonicalHost returns it; of a connection the server name, empty when it asks for none
 	Path string // begins with a slash, decoded, without the query
+
+	// Client and Protocols matter to the rules of connections alone: who connects, and what TLS offers (ALPN).
+	Client    netip.Addr
+	Protocols []string
 }
 
 // Specificity says how closely a rule describes a request that it takes.
@@ -19,7 +24,7 @@ type Specificity struct {
 	PathLen int      // how many bytes of the path were fixed; one more when its end was, too
 }
 
-// Rule is a Traefik router rule: matchers for host and path, joined by &&, ||, ! and parentheses.
+// Rule is a Traefik router rule: matchers for host and path, or for a connection, joined by &&, ||, ! and parentheses.
 type Rule struct {
 	text  string
 	root  *node
@@ -40,6 +45,8 @@ const (
 	opPath
 	opPathPrefix
 	opPathRegexp
+	opClient   // network
+	opProtocol // of TLS
 )
 
 // node is one operation of the parsed rule. Chains of one operator are one node, so that the depth of the
@@ -49,6 +56,8 @@ type node struct {
 	nodes []*node
 	text  string
 	re    *regexp.Regexp
+	// network is of IPv4 or IPv6 addresses, not of the former in the form of the latter.
+	network netip.Prefix
 	// literal is what the operation adds to Specificity.PathLen.
 	literal int
 }
@@ -96,6 +105,10 @@ func (n *node) match(req Request) (bool, Specificity) {
 		return true, none
 	case opHostRegexp:
 		return n.re.MatchString(req.Host), Specificity{Host: HostRegexp}
+	case opClient:
+		return n.network.Contains(req.Client), none
+	case opProtocol:
+		return slices.Contains(req.Protocols, n.text), none
 	}
 	return n.matchPath(req.Path), Specificity{Host: HostAny, PathLen: n.literal}
 }

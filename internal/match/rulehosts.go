@@ -2,7 +2,7 @@ package match
 
 import "slices"
 
-// MayMatchHost reports whether there can be a path with which the rule takes this host. For rules that ask
+// MayMatchHost reports whether there can be a path, or a client and protocols, with which the rule takes this host. For rules that ask
 // about one path twice it may report true although there is none.
 func (r *Rule) MayMatchHost(host string) bool {
 	may, _ := r.root.may(host)
@@ -34,7 +34,7 @@ func (n *node) may(host string) (be, notBe bool) {
 	case opNot:
 		b, nb := n.nodes[0].may(host)
 		return nb, b
-	case opPath, opPathPrefix, opPathRegexp:
+	case opPath, opPathPrefix, opPathRegexp, opClient, opProtocol:
 		return true, true
 	}
 	ok, _ := n.match(Request{Host: host})

@@ -20,13 +20,17 @@ const knownMatchers = "Host, HostRegexp, Path, PathPrefix, PathRegexp"
 // to case. The error is an *Error with the column; it wraps ErrUnsupported when the rule uses a matcher that exists
 // in Traefik only.
 func ParseRule(s string) (*Rule, error) {
+	return parseRule(&parser{text: s})
+}
+
+func parseRule(p *parser) (*Rule, error) {
+	s := p.text
 	if len(s) > maxRule {
 		return nil, fail("", "rule has %d bytes, more than %d", len(s), maxRule)
 	}
-	p := &parser{text: s}
 	p.blanks()
 	if p.pos == len(s) {
-		return nil, fail("write for example Host(`shop.example`)", "rule is empty")
+		return nil, fail("write for example "+p.example(), "rule is empty")
 	}
 	root, err := p.alternatives(0)
 	if err != nil {
@@ -45,8 +49,17 @@ func ParseRule(s string) (*Rule, error) {
 }
 
 type parser struct {
-	text string
-	pos  int
+	text       string
+	pos        int
+	connection bool // the rule is about connections
+}
+
+// example is a matcher for hints.
+func (p *parser) example() string {
+	if p.connection {
+		return "HostSNI(`db.example`)"
+	}
+	return "Host(`shop.example`)"
 }
 
 func (p *parser) fail(at int, hint, format string, args ...any) *Error {
@@ -151,7 +164,7 @@ func (p *parser) matcher() (*node, *Error) {
 	at := p.pos
 	name := p.word()
 	if name == "" {
-		return nil, p.fail(at, "write a matcher such as Host(`shop.example`)", "expected a matcher, found %s", p.next())
+		return nil, p.fail(at, "write a matcher such as "+p.example(), "expected a matcher, found %s", p.next())
 	}
 	if err := p.known(at, name); err != nil {
 		return nil, err
@@ -168,7 +181,11 @@ func (p *parser) matcher() (*node, *Error) {
 		if err != nil {
 			return nil, err
 		}
-		n, bad := argument(strings.ToLower(name), value)
+		read := argument
+		if p.connection {
+			read = connectionArgument
+		}
+		n, bad := read(strings.ToLower(name), value)
 		if bad != nil {
 			return nil, p.fail(start, bad.Hint, "%s: %s", name, bad.Message)
 		}
@@ -187,6 +204,9 @@ func (p *parser) matcher() (*node, *Error) {
 }
 
 func (p *parser) known(at int, name string) *Error {
+	if p.connection {
+		return p.knownOfConnections(at, name)
+	}
 	switch strings.ToLower(name) {
 	case "host", "hostregexp", "path", "pathprefix", "pathregexp":
 		return nil
