@@ -134,7 +134,7 @@ type Protocol string
 
 // The protocols that are not HTTP.
 const (
-	ProtocolTCP Protocol = "tcp" // connections, chosen by entry point and by the server name of their TLS, which is passed through
+	ProtocolTCP Protocol = "tcp" // connections, chosen by entry point, and by the server name of their TLS or a rule
 	ProtocolUDP Protocol = "udp" // datagrams, chosen by entry point
 )
 
@@ -142,7 +142,7 @@ const (
 const EntryPointHTTPS = "https"
 
 // Match says which requests a route takes. Either Host and Path are set (nginx-proxy and route
-// files), or Rule (Traefik). A route that is not about HTTP has an EntryPoint, and a Host when it takes only TLS connections for that name.
+// files), or Rule (Traefik). A route that is not about HTTP has an EntryPoint; one of TCP may have a Host, when it takes only TLS connections for that name, or a Rule.
 type Match struct {
 	// EntryPoint is the name of the listener; it is set only where the route's protocol is not HTTP.
 	EntryPoint string `json:"entry_point,omitempty"`
@@ -165,6 +165,10 @@ const (
 	TLSFile TLSMode = "file" // a file, else no HTTPS
 	TLSOff  TLSMode = "off"  // no HTTPS
 )
+
+// TLSPassthrough is that of routes whose endpoints do the handshake; only where Route.Protocol is ProtocolTCP. There TLSAuto and TLSFile mean that Ruche does it and hands on what
+// is inside, and the zero value that nobody asks whether it is TLS.
+const TLSPassthrough TLSMode = "passthrough"
 
 // HTTPSMethod says what the two ports do for a host (HTTPS_METHOD).
 type HTTPSMethod string

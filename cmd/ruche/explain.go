@@ -19,7 +19,7 @@ func newExplain() *cobra.Command {
 		Long: `Say what happens to a request for a URL: which route takes it and why, where that was declared, which network
 and port were chosen, how its endpoints are, and its certificate. For a host without a route: the nearest ones, and what was
 found wrong in the declarations that might have been meant.`,
-		Example: "  ruche explain https://shop.example/cart\n  ruche explain shop.example",
+		Example: "  ruche explain https://shop.example/cart\n  ruche explain shop.example\n  ruche explain tcp://db.example@postgres",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return hintError{fmt.Errorf("explain takes one URL, %d were given", len(args)), "ruche explain https://shop.example/cart"}

@@ -263,7 +263,11 @@ func explain(err error) (message, hint string) {
 
 func readTLS(value string, route *ruche.Route) (message, hint string) {
 	switch mode := ruche.TLSMode(value); mode {
-	case "", ruche.TLSAuto:
+	case "":
+	case ruche.TLSAuto:
+		if route.Protocol != "" { // where it is not the same as nothing
+			route.TLS = mode
+		}
 	case ruche.TLSFile, ruche.TLSOff:
 		route.TLS = mode
 	case "acme", "internal":

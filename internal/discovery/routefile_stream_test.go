@@ -19,6 +19,10 @@ const streamFile = `routes:
   - entry_point: postgres
     host: "*.db.example"
     endpoints: ["tcp://[2001:db8::1]:5432"]
+  - entry_point: mqtts
+    tls: auto
+    endpoints: [tcp://10.0.0.7:1883]
+  - {host: mqtt.example, tls: file, endpoints: [tcp://10.0.0.7:1883]}
   - entry_point: dns
     endpoints: [{url: "udp://10.0.0.8:53", weight: 3}, udp://ns.example:53]
     policy: client-hash
@@ -26,14 +30,17 @@ const streamFile = `routes:
 
 func TestStreamRoutesInFiles(t *testing.T) {
 	routes, diagnostics := parseRouteFile("f.yaml", []byte(streamFile), nil)
-	if len(diagnostics) != 0 || len(routes) != 4 {
+	if len(diagnostics) != 0 || len(routes) != 6 {
 		t.Fatalf("%d routes, diagnostics %+v", len(routes), diagnostics)
 	}
 	first := routes[0]
 	if first.Check == nil || first.Check.Mode != ruche.CheckConnect || first.ProxyProtocol != 2 || first.Policy != ruche.PolicyClientHash {
 		t.Errorf("got %+v", first)
 	}
-	if last := routes[3]; last.Protocol != ruche.ProtocolUDP || last.Scheme != ruche.SchemeUDP || last.Match != (ruche.Match{EntryPoint: "dns"}) || len(last.Endpoints) != 2 {
+	if routes[0].TLS != "" || routes[3].TLS != ruche.TLSAuto || routes[4].TLS != ruche.TLSFile {
+		t.Errorf("TLS is %q, %q and %q", routes[0].TLS, routes[3].TLS, routes[4].TLS)
+	}
+	if last := routes[5]; last.Protocol != ruche.ProtocolUDP || last.Scheme != ruche.SchemeUDP || last.Match != (ruche.Match{EntryPoint: "dns"}) || len(last.Endpoints) != 2 {
 		t.Errorf("got %+v", last)
 	}
 	for i, want := range []ruche.Match{{EntryPoint: "postgres"}, {EntryPoint: "https", Host: "pass.example"}, {EntryPoint: "postgres", Host: "*.db.example"}} {
@@ -52,7 +59,8 @@ func TestBadStreamRoutesInFiles(t *testing.T) {
 		{"endpoints of requests", "{entry_point: db, endpoints: [http://10.0.0.5:1]}", "endpoints with tcp://"},
 		{"mixed", "{host: a.example, endpoints: [tcp://10.0.0.5:1, http://10.0.0.6:1]}", "endpoints with tcp://"},
 		{"a path", "{entry_point: db, path: /x, endpoints: [tcp://10.0.0.5:1]}", "path: the route is about connections"},
-		{"TLS", "{entry_point: db, tls: off, endpoints: [tcp://10.0.0.5:1]}", "tls: the route is about connections"},
+		{"TLS off", "{entry_point: db, tls: off, endpoints: [tcp://10.0.0.5:1]}", "tls: off is for sites"},
+		{"UDP with TLS", "{entry_point: db, tls: auto, endpoints: [udp://10.0.0.5:1]}", "tls: the route is about datagrams"},
 		{"a cookie", "{entry_point: db, policy: sticky, endpoints: [tcp://10.0.0.5:1]}", "sticky: the route is about connections"},
 		{"an HTTP check", "{entry_point: db, check: {path: /up}, endpoints: [tcp://10.0.0.5:1]}", "cannot be asked by HTTP"},
 		{"UDP without an entry point", "{endpoints: [udp://10.0.0.5:1]}", "a route of UDP has an entry_point"},
@@ -75,10 +83,10 @@ func TestBadStreamRoutesInFiles(t *testing.T) {
 func TestBadStreamRouteKeepsItsLastVersion(t *testing.T) {
 	last, _ := parseRouteFile("f.yaml", []byte(streamFile), nil)
 	routes, diagnostics := parseRouteFile("f.yaml", []byte(strings.Replace(streamFile, "proxy_protocol: 2", "proxy_protocol: 3", 1)), last)
-	if len(routes) != 4 || len(diagnostics) != 1 || !strings.Contains(diagnostics[0].Message, "the last good version of this route stands") {
+	if len(routes) != 6 || len(diagnostics) != 1 || !strings.Contains(diagnostics[0].Message, "the last good version of this route stands") {
 		t.Fatalf("%d routes, %+v", len(routes), diagnostics)
 	}
-	if !reflect.DeepEqual(routes[3], last[0]) {
+	if !reflect.DeepEqual(routes[5], last[0]) {
 		t.Errorf("got %+v, want the last version", routes[2])
 	}
 }

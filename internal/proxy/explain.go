@@ -15,10 +15,14 @@ import (
 	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
-// Explain tells what a GET request for the URL gets now, and why. Without a scheme the URL is taken for an http one. The error
-// says what is wrong with the URL.
+// Explain tells what a GET request for the URL gets now, and why. Without a scheme the URL is taken for an http one; tcp://entry-point, tcp://host@entry-point (by TLS)
+// and udp://entry-point ask what becomes of connections and datagrams. The error says what is wrong with the URL.
 func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
-	q, err := parseQuestion(rawURL)
+	a, stream, err := parseArriving(rawURL)
+	var q question
+	if !stream {
+		q, err = parseQuestion(rawURL)
+	}
 	if err != nil {
 		return ruche.Explanation{}, fmt.Errorf("cannot read the URL %q: %w (write for example https://shop.example/path)", rawURL, err)
 	}
@@ -26,7 +30,10 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 	if s == nil {
 		return ruche.Explanation{}, errors.New("cannot explain anything yet: the first route table is still being read")
 	}
-	if ex, ok := p.explainPassthrough(s, q); ok {
+	if stream {
+		return p.explainArriving(s, a), nil
+	}
+	if ex, ok := p.explainDiverted(s, q); ok {
 		return ex, nil
 	}
 	found := s.table.Lookup(q.host, q.target.path)
@@ -79,7 +86,7 @@ func parseQuestion(rawURL string) (question, error) {
 	}
 	q := question{secure: strings.EqualFold(scheme, "https")}
 	if !q.secure && !strings.EqualFold(scheme, "http") {
-		return q, fmt.Errorf("the scheme %q is neither http nor https", scheme)
+		return q, fmt.Errorf("the scheme %q is none of http, https, tcp and udp", scheme)
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	i := strings.IndexAny(rest, "/?")

@@ -170,7 +170,7 @@ func (e *entry) accepted(conn *loop.Conn) {
 		v.leave()
 		return
 	}
-	if e.secure && e.passThrough(&v) {
+	if e.secure && e.divert(&v) {
 		return
 	}
 	c = &h1Client{worker: w, entry: e, conn: conn, stream: conn, remote: v.remote, ticket: v.ticket, buf: v.buf, to: v.n}

@@ -3,13 +3,15 @@ package proxy
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche/internal/match"
+	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
-// TLS that is passed through is chosen by the server name in the client's first message (RFC 8446 section 4.1.2, RFC 6066 section 3), which is
-// read ahead and left as it is. A client that hides the name (ECH) is taken by the public one.
+// Routes of TCP are chosen by the client's first message of TLS (RFC 8446 section 4.1.2), with the server name (RFC 6066 section 3) and the protocols that it offers (RFC 7301
+// section 3.1). It is read ahead and left as it is. A client that hides the name (ECH) is taken by the public one.
 
 const (
 	recordHandshake = 22
@@ -18,6 +20,7 @@ const (
 	maxRecord        = 1 << 14
 	clientHello      = 1
 	extensionName    = 0
+	extensionALPN    = 16
 	nameHost         = 0
 	helloFixed       = 2 + 32 // version and random
 	handshakeHeaders = 4
@@ -25,19 +28,35 @@ const (
 
 var errNoClientHello = errors.New("it does not begin with a TLS handshake")
 
-// serverName reads ahead until the server name of a TLS connection is known, within the time given. It is empty for a connection that asks for none or
-// does not begin with TLS.
-func (v *visitor) serverName(timeout time.Duration) string {
+// hello is what a client says of itself before TLS begins.
+type hello struct {
+	name      string
+	protocols []string
+}
+
+// A client of PostgreSQL asks in eight bytes whether it may begin TLS, and waits for one ("SSL Session Encryption" in the chapter about its protocol).
+const (
+	postgresAsks   = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
+	postgresAgrees = "S"
+)
+
+// lookAhead reads until it is known how the connection begins, within the time given. What is no TLS, or does not come whole, counts as no TLS. database
+// tells that a client may ask first whether it may begin.
+func (v *visitor) lookAhead(timeout time.Duration, database bool) (a table.Arrival) {
+	a.Client = v.remote.Addr().Unmap().WithZone("")
 	_ = v.conn.SetReadDeadline(v.conn.Loop().Now().Add(timeout))
 	defer func() { _ = v.conn.SetReadDeadline(time.Time{}) }()
 	for {
-		name, whole, err := serverNameOf(v.buf[:v.n])
-		if whole || err != nil {
-			host, ok := match.CanonicalHost(name)
-			if !ok {
-				return ""
+		h, whole, err := clientHelloOf(v.buf[:v.n])
+		if whole {
+			a.TLS, a.Protocols = true, h.protocols
+			if host, ok := match.CanonicalHost(h.name); ok {
+				a.ServerName = host
 			}
-			return host
+			return a
+		}
+		if err != nil && !(database && v.agrees()) {
+			return a
 		}
 		if len(v.buf) < mediumBuffer {
 			bigger := v.worker.buffer(mediumBuffer)
@@ -48,29 +67,43 @@ func (v *visitor) serverName(timeout time.Duration) string {
 			v.buf = bigger
 		}
 		if v.n == len(v.buf) {
-			return ""
+			return a
 		}
 		n, err := v.conn.Read(v.buf[v.n:])
 		if v.n += n; n == 0 && err != nil {
-			return ""
+			return a
 		}
 	}
 }
 
-// serverNameOf returns the server name that the beginning of a connection asks for. whole tells that the first message is there: then an empty name means
+// agrees reports whether the connection may go on to TLS although it does not begin with it: the client of a database asks first. It is answered once.
+func (v *visitor) agrees() bool {
+	early := string(v.buf[:v.n])
+	switch {
+	case v.postgres || !strings.HasPrefix(postgresAsks, early):
+		return false
+	case len(early) < len(postgresAsks):
+		return true
+	}
+	v.postgres, v.n = true, 0
+	_, err := v.conn.Write([]byte(postgresAgrees))
+	return err == nil
+}
+
+// clientHelloOf returns what the beginning of a connection says. whole tells that the first message is there: then an empty name means
 // that it asks for none. The error says that it is no TLS.
-func serverNameOf(b []byte) (name string, whole bool, err error) {
+func clientHelloOf(b []byte) (h hello, whole bool, err error) {
 	var message []byte
 	for records := 0; ; records++ {
 		switch {
 		case len(b) > 0 && b[0] != recordHandshake: // the version behind it is to be ignored (RFC 8446 section 5.1)
-			return "", false, errNoClientHello
+			return h, false, errNoClientHello
 		case len(b) < recordHeader:
-			return "", false, nil
+			return h, false, nil
 		}
 		size := int(binary.BigEndian.Uint16(b[3:]))
 		if size == 0 || size > maxRecord {
-			return "", false, errNoClientHello
+			return h, false, errNoClientHello
 		}
 		there := b[recordHeader:min(len(b), recordHeader+size)]
 		switch records {
@@ -82,54 +115,59 @@ func serverNameOf(b []byte) (name string, whole bool, err error) {
 			message = append(message, there...)
 		}
 		if len(message) > 0 && message[0] != clientHello {
-			return "", false, errNoClientHello
+			return h, false, errNoClientHello
 		}
 		if len(message) >= handshakeHeaders {
 			end := handshakeHeaders + int(message[1])<<16 + int(message[2])<<8 + int(message[3])
 			if len(message) >= end {
-				name, err = helloName(message[handshakeHeaders:end])
-				return name, err == nil, err
+				h, err = readHello(message[handshakeHeaders:end])
+				return h, err == nil, err
 			}
 		}
 		if len(b) < recordHeader+size {
-			return "", false, nil
+			return h, false, nil
 		}
 		b = b[recordHeader+size:]
 	}
 }
 
-// helloName returns the server name in a ClientHello.
-func helloName(b []byte) (string, error) {
+// readHello reads a ClientHello.
+func readHello(b []byte) (h hello, err error) {
 	r := fields{b, true}
 	r.take(helloFixed)
 	r.vector(1) // session
 	r.vector(2) // cipher suites
 	r.vector(1) // compression
 	if len(r.rest) == 0 && r.ok {
-		return "", nil // before there were extensions
+		return h, nil // before there were extensions
 	}
 	extensions := fields{r.vector(2), r.ok}
-	name := ""
 	for len(extensions.rest) > 0 && extensions.ok {
 		kind := extensions.number(2)
-		data := extensions.vector(2)
-		if kind != extensionName || !extensions.ok {
-			continue
-		}
-		list := fields{data, true}
-		names := fields{list.vector(2), list.ok}
-		for len(names.rest) > 0 && names.ok {
-			kind := names.number(1)
-			if value := names.vector(2); kind == nameHost && name == "" {
-				name = string(value)
+		data := fields{extensions.vector(2), extensions.ok}
+		switch kind {
+		case extensionName:
+			list := fields{data.vector(2), data.ok}
+			for len(list.rest) > 0 && list.ok {
+				kind := list.number(1)
+				if value := list.vector(2); kind == nameHost && h.name == "" {
+					h.name = string(value)
+				}
 			}
+			data.ok = data.ok && list.ok
+		case extensionALPN:
+			list := fields{data.vector(2), data.ok}
+			for len(list.rest) > 0 && list.ok {
+				h.protocols = append(h.protocols, string(list.vector(1)))
+			}
+			data.ok = data.ok && list.ok
 		}
-		extensions.ok = extensions.ok && list.ok && names.ok
+		extensions.ok = extensions.ok && data.ok
 	}
 	if !r.ok || !extensions.ok {
-		return "", errNoClientHello
+		return hello{}, errNoClientHello
 	}
-	return name, nil
+	return h, nil
 }
 
 // fields takes binary fields off the beginning of rest; ok tells that all of them were there.

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,10 +36,10 @@ func (r *recorder) Write(p []byte) (int, error) {
 func (r *recorder) Close() error { return nil }
 
 // clientHelloFor is how a TLS client begins.
-func clientHelloFor(t testing.TB, name string) []byte {
+func clientHelloFor(t testing.TB, name string, protocols ...string) []byte {
 	t.Helper()
 	r := &recorder{}
-	if err := tls.Client(r, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake(); !errors.Is(err, errRecorded) {
+	if err := tls.Client(r, &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: true}).Handshake(); !errors.Is(err, errRecorded) {
 		t.Fatal(err)
 	}
 	return r.hello
@@ -55,7 +57,7 @@ func split(hello []byte, size int) []byte {
 	return b
 }
 
-func TestServerNameOf(t *testing.T) {
+func TestClientHelloOf(t *testing.T) {
 	hello := clientHelloFor(t, "a.test")
 	bad := func(at int, c byte) []byte {
 		b := append([]byte(nil), hello...)
@@ -90,40 +92,46 @@ func TestServerNameOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, whole, err := serverNameOf(tt.b)
-			if got != tt.want || whole != tt.whole || (err != nil) != tt.bad {
-				t.Errorf("got %q, whole %t, %v", got, whole, err)
+			got, whole, err := clientHelloOf(tt.b)
+			if got.name != tt.want || whole != tt.whole || (err != nil) != tt.bad {
+				t.Errorf("got %+v, whole %t, %v", got, whole, err)
 			}
 		})
 	}
 }
 
-// FuzzServerName holds the reader against that of crypto/tls.
-func FuzzServerName(f *testing.F) {
+// FuzzClientHello holds the reader against that of crypto/tls.
+func FuzzClientHello(f *testing.F) {
 	for _, name := range []string{"", "a.test", strings.Repeat("a.", 100) + "test"} {
 		hello := clientHelloFor(f, name)
 		f.Add(hello)
 		f.Add(split(hello, 50))
+		f.Add(clientHelloFor(f, name, "h2", "postgresql"))
 	}
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		name, whole, err := serverNameOf(b)
-		if whole && err != nil || !whole && name != "" {
-			t.Fatalf("%q, %t, %v", name, whole, err)
+		h, whole, err := clientHelloOf(b)
+		name := h.name
+		if whole && err != nil || !whole && (name != "" || len(h.protocols) > 0) {
+			t.Fatalf("%+v, %t, %v", h, whole, err)
 		}
 		for n := range min(len(b), 300) { // what is told early is told of the whole too
-			early, known, _ := serverNameOf(b[:n])
-			if known && (!whole || early != name) {
-				t.Fatalf("%d bytes tell %q, all tell %q, %t", n, early, name, whole)
+			early, known, _ := clientHelloOf(b[:n])
+			if known && (!whole || !reflect.DeepEqual(early, h)) {
+				t.Fatalf("%d bytes tell %+v, all tell %+v, %t", n, early, h, whole)
 			}
 		}
 		theirs, asked := "", false
+		var protocols []string
 		_ = tls.Server(&player{b: b}, &tls.Config{GetConfigForClient: func(i *tls.ClientHelloInfo) (*tls.Config, error) {
-			theirs, asked = i.ServerName, true
+			theirs, protocols, asked = i.ServerName, i.SupportedProtos, true
 			return nil, errRecorded
 		}}).Handshake()
 		if asked && (!whole || name != strings.TrimSuffix(theirs, ".") && name != theirs) {
 			t.Fatalf("crypto/tls reads %q, we %q, whole %t, %v", theirs, name, whole, err)
+		}
+		if asked && !slices.Equal(protocols, h.protocols) {
+			t.Fatalf("crypto/tls reads the protocols %q, we %q", protocols, h.protocols)
 		}
 	})
 }

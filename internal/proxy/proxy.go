@@ -22,6 +22,7 @@ type Proxy struct {
 	upgrades    *upgrades
 	limiter     *limiter
 	endpointTLS *tls.Config
+	streamTLS   *tls.Config
 
 	// workers are the grounds of clients of HTTP/1.1 and HTTP/2, by the index of their loop; yard is that of the others.
 	loops    *loop.Group
@@ -71,6 +72,7 @@ func New(cfg Config) (*Proxy, error) {
 		ready:       make(chan struct{}),
 	}
 	p.limiter = newLimiter(&p.cfg)
+	p.streamTLS = p.streamTLSConfig()
 	p.yard = newYard(p)
 	p.streams = newStreams(&p.cfg.Timeouts)
 	return p, nil

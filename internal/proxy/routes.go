@@ -40,8 +40,7 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 		}
 	}
 	if st.Protocol = route.Protocol; st.Protocol != "" {
-		c := &r.life.streams
-		st.Requests[1], st.Requests[4] = c.carried.Load(), c.failed.Load()
+		p.streamStatus(&st, r)
 		return st
 	}
 	for i, host := range route.Hosts {

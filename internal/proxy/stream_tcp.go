@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/loop"
+	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
 // visitor is a connection of which nobody knows yet what becomes of it.
@@ -22,14 +22,21 @@ type visitor struct {
 	ticket ticket
 	buf    []byte // what was read ahead is buf[:n]
 	n      int
+	// postgres tells that the client has asked for TLS as those of PostgreSQL do, and was told to begin.
+	postgres bool
+}
+
+// letGo forgets what was read ahead.
+func (v *visitor) letGo() {
+	if v.buf != nil {
+		v.worker.giveBack(v.buf)
+	}
+	v.buf, v.n = nil, 0
 }
 
 // leave closes the connection.
 func (v *visitor) leave() {
-	if v.buf != nil {
-		v.worker.giveBack(v.buf)
-		v.buf = nil
-	}
+	v.letGo()
 	v.ticket.giveBack()
 	_ = v.conn.Close()
 }
@@ -39,7 +46,8 @@ type stream struct {
 	visitor  *visitor
 	entry    *entry
 	started  time.Time
-	name     string // the server name that TLS asks for, if it was looked at
+	arrival  table.Arrival
+	secure   *secureStream // nil unless TLS ends here
 	route    *routeState
 	endpoint *endpointState
 
@@ -59,30 +67,35 @@ func (e *entry) acceptedStream(conn *loop.Conn) {
 	if !e.admit(v) {
 		return
 	}
-	name := ""
-	if e.proxy.current.Load().table.ByServerName(e.name) {
-		name = v.serverName(e.timeouts.ReadHeader)
+	s := &stream{visitor: v, entry: e, arrival: table.Arrival{Client: v.remote.Addr().Unmap()}}
+	if e.proxy.current.Load().table.LooksAhead(e.name) {
+		if s.arrival = v.lookAhead(e.timeouts.ReadHeader, true); v.postgres && !s.arrival.TLS {
+			return
+		}
 	}
-	e.proxy.carry(&stream{visitor: v, entry: e, name: name})
+	e.proxy.carry(s)
 }
 
-// passThrough serves a connection of the HTTPS entry point if its TLS is to be passed through. It reports whether that was so.
-func (e *entry) passThrough(v *visitor) bool {
-	if !e.proxy.current.Load().table.ByServerName(e.name) {
+// divert serves a connection of the HTTPS entry point if it belongs to a TCP route. It reports whether that was so.
+func (e *entry) divert(v *visitor) bool {
+	if !e.proxy.current.Load().table.LooksAhead(e.name) {
 		return false
 	}
-	name := v.serverName(e.timeouts.ReadHeader)
-	if name == "" || e.proxy.current.Load().table.Stream(e.name, name) == nil {
+	arrival := v.lookAhead(e.timeouts.ReadHeader, false)
+	if e.proxy.current.Load().table.Stream(e.name, arrival) == nil {
 		return false
 	}
 	defer v.leave()
-	e.proxy.carry(&stream{visitor: v, entry: e, name: name})
+	e.proxy.carry(&stream{visitor: v, entry: e, arrival: arrival})
 	return true
 }
 
 // carry joins the connection to an endpoint's, and accounts for it at its end.
 func (p *Proxy) carry(s *stream) {
 	s.started = time.Now()
+	if !p.endTLS(s) {
+		return
+	}
 	if conn := p.connectStream(s); conn != nil {
 		s.join(conn)
 	}
@@ -102,6 +115,9 @@ func (s *stream) join(conn *loop.Conn) {
 	if err == nil {
 		_, err = conn.Write(header)
 	}
+	if err == nil {
+		err = s.askForTLS(conn)
+	}
 	if err != nil {
 		s.err = err
 		return
@@ -110,6 +126,9 @@ func (s *stream) join(conn *loop.Conn) {
 		entry: s.entry, worker: v.worker,
 		client:   side{v.conn, v.conn, v.buf[:v.n], v.conn.CloseWrite},
 		endpoint: side{conn, conn, nil, conn.CloseWrite},
+	}
+	if s.secure != nil {
+		j.client = side{v.conn, s.secure, nil, s.secure.CloseWrite}
 	}
 	if !p.upgrades.add(j) {
 		s.err = errStopping
@@ -142,12 +161,12 @@ func (p *Proxy) connectStream(s *stream) *loop.Conn {
 	}()
 	for pause := knockFirst; ; pause = min(2*pause, knockLast) {
 		now := p.current.Load()
-		r := now.table.Stream(s.entry.name, s.name)
-		if r == nil {
+		r := now.table.Stream(s.entry.name, s.arrival)
+		if r == nil || r.EndsTLS() != (s.secure != nil) && r.Blocked == "" {
 			s.err = errNoStreamRoute
 			return nil
 		}
-		if s.route = now.of(r); r.Blocked != "" {
+		if s.route = now.of(r); r.Blocked != "" || p.streamRestriction(r) != "" {
 			s.err = errStreamBlocked
 			return nil
 		}
@@ -256,7 +275,7 @@ func (p *Proxy) Streams() []ruche.StreamCount {
 // appendLine implements finished.
 func (s *stream) appendLine(b []byte, took time.Duration) []byte {
 	line := streamLine{
-		protocol: ruche.ProtocolTCP, entryPoint: s.entry.name, name: s.name, started: s.started, remote: s.visitor.remote, route: s.route, endpoint: s.endpoint,
+		protocol: ruche.ProtocolTCP, entryPoint: s.entry.name, name: s.arrival.ServerName, started: s.started, remote: s.visitor.remote, route: s.route, endpoint: s.endpoint,
 		received: s.received, sent: s.sent, err: s.err,
 	}
 	return line.append(b, took)
@@ -297,31 +316,4 @@ func (l *streamLine) append(b []byte, took time.Duration) []byte {
 		b = appendText(b, "error", l.err.Error())
 	}
 	return append(b, '}', '\n')
-}
-
-// explainPassthrough answers for a URL whose TLS is passed through; ok is false for others.
-func (p *Proxy) explainPassthrough(s *snapshot, q question) (ex ruche.Explanation, ok bool) {
-	if !q.secure || p.httpsOff() {
-		return ex, false
-	}
-	r := s.table.Stream(ruche.EntryPointHTTPS, q.host)
-	if r == nil {
-		return ex, false
-	}
-	st := p.status(s, s.of(r), time.Now())
-	ex = ruche.Explanation{URL: q.String(), Route: &st, Diagnostics: st.Diagnostics, Warnings: p.cfg.Health.List()}
-	ex.Reasons = []string{
-		fmt.Sprintf("the TLS of server name %q is passed through by %s, before any route of requests is asked", q.host, r.ID),
-		fmt.Sprintf("%d of %s ready", st.ReadyEndpoints(), plural(len(st.Endpoints), "endpoint")),
-	}
-	ex.Certificate = ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "the endpoint has its own: the handshake is not looked into"}
-	switch {
-	case r.Blocked != "":
-		ex.Answer = "the connection is closed: not served on purpose: " + r.Blocked
-	case st.ReadyEndpoints() == 0:
-		ex.Answer = "the connection is closed: no endpoint is ready"
-	default:
-		ex.Answer = "TLS is passed through to " + plural(st.ReadyEndpoints(), "endpoint")
-	}
-	return ex, true
 }

@@ -12,8 +12,11 @@ import (
 )
 
 func routeMatch(r ruche.RouteStatus) string {
-	if r.Match.Rule != "" {
+	if r.Match.Rule != "" && r.Protocol == "" {
 		return r.Match.Rule
+	}
+	if r.Match.Rule != "" {
+		return fmt.Sprintf("%s %s at %s", r.Protocol, r.Match.Rule, r.Match.EntryPoint)
 	}
 	if r.Protocol != "" {
 		return fmt.Sprintf("%s://%s at %s", r.Protocol, cmp.Or(r.Match.Host, "*"), r.Match.EntryPoint)

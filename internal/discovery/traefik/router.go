@@ -121,17 +121,22 @@ func (r *reader) readRule(e *element, route *ruche.Route) (*match.Rule, bool) {
 	if err == nil {
 		return rule, true
 	}
-	message, hint, place := err.Error(), "", o.key
-	var e2 *match.Error
-	if errors.As(err, &e2) {
-		message, hint = e2.Message, e2.Hint
-		if e2.Column > 0 {
-			place = fmt.Sprintf("%s, column %d", clip(o.key), e2.Column)
+	r.badRule(o.key, err)
+	r.diagnostics[len(r.diagnostics)-1].Host = guessHost(o.value)
+	return nil, false
+}
+
+// badRule reports a rule that cannot be parsed.
+func (r *reader) badRule(key string, err error) {
+	message, hint, place := err.Error(), "", key
+	var e *match.Error
+	if errors.As(err, &e) {
+		message, hint = e.Message, e.Hint
+		if e.Column > 0 {
+			place = fmt.Sprintf("%s, column %d", clip(key), e.Column)
 		}
 	}
 	r.add(ruche.CodeRuleInvalid, ruche.SeverityError, place, hint, "%s", message)
-	r.diagnostics[len(r.diagnostics)-1].Host = guessHost(o.value)
-	return nil, false
 }
 
 var hostArgument = regexp.MustCompile("(?i)\\bHost\\(\\s*[`\"]([^`\"]{1,253})[`\"]")

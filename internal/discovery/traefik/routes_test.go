@@ -121,6 +121,15 @@ var golden = []struct {
 		"T.tcp.services.db.loadbalancer.proxyprotocol.version=1", []uint16{80}},
 	{"TLS passed through", "T.tcp.routers.p.rule=HostSNI(`A.example`) || HostSNI(`b.example`, `c.example`)\nT.tcp.routers.p.tls.passthrough=true\n" +
 		"T.tcp.routers.p.entrypoints=websecure,other\nT.tcp.services.p.loadbalancer.server.port=8443", nil},
+	{"TLS that ends here", "T.tcp.routers.p.rule=HostSNI(`A.example`) && ALPN(`mqtt`)\nT.tcp.routers.p.tls=true\nT.tcp.routers.p.priority=7\nT.tcp.routers.p.entrypoints=websecure,other\n" +
+		"T.tcp.routers.q.rule=HostSNI(`*`)\nT.tcp.routers.q.tls.certresolver=le\nT.tcp.routers.q.tls.domains[0].main=x\nT.tcp.routers.q.entrypoints=db\n" +
+		"T.tcp.routers.r.rule=HostSNIRegexp(`^r.+$`)\nT.tcp.routers.r.tls.passthrough=false\nT.tcp.routers.r.tls.options=strict@file\n" +
+		"T.tcp.routers.s.rule=HostSNI(`s.example`)\nT.tcp.routers.s.tls=false\nT.tcp.routers.s.tls.passthrough=TRUE\nT.tcp.services.p.loadbalancer.server.port=1883", nil},
+	{"rules of TCP routers", "T.tcp.routers.a.rule=ClientIP(`10.0.0.0/8`) && !ClientIP(`10.0.0.1`)\nT.tcp.routers.a.entrypoints=db\n" +
+		"T.tcp.routers.b.rule=!HostSNI(`b.example`)\nT.tcp.routers.b.tls.passthrough=true\nT.tcp.routers.b.entrypoints=db,https\n" +
+		"T.tcp.routers.c.rule=HostSNI(`*`)\nT.tcp.routers.c.tls=true\n" +
+		"T.tcp.routers.d.rule=ALPN(`h2`)\nT.tcp.routers.d.entrypoints=db\nT.tcp.routers.e.rule=HostSNI(`e.example`) || Host(`x`)\n" +
+		"T.tcp.routers.f.rule=HostSNI(`f.example`)\nT.tcp.routers.f.tls=yes\nT.tcp.routers.f.tls.option=x\nT.tcp.routers.g.rule=HostSNI(`g.example`)\nT.tcp.routers.g.tls=1\nT.tcp.routers.g.tls.option=x", []uint16{80}},
 	{"bad TCP routers", "T.tcp.routers.a.rule=HostSNIRegexp(`x`)\nT.tcp.routers.b.rule=HostSNI(`a.example`)\nT.tcp.routers.c.rule=HostSNI(`a.example`)\nT.tcp.routers.c.tls=true\n" +
 		"T.tcp.routers.d.rule=HostSNI(`*`)\nT.tcp.routers.d.entrypoints=web,Big Name\nT.tcp.routers.e.rule=HostSNI(`*`)\nT.tcp.routers.e.service=nobody\nT.tcp.routers.f.entrypoints=db\n" +
 		"T.tcp.routers.g.rule=HostSNI(a)", []uint16{80}},
@@ -234,10 +243,14 @@ func FuzzTraefikLabels(f *testing.F) {
 		}
 		routes, diagnostics := traefik.Routes(c)
 		for _, r := range routes {
-			if r.Protocol != "" && (r.Match.Rule != "" || r.Match.EntryPoint == "" || r.Scheme != string(r.Protocol)) {
+			if r.Protocol != "" && (r.Match.EntryPoint == "" || r.Scheme != string(r.Protocol)) {
 				t.Errorf("%+v is partly about connections", r)
 			}
-			if _, err := match.ParseRule(r.Match.Rule); err != nil && r.Protocol == "" {
+			parse := match.ParseRule
+			if r.Protocol == ruche.ProtocolTCP {
+				parse = match.ParseConnectionRule
+			}
+			if _, err := parse(r.Match.Rule); err != nil && r.Protocol != ruche.ProtocolUDP {
 				t.Errorf("route with rule %q: %v", r.Match.Rule, err)
 			}
 			if r.Port == 0 || r.PortReason == "" || r.Scheme == "" || r.Source == "" || r.Name == "" {

@@ -1,14 +1,16 @@
 package traefik
 
 import (
-	"regexp"
+	"cmp"
+	"strconv"
 	"strings"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/discovery/setting"
+	"github.com/ruche-project/ruche/internal/match"
 )
 
-// readStreams reads the TCP routers. Each host and entry point gives a route.
+// readStreams reads the TCP routers. Each entry point gives a route.
 func (r *reader) readStreams() []ruche.Route {
 	var routes []ruche.Route
 	for _, e := range r.labels.tcpRouters {
@@ -19,68 +21,45 @@ func (r *reader) readStreams() []ruche.Route {
 
 func (r *reader) readStream(e *element) []ruche.Route {
 	before := len(r.diagnostics)
-	route := ruche.Route{Name: e.name, Vocabulary: ruche.VocabularyTraefik, Protocol: ruche.ProtocolTCP, Scheme: ruche.SchemeTCP, Source: "label " + clip(optionOf(e, "rule").key)}
-	hosts, ok := r.readStreamRule(e)
-	if ok && hosts[0] != "*" {
+	route := ruche.Route{Name: e.name, Vocabulary: ruche.VocabularyTraefik, Protocol: ruche.ProtocolTCP, Scheme: ruche.SchemeTCP}
+	rule, ok := r.readStreamRule(e, &route)
+	if !ok {
+		return nil
+	}
+	if hosts, _ := rule.Hosts(); len(hosts) > 0 {
 		defer func() { r.about(before, len(r.diagnostics), hosts[0]) }()
 	}
-	if !ok || !r.checkStreamOptions(e, &route) || !r.checkStreamTLS(e, hosts) || !r.linkStream(e, r.labels.tcpServices, &route) {
+	r.readPriority(e, &route)
+	r.checkStreamOptions(e, &route)
+	if !r.readStreamTLS(e, rule, &route) || !r.linkStream(e, r.labels.tcpServices, &route) {
 		return nil
 	}
 	var routes []ruche.Route
-	for _, entryPoint := range r.streamEntryPoints(e, hosts) {
-		for _, host := range hosts {
-			if route.Match = (ruche.Match{EntryPoint: entryPoint, Host: host}); host == "*" {
-				route.Match.Host = ""
-			}
-			routes = append(routes, route)
-		}
+	for _, route.Match.EntryPoint = range r.streamEntryPoints(e, route.TLS != "" && !rule.MayMatchHost("")) {
+		routes = append(routes, route)
 	}
 	return routes
 }
 
-var (
-	hostSNI     = regexp.MustCompile(`(?i)^HostSNI\(([^()]*)\)$`)
-	sniArgument = regexp.MustCompile("^[`\"]([^`\"]+)[`\"]$")
-)
-
-// readStreamRule returns the names that the router takes; "*" alone for all.
-func (r *reader) readStreamRule(e *element) (hosts []string, ok bool) {
+func (r *reader) readStreamRule(e *element, route *ruche.Route) (*match.Rule, bool) {
 	o, declared := e.option("rule")
 	if !declared {
 		o.key = e.options[0].key
 	}
-	for term := range strings.SplitSeq(o.value, "||") {
-		m := hostSNI.FindStringSubmatch(strings.TrimSpace(term))
-		if m == nil {
-			r.add(ruche.CodeRuleInvalid, ruche.SeverityError, o.key, "write HostSNI(`db.example`), several of them joined by ||, or HostSNI(`*`)",
-				"TCP rule %s is not supported; nothing is forwarded", quote(o.value))
-			return nil, false
-		}
-		for word := range strings.SplitSeq(m[1], ",") {
-			name := sniArgument.FindStringSubmatch(strings.TrimSpace(word))
-			if name == nil {
-				r.add(ruche.CodeRuleInvalid, ruche.SeverityError, o.key, "write HostSNI(`db.example`)", "TCP rule %s has no name in backquotes; nothing is forwarded", quote(o.value))
-				return nil, false
-			}
-			hosts = append(hosts, strings.ToLower(name[1]))
-		}
+	route.Match.Rule, route.Source = o.value, "label "+clip(o.key)
+	rule, err := match.ParseConnectionRule(o.value)
+	if err != nil {
+		r.badRule(o.key, err)
 	}
-	for _, host := range hosts {
-		if host == "*" {
-			return []string{"*"}, true
-		}
-	}
-	return hosts, true
+	return rule, err == nil
 }
 
-// checkStreamOptions reports what a router asks for and does not get. It reports false when the router cannot be served without it.
-func (r *reader) checkStreamOptions(e *element, route *ruche.Route) bool {
+// checkStreamOptions reports what a router asks for and does not get, and blocks the route where that may restrict access.
+func (r *reader) checkStreamOptions(e *element, route *ruche.Route) {
 	for _, o := range e.options {
 		switch {
-		case o.path == "rule" || o.path == "entrypoints" || o.path == "service" || o.path == "rulesyntax" || below(o.path, "tls"):
-		case o.path == "priority":
-			r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "the more specific name goes first, whatever the priority")
+		case o.path == "rule" || o.path == "entrypoints" || o.path == "service" || o.path == "rulesyntax" || o.path == "priority":
+		case o.path == "tls" || o.path == "tls.passthrough" || o.path == "tls.options" || below(o.path, "tls.certresolver") || below(o.path, "tls.domains"):
 		case o.path == "middlewares":
 			route.Blocked = "label " + clip(o.key) + " asks for middlewares, which TCP routes do not have"
 			r.add(ruche.CodeAccessUnsupported, ruche.SeverityError, o.key, "remove the label if everybody may connect",
@@ -89,7 +68,6 @@ func (r *reader) checkStreamOptions(e *element, route *ruche.Route) bool {
 			r.checkUnknownStreamOption(o, route)
 		}
 	}
-	return true
 }
 
 // checkUnknownStreamOption blocks the route, as checkUnknownOption does.
@@ -99,29 +77,64 @@ func (r *reader) checkUnknownStreamOption(o option, route *ruche.Route) {
 		"option %s is not known; it may be a misspelt restriction of access, so nothing is forwarded", quote(o.path))
 }
 
-// checkStreamTLS reports false for a router that wants TLS taken off, or that chooses by a name without TLS.
-func (r *reader) checkStreamTLS(e *element, hosts []string) bool {
-	if strings.EqualFold(optionOf(e, "tls.passthrough").value, "true") {
-		return true
+// readStreamTLS finds out who does the handshake. As with Traefik any option of TLS turns it on. It reports false for a router whose rule needs what only TLS tells, and
+// that has none.
+func (r *reader) readStreamTLS(e *element, rule *match.Rule, route *ruche.Route) bool {
+	for _, o := range e.options {
+		if !below(o.path, "tls") {
+			continue
+		}
+		on, err := true, error(nil)
+		if o.path == "tls" || o.path == "tls.passthrough" {
+			on, err = strconv.ParseBool(strings.ToLower(o.value))
+		}
+		switch {
+		case err != nil:
+			r.add(ruche.CodeValueInvalid, ruche.SeverityError, o.key, "write true or false", "%s is neither true nor false; nothing is forwarded", quote(o.value))
+			return false
+		case o.path == "tls" && !on:
+		case o.path == "tls.passthrough" && on:
+			route.TLS = ruche.TLSPassthrough
+		default:
+			route.TLS = cmp.Or(route.TLS, ruche.TLSAuto)
+		}
 	}
-	const hint = "add the label traefik.tcp.routers.<name>.tls.passthrough=true, and have the container speak TLS"
-	if hasTLS(e) {
-		r.add(ruche.CodeKeyUnsupported, ruche.SeverityError, optionOf(e, "rule").key, hint, "TLS is not taken off for TCP routers; nothing is forwarded")
+	if route.TLS == "" && rule.AsksTLS() {
+		name := "traefik.tcp.routers." + clip(e.name)
+		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, optionOf(e, "rule").key,
+			"add the label "+name+".tls=true to have TLS end here, or "+name+".tls.passthrough=true where the container speaks TLS",
+			"only TLS tells what the rule asks for, and the router has none; nothing is forwarded")
 		return false
 	}
-	if hosts[0] != "*" {
-		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, optionOf(e, "rule").key, hint, "only TLS tells the name that the rule asks for, and the router has none; nothing is forwarded")
-		return false
+	if route.TLS == ruche.TLSAuto {
+		r.checkStreamCertificate(e, route)
 	}
 	return true
 }
 
-// streamEntryPoints returns the entry points of a router by the names that they have here.
-func (r *reader) streamEntryPoints(e *element, hosts []string) []string {
+// checkStreamCertificate reports what a router asks for of the TLS that ends here.
+func (r *reader) checkStreamCertificate(e *element, route *ruche.Route) {
+	said := false
+	for _, o := range e.options {
+		switch {
+		case o.path == "tls.options" && o.value != "default":
+			route.Blocked = "label " + clip(o.key) + " names TLS options that are not known; they may ask for client certificates"
+			r.add(ruche.CodeAccessUnsupported, ruche.SeverityError, o.key, "remove the label to serve everybody with Ruche's own TLS settings",
+				"TLS options %s come from Traefik's own configuration, which is not read; they may ask for client certificates, so connections are closed", quote(o.value))
+		case !said && (below(o.path, "tls.certresolver") || below(o.path, "tls.domains")):
+			said = true
+			r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "the certificate is the one that Ruche chooses by the name that clients ask for")
+		}
+	}
+}
+
+// streamEntryPoints returns the entry points of a router by the names that they have here. named tells that it takes TLS for some names alone, so that it may share the
+// HTTPS port.
+func (r *reader) streamEntryPoints(e *element, named bool) []string {
 	o, declared := e.option("entrypoints")
 	names := words(strings.ToLower(o.value))
 	if !declared || len(names) == 0 {
-		if hosts[0] != "*" {
+		if named {
 			return []string{ruche.EntryPointHTTPS}
 		}
 		r.add(ruche.CodeRouterIncomplete, ruche.SeverityError, optionOf(e, "rule").key, "add the label traefik.tcp.routers.<name>.entrypoints=postgres, and start Ruche with --entry-points postgres=:5432",
@@ -131,6 +144,10 @@ func (r *reader) streamEntryPoints(e *element, hosts []string) []string {
 	var points []string
 	for _, name := range names {
 		switch {
+		case (name == "websecure" || name == ruche.EntryPointHTTPS) && !named:
+			r.add(ruche.CodeKeyUnsupported, ruche.SeverityError, o.key, "have the rule name hosts, with TLS, or name another entry point",
+				"entry point %s serves sites too, and the router does not take certain names alone; nothing is forwarded from it", quote(name))
+			continue
 		case name == "websecure" || name == ruche.EntryPointHTTPS:
 			name = ruche.EntryPointHTTPS
 		case name == "web" || name == "http":

@@ -56,7 +56,13 @@ func (t *Table) dump() []string {
 	byName := func(a, b listener) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
 	for _, key := range slices.SortedFunc(maps.Keys(t.streams), byName) {
 		x := t.streams[key]
-		facts = append(facts, fmt.Sprintf("streams of %s: %v %v %v", key, byKey(x.exact), ids(x.patterns), ids([]*Route{x.any})))
+		for _, s := range []streamSet{x.secure, x.plain} {
+			facts = append(facts, fmt.Sprintf("streams of %s: %v %v %v, by rule %v", key, byKey(s.exact), ids(s.patterns), ids([]*Route{s.any}), byKey(s.byText)))
+			for _, name := range slices.Sorted(maps.Keys(s.rules.byHost)) {
+				facts = append(facts, fmt.Sprintf("stream rules for %s: %v", name, ids(s.rules.byHost[name])))
+			}
+			facts = append(facts, fmt.Sprintf("other stream rules: %v", ids(s.rules.others)))
+		}
 	}
 	return facts
 }

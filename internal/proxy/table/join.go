@@ -106,11 +106,11 @@ func parse(d *ruche.Route) (r *Route, key string, err error) {
 }
 
 func codeOf(r *ruche.Route) ruche.Code {
-	if r.Protocol != "" {
-		return ruche.CodeHostInvalid
-	}
 	if r.Match.Rule != "" {
 		return ruche.CodeRuleInvalid
+	}
+	if r.Protocol != "" {
+		return ruche.CodeHostInvalid
 	}
 	if _, err := match.ParseHost(r.Match.Host); err != nil {
 		return ruche.CodeHostInvalid

@@ -34,13 +34,21 @@ func (t *Table) Lookup(host, path string) Result {
 // ruleWins decides between a rule and a pattern that both take a request.
 func ruleWins(rule *Route, closeness match.Specificity, pattern *Route) bool {
 	order := cmp.Or(
-		cmp.Compare(closeness.Host, pattern.host.Kind()),
+		cmp.Compare(closeness.Host, pattern.hostKind()),
 		cmp.Compare(len(pattern.host.Key()), lenOfHost(closeness, pattern)),
 		cmp.Compare(pathLen(pattern.path.Len()), pathLen(closeness.PathLen)),
 		compareLife(rule, pattern),
 		cmp.Compare(rule.Vocabulary.Rank(), pattern.Vocabulary.Rank()),
 	)
 	return order < 0
+}
+
+// hostKind is the form of the route's host.
+func (r *Route) hostKind() match.HostKind {
+	if r.Match.Host == "" {
+		return match.HostAny
+	}
+	return r.host.Kind()
 }
 
 func compareLife(a, b *Route) int { return cmp.Compare(a.owner.life, b.owner.life) }

@@ -69,7 +69,7 @@ type ruleKey struct {
 type ruleSets map[ruleKey][]*Route
 
 func (s ruleSets) add(r *Route) {
-	if r.rule == nil {
+	if r.rule == nil || r.Protocol != "" {
 		return
 	}
 	hosts, exact := r.rule.Hosts()

@@ -68,6 +68,9 @@ func takeStruct[T any](c *comparison, name string, stands **T, says *T) {
 // complete fills in what stands for a setting that nobody gave.
 func (r *Route) complete() {
 	r.Policy = cmp.Or(r.Policy, ruche.PolicyRoundRobin)
+	if r.Protocol == ruche.ProtocolTCP && r.Match.Host != "" {
+		r.TLS = cmp.Or(r.TLS, ruche.TLSPassthrough) // only TLS tells a name
+	}
 	r.NoKeepAlive = r.keepAlive == ruche.KeepAliveOff
 	if r.Root == "" && r.Vocabulary == ruche.VocabularyNginxProxy && slices.ContainsFunc(r.Endpoints, func(e Endpoint) bool { return e.Scheme == ruche.SchemeFastCGI }) {
 		r.Root = "/var/www/public" // nginx-proxy's default

@@ -97,7 +97,7 @@ func (t *Table) ShadowedBy(r *Route) string { return t.shadowed[r] }
 func (t *Table) place(r *Route) *Route {
 	switch {
 	case r.Protocol != "":
-		return t.streams[listener{r.Protocol, r.Match.EntryPoint}].at(r)
+		return t.streams[listener{r.Protocol, r.Match.EntryPoint}].of(r).at(r)
 	case r.rule == nil:
 		return t.names.get(r.host).at(r.path)
 	}
