@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -264,6 +265,10 @@ func (l *lookout) handle(ctx context.Context, e docker.Event) {
 		l.drop(e.Service)
 	case docker.ActionNodeChange, docker.ActionNetworkChange:
 		l.ask(ctx, askSurroundings)
+	case docker.ActionNetworkConnect, docker.ActionNetworkDisconnect:
+		if slices.Contains(l.own.ids, e.Container) {
+			l.ask(ctx, askSurroundings)
+		}
 	}
 }
 

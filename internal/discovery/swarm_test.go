@@ -364,6 +364,21 @@ func TestReachingTasks(t *testing.T) {
 	}
 }
 
+func TestRuchesContainerJoinsANetwork(t *testing.T) {
+	h := buildSwarm(t)
+	s := shop("shop", "shop.example")
+	s.Networks = []string{"private"}
+	task := h.engine.AddTask(h.engine.CreateService(s), h.nodes[0], "running", "running")
+	h.runSwarm()
+	h.awaitTask(task, ruche.EndpointUnreachable)
+	h.engine.Connect(h.ownID, "private")
+	if e := h.awaitTask(task, ruche.EndpointReady); e.Network != "private" {
+		t.Errorf("endpoint %+v", e)
+	}
+	h.engine.Disconnect(h.ownID, "private")
+	h.awaitTask(task, ruche.EndpointUnreachable)
+}
+
 func TestHostPortsThatAreNotBoundYet(t *testing.T) {
 	h := buildSwarm(t)
 	s := shop("shop", "shop.example")

@@ -75,12 +75,12 @@ func (c *Client) Subscribe(ctx context.Context) (*Subscription, error) {
 			"connect", "disconnect"))
 }
 
-// SubscribeSwarm is Subscribe for what happens in the Swarm: to services, nodes and networks. Only a manager's Engine tells that, and none tells
-// of tasks.
+// SubscribeSwarm is Subscribe for what happens in the Swarm: to services, nodes and networks, and to a container of this Engine that joins or
+// leaves one. Only a manager's Engine tells that, and none tells of tasks.
 func (c *Client) SubscribeSwarm(ctx context.Context) (*Subscription, error) {
 	return c.subscribe(ctx, swarmEventFrom, make(client.Filters).
 		Add("type", string(events.ServiceEventType), string(events.NodeEventType), string(events.NetworkEventType)).
-		Add("event", "create", "update", "remove").Add("scope", "swarm"))
+		Add("event", "create", "update", "remove", "connect", "disconnect"))
 }
 
 func (c *Client) subscribe(ctx context.Context, decode func(events.Message) (Event, bool), filters client.Filters) (*Subscription, error) {
@@ -126,6 +126,9 @@ func (c *Client) follow(ctx context.Context, stream client.EventsResult, s *Subs
 // swarmEventFrom tells which service changed; of nodes and networks, that one did.
 func swarmEventFrom(m events.Message) (Event, bool) {
 	e := Event{Time: timeOf(m)}
+	if m.Type == events.NetworkEventType && m.Scope != "swarm" {
+		return eventFrom(m)
+	}
 	switch m.Type {
 	case events.ServiceEventType:
 		e.Action, e.Service = Action("service-"+m.Action), m.Actor.ID

@@ -100,17 +100,18 @@ func TestSubscribeSwarmDeliversWhatChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return engine.Streams() == 1 })
-	engine.Run(fakeengine.Container{Name: "c"}) // of no interest
+	c1 := engine.Create(fakeengine.Container{Name: "c", NetworkMode: "none"}) // which is of no interest
+	engine.Connect(c1, "public")
 	node := engine.AddNode("n1", "10.9.0.1")
 	id := engine.CreateService(fakeengine.Service{Name: "shop"})
 	engine.SetUpdating(id, true)
 	engine.SetNode(node, "down")
 	engine.RemoveService(id)
 	for _, want := range []docker.Event{
-		{Action: docker.ActionNodeChange}, {Action: docker.ActionServiceCreate, Service: id}, {Action: docker.ActionServiceUpdate, Service: id},
+		{Action: docker.ActionNetworkConnect, Container: c1}, {Action: docker.ActionNodeChange}, {Action: docker.ActionServiceCreate, Service: id}, {Action: docker.ActionServiceUpdate, Service: id},
 		{Action: docker.ActionNodeChange}, {Action: docker.ActionServiceRemove, Service: id},
 	} {
-		if e := <-s.Events(); e.Action != want.Action || e.Service != want.Service || e.Time.IsZero() {
+		if e := <-s.Events(); e.Action != want.Action || e.Service != want.Service || e.Container != want.Container || e.Time.IsZero() {
 			t.Errorf("event %+v, want %+v", e, want)
 		}
 	}
