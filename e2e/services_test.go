@@ -103,16 +103,30 @@ func TestServicesInANetworkOfTheSwarm(t *testing.T) {
 	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, shop, 1) })
 
 	lab.Eventually(t, aMinute, func() error {
-		out, err := node.TryDocker("exec", "ruche", "/ruche", "explain", hidden)
-		for _, want := range []string{"503", "network-unreachable", `"private"`, "docker service update --network-add public hidden"} {
-			if err == nil && !strings.Contains(out, want) {
-				err = fmt.Errorf("explain does not say %q:\n%s", want, out)
-			}
-		}
-		return err
+		return explains(node, hidden, "503", "network-unreachable", `"private"`, "docker service update --network-add public hidden")
 	})
 	node.Docker("service", "update", "--detach", "--network-add", "public", "hidden")
 	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, hidden, 1) })
+
+	node.CreateService(lab.SiteImage, "other", "--network", "private", "--env", "VIRTUAL_HOST=other.test", "--env", "VIRTUAL_PORT=8080")
+	node.Docker("network", "connect", "private", "ruche")
+	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, "http://other.test/", 1) })
+	node.Docker("network", "disconnect", "private", "ruche")
+	begin := time.Now()
+	lab.Eventually(t, aMinute, func() error { return explains(node, "http://other.test/", "network-unreachable") })
+	t.Logf("that Ruche left a network was known after %v", time.Since(begin).Round(time.Millisecond))
+
 	node.Docker("service", "rm", "hidden")
 	lab.Eventually(t, aMinute, func() error { return client.Answers(hidden, http.StatusServiceUnavailable) })
+}
+
+// explains returns an error until the Ruche in a container explains a URL in these words.
+func explains(node *lab.Node, url string, words ...string) error {
+	out, err := node.TryDocker("exec", "ruche", "/ruche", "explain", url)
+	for _, want := range words {
+		if err == nil && !strings.Contains(out, want) {
+			err = fmt.Errorf("explain does not say %q:\n%s", want, out)
+		}
+	}
+	return err
 }
