@@ -18,8 +18,10 @@ const (
 	maxRunning = 2 * maxOpenStreams
 	// receiveWindow is how much content of a request may wait here until its endpoint takes it, in bytes; connReceiveWindow is that of all requests of a connection.
 	receiveWindow, connReceiveWindow = 256 << 10, 1 << 20
-	// maxOut is how much may wait to be sent when a stream adds to it, in bytes.
-	maxOut = 64 << 10
+	// maxOut is how much may wait to be sent when a stream adds to it, in bytes: what is added shall fit into the buffer.
+	maxOut = largeBuffer - 2<<10
+	// maxData is how much content goes into a frame, which then makes a TLS record.
+	maxData = h2.MaxFrame - h2.FrameHeaderLen
 	// readTurn is how much of a connection is read before others have their turn, in bytes.
 	readTurn = 256 << 10
 	// keptResets is of how many streams that were reset here it is known that frames may still come.

@@ -136,9 +136,9 @@ func (s *h2Stream) await(want int) (int, error) {
 	c := s.conn
 	waited := time.Duration(0)
 	for {
-		n := min(want, h2.MaxFrame)
+		n := want
 		if !s.needsHead {
-			n = min(n, int(s.window), int(c.window))
+			n = min(n, maxData, largeBuffer-h2.FrameHeaderLen-len(c.out), int(s.window), int(c.window))
 		}
 		had := s.turn
 		turn := s.takeTurn()

@@ -335,7 +335,7 @@ func (s *h2Stream) begin(status int, _ []byte, fields []h1.Field, length int64) 
 // beginHead begins a head with its status; 0 stands for a trailer's, which has none.
 func (s *h2Stream) beginHead(status int) (start int) {
 	c := s.conn
-	out := c.begin()
+	out := c.beginLong(1 << 10) // most are shorter
 	start = len(out)
 	out = h2.BeginHeaders(out)
 	if c.retable {

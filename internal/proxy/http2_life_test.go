@@ -354,7 +354,7 @@ func TestHTTP2Preface(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	raw := r.tls(t, c)
+	raw := agreeOnH2(t, c)
 	_, _ = io.WriteString(raw, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
 	q := &h2Peer{t: t, conn: raw, frames: wire2.NewFramer(raw, raw)}
 	q.until("GOAWAY PROTOCOL_ERROR")

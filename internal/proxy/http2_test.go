@@ -74,12 +74,17 @@ type h2Peer struct {
 
 func (r *rig) h2(t testing.TB) *h2Peer {
 	t.Helper()
-	plain, err := net.Dial("tcp", r.HTTPSAddr().String())
+	return dialH2(t, r.HTTPSAddr().String())
+}
+
+func dialH2(t testing.TB, address string) *h2Peer {
+	t.Helper()
+	plain, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = plain.Close() })
-	conn := r.tls(t, plain)
+	conn := agreeOnH2(t, plain)
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	p := &h2Peer{t: t, conn: conn, frames: wire2.NewFramer(conn, conn), next: 1}
 	p.frames.ReadMetaHeaders = hpack2.NewDecoder(4096, nil)
@@ -91,8 +96,8 @@ func (r *rig) h2(t testing.TB) *h2Peer {
 	return p
 }
 
-// tls does a handshake in which HTTP/2 is agreed on.
-func (r *rig) tls(t testing.TB, c net.Conn) net.Conn {
+// agreeOnH2 does a handshake in which HTTP/2 is agreed on.
+func agreeOnH2(t testing.TB, c net.Conn) net.Conn {
 	t.Helper()
 	secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "a.test", NextProtos: []string{"h2"}})
 	if err := secure.Handshake(); err != nil {
