@@ -43,8 +43,7 @@ type udpSession struct {
 	peer     loop.Peer
 	ticket   ticket
 	started  time.Time
-	seen     *snapshot // by which the endpoint was found to be right
-	route    *routeState
+	route    *routeState // whose ready endpoints have this one
 	endpoint *endpointState
 	socket   *loop.PacketConn // to the endpoint; nil until there is one
 	early    [][]byte
@@ -126,7 +125,7 @@ func (u *udpEntry) begin(from loop.Peer) *udpSession {
 	if r == nil || u.stopping {
 		return nil
 	}
-	s := &udpSession{entry: u, peer: from, started: time.Now(), seen: now, route: now.of(r)}
+	s := &udpSession{entry: u, peer: from, started: time.Now(), route: now.of(r)}
 	if r.Blocked != "" || len(s.route.ready) == 0 {
 		s.route.life.streams.failed.Add(1)
 		return nil
@@ -214,17 +213,16 @@ func (s *udpSession) open(e *endpointState) error {
 // stands reports whether the endpoint is still one of those that take datagrams.
 func (s *udpSession) stands() bool {
 	now := s.entry.proxy.current.Load()
-	if now == s.seen || s.socket == nil {
+	route := now.of(now.table.Datagrams(s.entry.point.Name))
+	switch {
+	case route == s.route || s.socket == nil:
 		return true
-	}
-	r := now.table.Datagrams(s.entry.point.Name)
-	if r == nil || r.Blocked != "" {
+	case route == nil || route.route.Blocked != "":
 		return false
 	}
-	route := now.of(r)
 	for i := range route.ready {
 		if route.ready[i].endpoint == s.endpoint {
-			s.seen, s.route = now, route
+			s.route = route
 			return true
 		}
 	}
