@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,7 +24,7 @@ func TestPlainContainersAreServedByName(t *testing.T) {
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.Run("before", "--env", "VIRTUAL_HOST=before.test")
-	r := node.StartRuche()
+	r := node.StartRuche("--entry-points", "secure=:8443,echo=:5353/udp")
 	client := node.Client()
 	// What ran before it is served from the moment it is ready.
 	if err := client.IsServedBy("http://before.test/", "before"); err != nil {
@@ -58,6 +59,35 @@ func TestPlainContainersAreServedByName(t *testing.T) {
 		t.Errorf("an upgraded connection does not echo: %v", err)
 	}
 	headersSayWhoAsked(t, client)
+	streamsAreCarried(t, node)
+}
+
+// streamsAreCarried reaches a container by UDP, and by TCP whose TLS ends at ruche.
+func streamsAreCarried(t *testing.T, node *lab.Node) {
+	t.Helper()
+	node.Run("streams", "--label", "traefik.udp.routers.echo.entrypoints=echo", "--label", "traefik.udp.services.echo.loadbalancer.server.port=8080",
+		"--label", "traefik.tcp.routers.inside.rule=HostSNI(`inside.test`)", "--label", "traefik.tcp.routers.inside.entrypoints=secure",
+		"--label", "traefik.tcp.routers.inside.tls=true", "--label", "traefik.tcp.services.inside.loadbalancer.server.port=8080")
+	lab.Eventually(t, soon, func() error {
+		got, err := node.AskByUDP("5353", "hello")
+		if err == nil && got != "streams hello" {
+			err = fmt.Errorf("got %q by UDP, want %q", got, "streams hello")
+		}
+		return err
+	})
+	raw, err := node.Dial(context.Background(), "8443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	conn := tls.Client(raw, &tls.Config{ServerName: "inside.test", InsecureSkipVerify: true})
+	if err := conn.SetDeadline(time.Now().Add(soon)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "POST /echo HTTP/1.0\r\nHost: whatever\r\nContent-Length: 5\r\n\r\nhello")
+	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("got %v, %v through TLS that ends here", resp, err)
+	}
 }
 
 // headersSayWhoAsked looks at what the site sees of the client.

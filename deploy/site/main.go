@@ -1,5 +1,5 @@
 // Command site is a small web site in one static binary. The demo publishes it, and the end-to-end scenarios use it as
-// the container behind Ruche. It answers every path with what it saw of the request, and it can misbehave on
+// the container behind Ruche. It answers every path with what it saw of the request, sends datagrams to the same port back, and it can misbehave on
 // request: start late, fail its health check, ignore SIGTERM or exit at once.
 package main
 
@@ -65,6 +65,12 @@ func serve(cfg config) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
+	datagrams, err := net.ListenPacket("udp", listener.Addr().String())
+	if err != nil {
+		return fmt.Errorf("cannot listen on UDP %s: %w", listener.Addr(), err)
+	}
+	defer func() { _ = datagrams.Close() }()
+	go echo(datagrams, cfg.name)
 	log.Info("serving", "site", cfg.name, "address", listener.Addr().String())
 	select {
 	case err := <-failed:
@@ -73,6 +79,18 @@ func serve(cfg config) error {
 		log.Info("told to stop", "signal", s.String(), "on_term", string(cfg.onTerm))
 	}
 	return stop(server, cfg)
+}
+
+// echo sends each datagram back, after the site's name, until the socket is closed.
+func echo(c net.PacketConn, name string) {
+	b := make([]byte, 64<<10)
+	for {
+		n, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo(append([]byte(name+" "), b[:n]...), from)
+	}
 }
 
 // waitStartDelay reports whether the delay passed without a signal.

@@ -70,6 +70,24 @@ func (n *Node) Dial(ctx context.Context, port string) (net.Conn, error) {
 	return n.lab.net.dial(ctx, "tcp", net.JoinHostPort(n.Address, port))
 }
 
+// AskByUDP sends a datagram to a port of the node, and gives the answer.
+func (n *Node) AskByUDP(port, text string) (string, error) {
+	conn, err := n.lab.net.dial(context.Background(), "udp", net.JoinHostPort(n.Address, port))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close() //nolint:errcheck // nothing is lost with it
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte(text)); err != nil {
+		return "", err
+	}
+	b := make([]byte, 64<<10)
+	k, err := conn.Read(b)
+	return string(b[:k]), err
+}
+
 // FirstServed asks every 2 ms until the URL is answered by the site of that name, and gives the time of that answer.
 func (c *Client) FirstServed(rawURL, site string, deadline time.Duration) (time.Time, error) {
 	for begin := time.Now(); ; {
