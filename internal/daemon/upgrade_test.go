@@ -22,6 +22,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
 	"github.com/ruche-project/ruche/internal/handover"
 )
@@ -54,11 +55,11 @@ func (l *logged) wants(t *testing.T, texts ...string) {
 }
 
 // begin starts a node of a version without waiting for it.
-func begin(t *testing.T, dir, dockerHost, version string) (*node, *logged) {
+func begin(t *testing.T, dir, dockerHost, version string, points ...config.EntryPoint) (*node, *logged) {
 	t.Helper()
 	log := &logged{}
 	cfg := testConfig(t, dir, dockerHost)
-	cfg.DrainTimeout = time.Minute
+	cfg.DrainTimeout, cfg.EntryPoints = time.Minute, points
 	d, err := New(t.Context(), cfg, version, slog.New(slog.NewTextHandler(log, nil)), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -268,6 +269,60 @@ func TestThreeUpgradesUnderLoadLoseNothing(t *testing.T) {
 		t.Errorf("the socket for upgrades is left behind: %v", err)
 	}
 	start(t, dir, engine.Host()).stop(t)
+}
+
+func TestDatagramsGoOnThroughAnUpgrade(t *testing.T) {
+	up, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = up.Close() }()
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, from, err := up.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = up.WriteTo(b[:n], from)
+		}
+	}()
+	_, port, _ := net.SplitHostPort(up.LocalAddr().String())
+	dir, engine := t.TempDir(), fakeengine.New(t)
+	engine.Run(fakeengine.Container{Name: "dns", NetworkMode: "host", Labels: map[string]string{
+		"traefik.udp.routers.dns.entrypoints": "dns", "traefik.udp.services.dns.loadbalancer.server.port": port,
+	}})
+	point := config.EntryPoint{Name: "dns", Address: "127.0.0.1:0", UDP: true}
+	old, log := begin(t, dir, engine.Host(), "v0", point)
+	old.ready(t)
+	_, address, _ := strings.Cut(log.String(), "entry_point=dns scheme=udp address=")
+	address, _, _ = strings.Cut(address, "\n")
+	c, err := net.Dial("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	ask := func(what string) {
+		t.Helper()
+		b := make([]byte, 100)
+		for range 100 {
+			_, _ = io.WriteString(c, what)
+			_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if n, _ := c.Read(b); string(b[:n]) == what {
+				return
+			}
+		}
+		t.Fatalf("nobody answers %q at %s:\n%s", what, address, log)
+	}
+	ask("before")
+	young, _ := begin(t, dir, engine.Host(), "v1", point)
+	young.ready(t)
+	ask("after")
+	if err := <-old.done; err != nil {
+		t.Errorf("the old process ended with %v", err)
+	}
+	ask("alone")
+	young.stop(t)
 }
 
 func TestANewProcessThatFailsHalfWayLeavesTheOldOneAsItWas(t *testing.T) {
