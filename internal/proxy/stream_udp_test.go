@@ -244,6 +244,7 @@ func TestDatagramsWithoutAnEndpointAreDropped(t *testing.T) {
 	}
 	c := r.udpClient("dns")
 	c.say("lost")
+	until(t, "it is counted", func() bool { return r.streamCount("file:udp://*@dns").Failed == 3 })
 	r.serve(datagrams("dns", up))
 	if got := c.insist("again"); got != "up again" {
 		t.Errorf("got %q when the endpoint is there", got)
