@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -11,17 +12,36 @@ import (
 )
 
 type (
-	handshakeKey struct{} // of a context: what ends the count of the handshake
+	handshakeKey struct{} // of a context: the handshake
 	quicConnKey  struct{} // of a context: the connection
 )
 
-// handshakeBegins counts the handshakes that are under way. Where they come from may be a lie so far.
-func (h *http3Entry) handshakeBegins(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
-	h.handshakes.Add(1)
-	done := sync.OnceFunc(func() { h.handshakes.Add(-1) })
-	context.AfterFunc(ctx, done)
-	return context.WithValue(ctx, handshakeKey{}, done), nil
+// handshake is one that a context tells of.
+type handshake struct {
+	done     func() // ends its count
+	admitted bool   // the connection has its place already
 }
+
+// handshakeBegins counts the handshakes that are under way. Where they come from may be a lie so far; where it was proven to be true the connection has to
+// find its place at once, so that nobody holds more handshakes than connections.
+func (h *http3Entry) handshakeBegins(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+	shake := &handshake{admitted: client.AddrVerified}
+	if shake.admitted {
+		t, ok := h.admit(client.RemoteAddr)
+		if !ok {
+			t.giveBack()
+			return nil, errTooManyConnections
+		}
+		context.AfterFunc(ctx, t.giveBack)
+	}
+	h.handshakes.Add(1)
+	shake.done = sync.OnceFunc(func() { h.handshakes.Add(-1) })
+	context.AfterFunc(ctx, shake.done)
+	return context.WithValue(ctx, handshakeKey{}, shake), nil
+}
+
+// errTooManyConnections is for the library, which refuses the handshake.
+var errTooManyConnections = errors.New("too many connections")
 
 // admission takes the connections of a listener that clients may have.
 type admission struct {
@@ -36,13 +56,14 @@ func (a *admission) Accept(ctx context.Context) (*quic.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if done, ok := c.Context().Value(handshakeKey{}).(func()); ok {
-			done()
+		shake := c.Context().Value(handshakeKey{}).(*handshake)
+		if shake.done(); shake.admitted {
+			return c, nil
 		}
 		t, ok := a.http3.admit(c.RemoteAddr())
 		if !ok {
 			t.giveBack()
-			_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "too many connections")
+			_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), errTooManyConnections.Error())
 			continue
 		}
 		context.AfterFunc(c.Context(), t.giveBack)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -179,6 +180,37 @@ func TestHTTP3Limits(t *testing.T) {
 		}
 		until(t, "the connection is closed after its request", func() bool { return r.log.String() != "" && r.Connections().Open == 0 })
 	})
+}
+
+func TestHTTP3HandshakesTakePlaces(t *testing.T) {
+	r := startHTTP3(t, Config{MaxConnections: 3, MaxConnectionsPerAddress: 2}, site("a.test", says(t, "ok")))
+	var end []context.CancelFunc
+	for _, tt := range []struct {
+		name, client string
+		proven       bool
+		refused      bool
+	}{
+		{"first", "203.0.113.7", true, false},
+		{"second", "203.0.113.7", true, false},
+		{"third of an address", "203.0.113.7", true, true},
+		{"who may be anybody", "203.0.113.7", false, false},
+		{"another client", "203.0.113.8", true, false},
+		{"fourth of all", "203.0.113.9", true, true},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		end = append(end, cancel)
+		_, err := r.http3.handshakeBegins(ctx, &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.ParseIP(tt.client), Port: 1}, AddrVerified: tt.proven})
+		if refused := err != nil; refused != tt.refused {
+			t.Errorf("%s: %v, want it refused: %t", tt.name, err, tt.refused)
+		}
+	}
+	if n := r.Connections(); n.Open != 3 || r.http3.handshakes.Load() != 4 {
+		t.Errorf("%+v and %d handshakes", n, r.http3.handshakes.Load())
+	}
+	for _, cancel := range end {
+		cancel()
+	}
+	until(t, "all places are free", func() bool { return r.Connections().Open == 0 && r.http3.handshakes.Load() == 0 })
 }
 
 // dial3 opens a connection of QUIC and says nothing on it.
