@@ -24,7 +24,7 @@ type Config struct {
 	HTTPAddr, HTTPSAddr string
 	// HTTP3 has HTTP/3 served too, on the UDP port of HTTPSAddr.
 	HTTP3 bool
-	// Successor tells that another process has served so far. It may have the UDP port for a while yet: HTTP/3 begins after that.
+	// Successor tells that another process has served so far. It may have the UDP port for a while yet, which is shared then.
 	Successor bool
 	// EntryPoints are the listeners of routes that are not about HTTP. Two must not have the same name.
 	EntryPoints []EntryPoint

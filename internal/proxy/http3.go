@@ -39,7 +39,8 @@ const (
 type http3Entry struct {
 	entry     *entry
 	requests  handler
-	socket    *net.UDPConn // nil while another process has the port
+	ids       connectionIDs
+	socket    *net.UDPConn // nil while the port cannot be had
 	started   chan struct{}
 	transport *quic.Transport
 	listener  *quic.Listener // nil unless it is served
@@ -61,22 +62,14 @@ func (p *Proxy) listenHTTP3(entries []*entry) error {
 		if !e.secure {
 			continue
 		}
-		socket, err := listenUDP(e.listener.Addr())
+		ids := newConnectionIDs()
+		socket, err := listenUDP(e.listener.Addr(), ids, p.cfg.Successor)
 		if err != nil && !(p.cfg.Successor && errors.Is(err, syscall.EADDRINUSE)) {
 			return udpError(e.listener.Addr(), err)
 		}
-		p.http3 = &http3Entry{entry: e, requests: handler{e}, socket: socket, started: make(chan struct{})}
+		p.http3 = &http3Entry{entry: e, requests: handler{e}, ids: ids, socket: socket, started: make(chan struct{})}
 	}
 	return nil
-}
-
-// listenUDP opens a UDP socket at the address of a TCP listener.
-func listenUDP(tcp net.Addr) (*net.UDPConn, error) {
-	a, ok := tcp.(*net.TCPAddr)
-	if !ok {
-		return nil, fmt.Errorf("%s is no address of TCP", tcp)
-	}
-	return net.ListenUDP("udp", &net.UDPAddr{IP: a.IP, Port: a.Port, Zone: a.Zone})
 }
 
 func udpError(tcp net.Addr, err error) error {
@@ -87,7 +80,7 @@ func udpError(tcp net.Addr, err error) error {
 	return fmt.Errorf("cannot listen on UDP %s for HTTP/3: %w%s", tcp, err, hint)
 }
 
-// start serves, at once or as soon as the process before this one has left the port; until ctx ends.
+// start serves, at once or as soon as the port can be had; until ctx ends.
 func (h *http3Entry) start(ctx context.Context) {
 	if h == nil {
 		return
@@ -117,7 +110,7 @@ func (h *http3Entry) await(ctx context.Context) bool {
 		case <-again.C:
 		}
 		var err error
-		if h.socket, err = listenUDP(h.entry.listener.Addr()); err == nil {
+		if h.socket, err = listenUDP(h.entry.listener.Addr(), h.ids, true); err == nil {
 			return true
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
@@ -132,7 +125,7 @@ func (h *http3Entry) serve() {
 	e := h.entry
 	p := e.proxy
 	h.transport = &quic.Transport{
-		Conn: h.socket, ConnContext: h.handshakeBegins,
+		Conn: h.socket, ConnectionIDGenerator: h.ids, ConnContext: h.handshakeBegins,
 		VerifySourceAddress: func(net.Addr) bool { return h.handshakes.Load() > trustedHandshakes },
 	}
 	// The library warns of small buffers in a line of its own, to standard error, and has no other switch for that.
@@ -210,6 +203,9 @@ func (h *http3Entry) drain(ctx context.Context) {
 	if h.listener == nil {
 		return
 	}
+	if h.entry.proxy.heir.Load() {
+		h.awaitHandshakes(ctx)
+	}
 	grace, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan struct{})
@@ -233,6 +229,22 @@ func (h *http3Entry) drain(ctx context.Context) {
 	_ = h.transport.Close()
 	<-refused
 	_ = h.socket.Close()
+}
+
+// awaitHandshakes lets handshakes end that had begun when the port was shared: the library would refuse them, and their clients need not notice that
+// another process takes over.
+func (h *http3Entry) awaitHandshakes(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lingerTime)
+	defer cancel()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for h.handshakes.Load() > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // settle waits until every connection has ended, or no request has run for a while.

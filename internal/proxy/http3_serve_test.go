@@ -98,7 +98,8 @@ func takenUDP(t *testing.T) (Config, *net.UDPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tcp.Close() })
-	taken, err := listenUDP(tcp.Addr())
+	at := tcp.Addr().(*net.TCPAddr)
+	taken, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port}) // which shares it with nobody
 	if err != nil {
 		t.Fatal(err)
 	}
