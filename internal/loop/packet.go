@@ -322,6 +322,3 @@ func (p *PacketConn) stop() {
 	p.Close()
 	p.loop.guard(func() { p.receiver.Failed(net.ErrClosed) })
 }
-
-// Local is the address of this side.
-func (p *PacketConn) Local() netip.AddrPort { return localAddr(p.fd) }
