@@ -63,8 +63,8 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, p Peer) error {
 	if len(changes) > maxChanges {
 		return refuse(ReasonBadRequest, fmt.Sprintf("there are %d changes, at most %d are made at once", len(changes), maxChanges))
 	}
-	if !s.cfg.Quorum() {
-		return refuse(ReasonUnavailable, "this control node has no quorum")
+	if err := s.needQuorum(); err != nil {
+		return err
 	}
 	for _, c := range changes {
 		if err := s.mayWrite(r.Context(), p, c); err != nil {

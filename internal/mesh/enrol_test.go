@@ -42,6 +42,8 @@ func TestEnrolByToken(t *testing.T) {
 	if strings.Contains(c.log.String(), secret) {
 		t.Error("the log has the token's secret")
 	}
+	h.state.mu.Lock()
+	defer h.state.mu.Unlock()
 	for name, rows := range h.state.rows {
 		for key, row := range rows {
 			if strings.Contains(key+string(row.data), secret) {

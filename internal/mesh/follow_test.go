@@ -102,6 +102,8 @@ func TestFollow(t *testing.T) {
 	h.controlAt("c1", c.addr)
 	m.await(t, "c", "10.0.0.3")
 	m.await(t, "b", "")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.resets != 1 {
 		t.Errorf("the watcher got the whole content %d times, want once", m.resets)
 	}

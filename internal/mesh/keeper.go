@@ -54,7 +54,7 @@ func (k *keeper) current() (*identity, <-chan struct{}) {
 // load reads the identity from the disk. It comes before all else.
 func (k *keeper) load() error {
 	k.changed, k.urgent = make(chan struct{}), make(chan struct{}, 1)
-	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(k.dir, 0o700), os.Chmod(k.dir, 0o700)); err != nil {
 		return fmt.Errorf("cannot make the directory of this node's identity: %w", err)
 	}
 	id, err := loadIdentity(k.dir)

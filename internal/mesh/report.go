@@ -43,8 +43,8 @@ func (s *Server) takeReport(w http.ResponseWriter, r *http.Request, p Peer) erro
 	if err := readBody(w, r, maxReport, &status); err != nil {
 		return err
 	}
-	if !s.cfg.Quorum() {
-		return refuse(ReasonUnavailable, "this control node has no quorum")
+	if err := s.needQuorum(); err != nil {
+		return err
 	}
 	if err := s.registry.report(r.Context(), p, status); err != nil {
 		return unavailable(err)

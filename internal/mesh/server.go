@@ -191,26 +191,40 @@ func (s *Server) routes() http.Handler {
 // enrol lets a node in. It is the only thing that a peer without certificate can ask for.
 func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
 	from := s.address(r)
-	if s.tooManyFailures(from) {
+	if !s.attempt(from) {
 		s.refuse(w, r, "", refuse(ReasonRate, "too many enrolments have failed from this address (wait a minute)"))
 		return
 	}
 	var e enrolment
+	var g grant
 	err := readBody(w, r, maxStrangerBody, &e)
 	if err == nil {
-		var g grant
-		if g, err = s.registry.enrol(r.Context(), e, s.streamsOf(e.Name) > 0); err == nil {
-			s.cfg.Logger.Info("a node has enrolled", slog.String("node", e.Name), slog.Any("roles", e.Roles), slog.String("peer", r.RemoteAddr))
-			answer(w, g)
-			return
-		}
+		err = s.needQuorum()
 	}
-	s.failed(from, err)
-	name := e.Name
-	if checkName(name) != nil {
-		name = ""
+	if err == nil {
+		g, err = s.registry.enrol(r.Context(), e, s.streamsOf(e.Name) > 0)
 	}
-	s.refuse(w, r, name, err)
+	var refusal *Refusal
+	if err == nil || errors.As(err, &refusal) && (refusal.Reason == ReasonUnavailable || refusal.Reason == ReasonNameInUse) {
+		s.forgive(from) // nobody has guessed
+	}
+	if err == nil {
+		s.cfg.Logger.Info("a node has enrolled", slog.String("node", e.Name), slog.Any("roles", e.Roles), slog.String("peer", r.RemoteAddr))
+		answer(w, g)
+		return
+	}
+	if checkName(e.Name) != nil {
+		e.Name = ""
+	}
+	s.refuse(w, r, e.Name, err)
+}
+
+// needQuorum refuses at once what could not be written.
+func (s *Server) needQuorum() error {
+	if !s.cfg.Quorum() {
+		return refuse(ReasonUnavailable, "this control node has no quorum")
+	}
+	return nil
 }
 
 func (s *Server) address(r *http.Request) netip.Addr {
@@ -221,26 +235,30 @@ func (s *Server) address(r *http.Request) netip.Addr {
 	return network(a)
 }
 
-func (s *Server) tooManyFailures(from netip.Addr) bool {
+// attempt counts an enrolment as failed, since many may be tried at once. It reports false when there were too many.
+func (s *Server) attempt(from netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := s.registry.now(); now.Sub(s.failing) > failuresFor {
 		clear(s.failures)
 		s.failing = now
 	}
-	return s.failures[from] >= maxFailures
+	n, known := s.failures[from]
+	if n >= maxFailures {
+		return false
+	}
+	if known || len(s.failures) < maxFailing {
+		s.failures[from]++
+	}
+	return true
 }
 
-// failed counts what somebody who guesses tokens would make fail.
-func (s *Server) failed(from netip.Addr, err error) {
-	var refusal *Refusal
-	if errors.As(err, &refusal) && (refusal.Reason == ReasonUnavailable || refusal.Reason == ReasonNameInUse) {
-		return
-	}
+// forgive takes back that an enrolment counts as failed.
+func (s *Server) forgive(from netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.failures[from]; known || len(s.failures) < maxFailing {
-		s.failures[from]++
+	if s.failures[from] > 0 {
+		s.failures[from]--
 	}
 }
 
@@ -285,7 +303,7 @@ func (s *Server) peer(r *http.Request) (Peer, error) {
 
 func (s *Server) renew(w http.ResponseWriter, r *http.Request, p Peer) error {
 	var n renewal
-	if err := readBody(w, r, maxStrangerBody, &n); err != nil {
+	if err := errors.Join(readBody(w, r, maxStrangerBody, &n), s.needQuorum()); err != nil {
 		return err
 	}
 	g, err := s.registry.renew(r.Context(), p, n)
