@@ -2,6 +2,7 @@ package fsx
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,7 +11,15 @@ import (
 // WriteFile replaces the file at path with data, as a whole or not at all: a reader, and a machine that loses power,
 // sees the old content or the new one. The file has the permissions perm afterwards, whatever the umask. A symbolic link
 // at path is replaced, not followed. It returns after the disk has the data.
-func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return Write(path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// Write is WriteFile for content that fill writes. When fill fails, the file at path stays as it is.
+func Write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
@@ -23,7 +32,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 			err = fmt.Errorf("cannot write %s: %w", path, err)
 		}
 	}()
-	if _, err := tmp.Write(data); err != nil {
+	if err := fill(tmp); err != nil {
 		return err
 	}
 	if err := tmp.Chmod(perm.Perm()); err != nil {

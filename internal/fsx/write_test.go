@@ -1,6 +1,8 @@
 package fsx_test
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,5 +53,23 @@ func TestWriteFileFails(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("failed writes left %v behind", entries)
+	}
+}
+
+func TestWriteKeepsTheOldFileWhenItsContentFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backup")
+	if err := fsx.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err := fsx.Write(path, 0o600, func(w io.Writer) error {
+		_, err := io.WriteString(w, "half of the new")
+		return errors.Join(err, broken)
+	})
+	if got, _ := os.ReadFile(path); !errors.Is(err, broken) || string(got) != "old" {
+		t.Errorf("Write = %v, the file holds %q, want the old content", err, got)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+		t.Errorf("the directory holds %v, want the file alone", entries)
 	}
 }
