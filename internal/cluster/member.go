@@ -31,13 +31,7 @@ func openMember(ctx context.Context, cfg Config, refused *refusals) (*member, er
 	if err != nil {
 		return nil, fmt.Errorf("cannot open cluster state: %w", err)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot open cluster state: %w", err)
-	}
-	if err := os.Chmod(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot open cluster state: %w", err)
-	}
-	lock, err := fsx.LockDir(cfg.Dir)
+	lock, err := lockDir(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open cluster state: %w", err)
 	}
@@ -51,6 +45,17 @@ func openMember(ctx context.Context, cfg Config, refused *refusals) (*member, er
 		lock: lock, etcd: etcd, client: v3client.New(etcd.Server), self: uint64(etcd.Server.MemberID()), born: etcd.Server.KV().Rev(),
 		news: news, over: make(chan struct{}),
 	}, nil
+}
+
+// lockDir makes a member's directory, as far as it is missing, and locks it.
+func lockDir(dir string) (*fsx.Lock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return fsx.LockDir(dir)
 }
 
 // failed and stopped tell that etcd has ended. Both wait for ever while the directory is released.

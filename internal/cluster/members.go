@@ -14,23 +14,12 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
+
+	"github.com/ruche-project/ruche"
 )
 
 // Member is one member of the cluster.
-type Member struct {
-	// ID is 16 hexadecimal digits at most.
-	ID string
-	// Name is empty until an invited member has come up for the first time.
-	Name string
-	// Peer is the URL at which other members reach it.
-	Peer string
-	// Learner tells that it receives the data but does not vote yet.
-	Learner bool
-	// Leader tells that it leads, as far as this member knows.
-	Leader bool
-	// Healthy tells that it answered now. This member is healthy when it knows a leader.
-	Healthy bool
-}
+type Member = ruche.Member
 
 // Invitation lets one further member join.
 type Invitation struct {
@@ -72,7 +61,7 @@ func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			list[i] = Member{
-				ID: strconv.FormatUint(m.ID, 16), Name: m.Name, Peer: strings.Join(m.PeerURLs, ","),
+				ID: strconv.FormatUint(m.ID, 16), Name: m.Name, Peer: peerOf(m),
 				Learner: m.IsLearner, Leader: m.ID == leader, Healthy: c.healthy(ctx, rt, m),
 			}
 		}()
@@ -81,6 +70,35 @@ func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 		<-done
 	}
 	return list, nil
+}
+
+// peerOf is the address of a member, "" for one that is alone.
+func peerOf(m *etcdserverpb.Member) string {
+	if len(m.PeerURLs) == 0 || isAlone(m.PeerURLs[0]) {
+		return ""
+	}
+	return m.PeerURLs[0]
+}
+
+// Status tells how the state is, as this member sees it. It needs no majority.
+func (c *Cluster) Status(ctx context.Context) (ruche.StateStatus, error) {
+	members, err := c.Members(ctx)
+	if err != nil {
+		return ruche.StateStatus{}, err
+	}
+	own, err := c.held()
+	if err != nil {
+		return ruche.StateStatus{}, fmt.Errorf("cannot look at the state: %w", err)
+	}
+	now, err := own.get(ctx, "/ruche/", clientv3.WithSerializable(), clientv3.WithCountOnly())
+	if err != nil {
+		return ruche.StateStatus{}, fmt.Errorf("cannot look at the state: %w", err)
+	}
+	quorum := c.Quorum()
+	return ruche.StateStatus{
+		Node: c.cfg.Name, Quorum: quorum.OK, QuorumSince: quorum.Since, Revision: now.Header.Revision, Size: own.etcd.Server.Backend().Size(),
+		Members: members, Refused: c.Refused(),
+	}, nil
 }
 
 func (c *Cluster) healthy(ctx context.Context, rt http.RoundTripper, m *etcdserverpb.Member) bool {
@@ -118,12 +136,12 @@ func (c *Cluster) Invite(ctx context.Context, name, peer string) (*Invitation, e
 		return nil, fmt.Errorf("cannot invite %s: %w", name, err)
 	}
 	for _, m := range members {
-		switch u := alone(m.Name); {
+		switch {
 		case m.Name == name || m.Peer == peer:
 			return nil, fmt.Errorf("cannot invite %s: a member of this name or address is there already", name)
 		case m.Name == "" || m.Learner:
 			return nil, fmt.Errorf("cannot invite %s: the member at %s has not come up yet; wait for it, or remove it", name, m.Peer)
-		case m.Peer == u.String():
+		case m.Peer == "":
 			return nil, fmt.Errorf("cannot invite %s: member %s has no peer address", name, m.Name)
 		}
 	}
@@ -225,7 +243,7 @@ func (c *Cluster) takePart(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Peer != "" && strings.Join(m.PeerURLs, ",") != cfg.Peer {
+	if cfg.Peer != "" && peerOf(m) != cfg.Peer {
 		own := c.current.Load()
 		if _, err := own.client.MemberUpdate(ctx, own.self, []string{cfg.Peer}); err != nil {
 			return fmt.Errorf("cannot change the peer address: %w", err)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strings"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 )
@@ -81,6 +82,10 @@ func ownPeer(cfg Config) (url.URL, error) {
 
 // alone is the peer URL of a member that nobody else reaches.
 func alone(name string) url.URL { return url.URL{Scheme: "unix", Host: name + ":0"} }
+
+func isAlone(peer string) bool {
+	return strings.HasPrefix(peer, "unix://") && strings.HasSuffix(peer, ":0")
+}
 
 // newToken gives what makes the IDs of a new cluster and its members differ from those of every other one, even with the same names: members
 // of two clusters never take each other for their own.
