@@ -39,7 +39,8 @@ route files, and serves them by that name over HTTP and HTTPS.
 
   ruche up                       serve what runs on this host
   ruche routes                   what is published, and what is wrong with the rest
-  ruche explain https://HOST/    why that URL is answered as it is`,
+  ruche explain https://HOST/    why that URL is answered as it is
+  ruche state                    the replicated state: members, backup, restore`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,
@@ -49,7 +50,7 @@ route files, and serves them by that name over HTTP and HTTPS.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hintError{err, fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")}
 	})
-	root.AddCommand(newUp(), newRoutes(), newExplain(), newVersion())
+	root.AddCommand(newUp(), newRoutes(), newExplain(), newState(), newVersion())
 	return root
 }
 

@@ -25,6 +25,11 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"up more", []string{`error: unknown command "more" for "ruche up"`}},
 		{"explain", []string{"error: explain takes one URL, 0 were given", "hint: ruche explain https://"}},
 		{"routes", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there", `hint: start it with "ruche up"`}},
+		{"state backup", []string{"error: ruche state backup takes one file, 0 were given", "hint: ruche state backup /"}},
+		{"state backup /dev/null", []string{"error: cannot write /dev/null: it is there already", "hint: choose another name"}},
+		{"state restore /nowhere --data-dir /nowhere/else", []string{"error: cannot read the backup"}},
+		{"state force-new --data-dir /nowhere", []string{"error: cannot find the state of a node", "--data-dir"}},
+		{"state status", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
 	}
 	for _, c := range cases {
@@ -64,7 +69,7 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []string{"up", "routes", "explain", "version"} {
+	for _, verb := range []string{"up", "routes", "explain", "state", "version"} {
 		if !strings.Contains(out.String(), "\n  "+verb+" ") {
 			t.Errorf("the help does not list %q:\n%s", verb, out.String())
 		}

@@ -38,11 +38,7 @@ type query struct {
 }
 
 func (q *query) addFlags(cmd *cobra.Command) {
-	addr := os.Getenv("RUCHE_ADMIN_ADDR")
-	if addr == "" {
-		addr = "127.0.0.1:8900"
-	}
-	cmd.Flags().StringVar(&q.adminAddr, "admin-addr", addr, "the admin address of the Ruche to ask (RUCHE_ADMIN_ADDR)")
+	addAdminAddr(cmd, &q.adminAddr)
 	cmd.Flags().StringVarP(&q.output, "output", "o", "text", "text for people, json for machines")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if q.output != "text" && q.output != "json" {
@@ -50,6 +46,14 @@ func (q *query) addFlags(cmd *cobra.Command) {
 		}
 		return nil
 	}
+}
+
+func addAdminAddr(cmd *cobra.Command, value *string) {
+	addr := os.Getenv("RUCHE_ADMIN_ADDR")
+	if addr == "" {
+		addr = "127.0.0.1:8900"
+	}
+	cmd.Flags().StringVar(value, "admin-addr", addr, "the admin address of the Ruche to ask (RUCHE_ADMIN_ADDR)")
 }
 
 func (q *query) write(w io.Writer, v any, text func(io.Writer) error) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,16 +29,23 @@ func newUp() *cobra.Command {
 flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key of the file that --config names.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			given := make(map[string]string)
-			cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
-			cfg, err := config.Load(given, os.Environ())
+			cfg, err := loadConfig(cmd)
 			if err != nil {
 				return err
 			}
 			return up(cmd.Context(), cfg)
 		},
 	}
+	addSettings(cmd)
+	return cmd
+}
+
+// addSettings makes flags of the settings of these names, or of all of them.
+func addSettings(cmd *cobra.Command, names ...string) {
 	for _, s := range config.Settings() {
+		if len(names) > 0 && !slices.Contains(names, s.Name) {
+			continue
+		}
 		help := strings.ReplaceAll(s.Help, "`", `"`) // pflag would take what stands in backquotes for the value's name
 		if s.Bool {
 			cmd.Flags().Bool(s.Name, false, help)
@@ -45,7 +53,13 @@ flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key 
 		}
 		cmd.Flags().String(s.Name, s.Default, help)
 	}
-	return cmd
+}
+
+// loadConfig reads the settings of a command whose flags addSettings has made.
+func loadConfig(cmd *cobra.Command) (*config.Config, error) {
+	given := make(map[string]string)
+	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+	return config.Load(given, os.Environ())
 }
 
 func up(ctx context.Context, cfg *config.Config) error {

@@ -32,6 +32,13 @@ func start(t *testing.T, notReady func() []string) string {
 	t.Helper()
 	s, err := api.New(api.Config{
 		Addr: "127.0.0.1:0", Edge: edge{}, NotReady: notReady,
+		State: func(context.Context) (ruche.StateStatus, error) {
+			return ruche.StateStatus{Node: "n1", Revision: 7}, nil
+		},
+		Backup: func(_ context.Context, w io.Writer) error {
+			_, err := io.WriteString(w, "all of it")
+			return err
+		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ruche_build_info 1\n") }),
 		Logger:  slog.New(slog.DiscardHandler),
 	})

@@ -55,35 +55,65 @@ func (c *Client) Explain(ctx context.Context, rawURL string) (ruche.Explanation,
 	return explanation, err
 }
 
+// State asks how the replicated state is.
+func (c *Client) State(ctx context.Context) (ruche.StateStatus, error) {
+	var status ruche.StateStatus
+	err := c.get(ctx, "/api/v1/state", &status)
+	return status, err
+}
+
+// Backup has a backup of the replicated state written to w. When it fails, w may have some of it.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	resp, err := c.do(ctx, &http.Client{Transport: c.http.Transport}, http.MethodPost, "/api/v1/state/backup") // which may take longer than an answer
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("cannot read the backup from %s: %w; the log of Ruche may say why", c.addr, err)
+	}
+	return nil
+}
+
 // maxBody bounds what a client reads: some thousand routes take a few megabytes.
 const maxBody = 256 << 20
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.addr+path, nil)
+	resp, err := c.do(ctx, c.http, http.MethodGet, path)
 	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", c.addr, err)
-	}
-	resp, err := c.http.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("cannot ask %s: %w", c.addr, ErrNotRunning)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", c.addr, err)
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return fmt.Errorf("cannot read the answer of %s: %w", c.addr, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		var p problem
-		if json.Unmarshal(body, &p) != nil || p.Error == "" {
-			return fmt.Errorf("cannot ask %s: it answered %s: is that Ruche's admin address?", c.addr, resp.Status)
-		}
-		return fmt.Errorf("%w: %s", ErrRejected, p.Error)
-	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("cannot read the answer of %s: %w: is that Ruche's admin address?", c.addr, err)
 	}
 	return nil
+}
+
+// do sends a request and returns an answer with the status 200, whose body must be closed.
+func (c *Client) do(ctx context.Context, client *http.Client, method, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask %s: %w", c.addr, err)
+	}
+	resp, err := client.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("cannot ask %s: %w", c.addr, ErrNotRunning)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask %s: %w", c.addr, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var p problem
+	if json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p) != nil || p.Error == "" {
+		return nil, fmt.Errorf("cannot ask %s: it answered %s: is that Ruche's admin address?", c.addr, resp.Status)
+	}
+	return nil, fmt.Errorf("%w: %s", ErrRejected, p.Error)
 }

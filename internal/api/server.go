@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,6 +31,9 @@ type Config struct {
 	Edge   Edge
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// State tells how the replicated state is, Backup writes a backup of it; nil on a node that has none.
+	State  func(context.Context) (ruche.StateStatus, error)
+	Backup func(context.Context, io.Writer) error
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
 	NotReady func() []string
 	Logger   *slog.Logger
@@ -108,8 +112,12 @@ func (s *Server) handler() http.Handler {
 		writeJSON(w, http.StatusOK, s.cfg.Edge.Routes())
 	})
 	mux.HandleFunc("GET /api/v1/explain", s.explain)
+	if s.cfg.State != nil {
+		mux.HandleFunc("GET /api/v1/state", s.state)
+		mux.HandleFunc("POST /api/v1/state/backup", s.backup)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes and /api/v1/explain?url=URL\n")
+		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes, /api/v1/explain?url=URL and /api/v1/state\n")
 	})
 	return mux
 }

@@ -60,7 +60,7 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 		return nil, err
 	}
 	d.cluster, err = cluster.Open(ctx, cluster.Config{
-		Dir: filepath.Join(cfg.DataDir, "cluster"), Name: d.node, Logger: logger.With("component", "cluster"),
+		Dir: stateDir(cfg.DataDir), Name: d.node, Logger: logger.With("component", "cluster"),
 	})
 	if err != nil {
 		return nil, err
@@ -84,7 +84,8 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 	}
 	d.api, err = api.New(api.Config{
 		Addr: cfg.AdminAddr, Listen: func(addr string) (*net.TCPListener, error) { return d.sockets.Listen("admin", addr) },
-		Edge: d.proxy, Metrics: metrics.Handler(d.proxy, version), NotReady: d.notReady, Logger: logger.With("component", "api"),
+		Edge: d.proxy, Metrics: metrics.Handler(d.proxy, version), State: d.cluster.Status, Backup: d.backup,
+		NotReady: d.notReady, Logger: logger.With("component", "api"),
 	})
 	if err != nil {
 		return nil, err
@@ -132,6 +133,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) table() []component {
 	return []component{
 		{name: "cluster", roles: roleControl, run: d.cluster.Run},
+		{name: "quorum", roles: roleControl, run: d.watchQuorum},
 		{name: "certs", roles: roleEdge, run: d.certs.Run},
 		{name: "discovery", roles: roleAgent, run: d.finder.run},
 		{name: "api", roles: roleAll, observer: true, run: d.runAPI},

@@ -70,6 +70,23 @@ func TestGolden(t *testing.T) {
 		"explain-route": func(b *bytes.Buffer) error { return report.Explanation(b, explainRoute(&shopStatus), now()) },
 		"explain-none":  func(b *bytes.Buffer) error { return report.Explanation(b, explainNone(list), now()) },
 	}
+	cases["state"] = func(b *bytes.Buffer) error {
+		return report.State(b, ruche.StateStatus{
+			Node: "node-1", Quorum: true, QuorumSince: now().Add(-3 * time.Hour), Revision: 4711, Size: 20 << 20,
+			Members: []ruche.Member{
+				{ID: "8e9e05c52164694d", Name: "node-1", Peer: "https://192.0.2.1:8902", Healthy: true, Leader: true},
+				{ID: "1f", Name: "node-3", Peer: "https://192.0.2.3:8902"},
+				{ID: "2a", Name: "node-2", Peer: "https://192.0.2.2:8902", Healthy: true},
+				{ID: "3b", Peer: "https://192.0.2.4:8902", Learner: true},
+			},
+			Refused: map[string]int64{"plain": 12, "authority": 1},
+		}, now())
+	}
+	cases["state-lost"] = func(b *bytes.Buffer) error {
+		return report.State(b, ruche.StateStatus{
+			Node: "node-1", QuorumSince: now().Add(-time.Minute), Revision: 3, Members: []ruche.Member{{ID: "1", Name: "node-1"}, {ID: "2", Name: "node-2", Learner: true, Healthy: true}},
+		}, now())
+	}
 	for name, write := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
