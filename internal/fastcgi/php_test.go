@@ -3,9 +3,7 @@ package fastcgi_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -182,26 +180,5 @@ func wantVars(t *testing.T, body string, want map[string]any) {
 		if got[name] != want[name] {
 			t.Errorf("%s is %.80v, want %.80v", name, got[name], want[name])
 		}
-	}
-}
-
-// A connection that is not kept ends with the answer.
-func TestPHPWithoutKeeping(t *testing.T) {
-	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "a.php"), []byte("hi"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := dial(t, phpFPM(t, root))
-	var v cgi.Vars
-	if err := errors.Join(v.FastCGI(ask("GET", "/a.php", ""), root), c.WriteBegin(v.All(), false), c.CloseBody()); err != nil {
-		t.Fatal(err)
-	}
-	var a cgi.Answer
-	a.Reset(c)
-	if _, err := a.ReadHead(false); err != nil {
-		t.Fatal(err)
-	}
-	if body, err := io.ReadAll(&a); string(body) != "hi" || err != nil || c.Finish() {
-		t.Errorf("%q, %v", body, err)
 	}
 }

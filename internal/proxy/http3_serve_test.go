@@ -17,38 +17,6 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
-func TestHTTP3Drain(t *testing.T) {
-	entered, release := make(chan struct{}), make(chan struct{})
-	up := backend(t, func(w http.ResponseWriter, _ *http.Request) {
-		close(entered)
-		<-release
-		_, _ = io.WriteString(w, "finished")
-	})
-	r := startHTTP3(t, Config{}, site("a.test", up))
-	answer := make(chan string, 1)
-	go func() {
-		resp, err := r.client3().Get("https://a.test/")
-		if err != nil {
-			answer <- err.Error()
-			return
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		answer <- string(body)
-	}()
-	<-entered
-	r.stop()
-	until(t, "HTTP/3 is not advertised any more", func() bool { return r.altSvc.Load() == nil })
-	close(release)
-	if got := <-answer; got != "finished" {
-		t.Errorf("the running request got %q", got)
-	}
-	<-r.stopped
-	if r.err != nil {
-		t.Errorf("Run returned %v", r.err)
-	}
-}
-
 func TestHTTP3DrainEndsWhatDoesNotEnd(t *testing.T) {
 	release := make(chan struct{})
 	up := backend(t, func(w http.ResponseWriter, _ *http.Request) {

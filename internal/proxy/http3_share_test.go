@@ -73,6 +73,7 @@ func TestHTTP3GoesOnWhileTheNextProcessBegins(t *testing.T) {
 		ask(client, "/", "one")
 	}
 	first.stop()
+	until(t, "the old process advertises HTTP/3 no more", func() bool { return first.altSvc.Load() == nil })
 	for range 20 {
 		ask(second.client3(), "/", "two")
 	}

@@ -321,9 +321,7 @@ func TestPHP(t *testing.T) {
 	root := t.TempDir()
 	for name, script := range map[string]string{
 		"index.php":  `<?php header('X-Script: index'); echo json_encode($_SERVER);`,
-		"post.php":   `<?php echo strlen(file_get_contents('php://input'));`,
 		"broken.php": `<?php ini_set('log_errors', 1); ini_set('display_errors', 0); error_log('oh dear'); nobody();`,
-		"large.php":  `<?php for ($i = 0; $i < 40; $i++) { echo str_repeat(chr(65 + $i % 26), 50000); flush(); }`,
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(script), 0o600); err != nil {
 			t.Fatal(err)
@@ -346,12 +344,6 @@ func TestPHP(t *testing.T) {
 				t.Errorf("%s is %v, want %v", name, env[name], want)
 			}
 		}
-	}
-	if _, body := r.do(r.request("POST", "http://a.test/post.php", strings.NewReader(strings.Repeat("x", 3_000_000)))); body != "3000000" {
-		t.Errorf("PHP got %q bytes", body)
-	}
-	if _, body := r.get("http://a.test/large.php"); len(body) != 2_000_000 {
-		t.Errorf("got %d bytes", len(body))
 	}
 	if resp, _ := r.get("http://a.test/broken.php"); resp.StatusCode != 500 {
 		t.Errorf("got %d, want 500", resp.StatusCode)
