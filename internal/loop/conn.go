@@ -39,8 +39,6 @@ type Conn struct {
 	idler Idler
 	idles uint64 // how often Idle was called
 	watch func()
-	// left is where the connection goes on after Detach.
-	left net.Conn
 }
 
 const edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
@@ -191,9 +189,6 @@ func (c *Conn) expired(now int64) {
 
 // Close implements net.Conn. Fibers that wait for the connection are woken with net.ErrClosed; an Idler is told nothing.
 func (c *Conn) Close() error {
-	if c.left != nil {
-		return c.left.Close()
-	}
 	if c.closed {
 		return net.ErrClosed
 	}
@@ -229,32 +224,6 @@ func (c *Conn) release() {
 	}
 }
 
-// Detach takes the connection off the loop. From now on its methods work on the connection that is returned, which ordinary goroutines
-// may use, and only they; timeouts and deadlines are to be set anew. What buffered Writes have kept is sent before. Fibers that wait for the connection are woken with net.ErrClosed. When there is an error
-// the connection is closed.
-func (c *Conn) Detach() (net.Conn, error) {
-	switch {
-	case c.left != nil:
-		return c.left, nil
-	case c.closed:
-		return nil, net.ErrClosed
-	}
-	if err := c.Drain(); err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	c.loop.forget(c.fd, c.slot)
-	c.release()
-	file := os.NewFile(uintptr(c.fd), "")
-	left, err := net.FileConn(file) // it has a descriptor of its own
-	_ = file.Close()
-	if err != nil {
-		return nil, err
-	}
-	c.left = left
-	return left, nil
-}
-
 // SetTimeouts bounds each single wait of a Read and of a Write; 0 means no bound.
 func (c *Conn) SetTimeouts(read, write time.Duration) {
 	c.readTimeout, c.writeTimeout = int64(read), int64(write)
@@ -268,9 +237,6 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 // SetReadDeadline implements net.Conn. A wait that has begun ends earlier for it, but not later.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	if c.left != nil {
-		return c.left.SetReadDeadline(t)
-	}
 	c.readDeadline = instant(t)
 	if c.reader != nil {
 		c.shorten(&c.readUntil, c.readDeadline)
@@ -280,9 +246,6 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline implements net.Conn. A wait that has begun ends earlier for it, but not later.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	if c.left != nil {
-		return c.left.SetWriteDeadline(t)
-	}
 	c.writeDeadline = instant(t)
 	if c.writer != nil {
 		c.shorten(&c.writeUntil, c.writeDeadline)

@@ -113,11 +113,6 @@ func TestIdleEndsOnce(t *testing.T) {
 			take(c, true)
 		}, 0, 0},
 		{"an event that is older than what was read", "", func(c *Conn, _ *idler) { arrived(c) }, 0, 0},
-		{"detached", "", func(c *Conn, _ *idler) {
-			if left, err := c.Detach(); err == nil {
-				_ = left.Close()
-			}
-		}, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := start(t, 1).Loops()[0]

@@ -106,11 +106,6 @@ func TestWaitsForPipesEnd(t *testing.T) {
 		}, os.ErrDeadlineExceeded, nil, nil},
 		{"Close", func(c *Conn, _ *net.TCPConn) { _ = c.Close() }, net.ErrClosed, nil, nil},
 		{"the group's Close", func(c *Conn, _ *net.TCPConn) { go c.loop.group.Close() }, net.ErrClosed, nil, nil},
-		{"Detach", func(c *Conn, _ *net.TCPConn) {
-			if left, err := c.Detach(); err == nil {
-				_ = left.Close()
-			}
-		}, net.ErrClosed, nil, nil},
 		{"a reset", func(_ *Conn, peer *net.TCPConn) { _ = peer.SetLinger(0); _ = peer.Close() }, syscall.ECONNRESET, io.EOF, syscall.EPIPE},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -37,13 +37,6 @@ func TestBufferedWritesNeverWait(t *testing.T) {
 		{"drained, and ended", func(t *testing.T, c *Conn) error { is(t, "Drain", c.Drain(), nil); return c.CloseWrite() }},
 		{"ended", func(_ *testing.T, c *Conn) error { return c.CloseWrite() }},
 		{"ended, then drained", func(_ *testing.T, c *Conn) error { return errors.Join(c.CloseWrite(), c.Drain()) }},
-		{"detached", func(_ *testing.T, c *Conn) error {
-			left, err := c.Detach()
-			if err != nil {
-				return err
-			}
-			return left.Close()
-		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := start(t, 1).Loops()[0]

@@ -15,10 +15,7 @@ const maxMove = 256 << 10
 
 // Read implements net.Conn. It has others take a turn now and then even if there is something to read.
 func (c *Conn) Read(p []byte) (int, error) {
-	switch {
-	case c.left != nil:
-		return c.left.Read(p)
-	case len(p) == 0 && !c.closed:
+	if len(p) == 0 && !c.closed {
 		return 0, nil
 	}
 	for {
@@ -72,8 +69,6 @@ func (c *Conn) disprove() { c.readable, c.emptied = false, c.loop.turn }
 // Write implements net.Conn. It has others take a turn now and then even if it need not wait.
 func (c *Conn) Write(p []byte) (int, error) {
 	switch {
-	case c.left != nil:
-		return c.left.Write(p)
 	case c.closed:
 		return 0, net.ErrClosed
 	case c.buffered:
@@ -132,9 +127,6 @@ func (c *Conn) sendSome(p []byte) (int, syscall.Errno) {
 
 // CloseWrite ends the direction to the peer, behind what a buffered Write has kept.
 func (c *Conn) CloseWrite() error {
-	if half, ok := c.left.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
 	if c.closed {
 		return net.ErrClosed
 	}

@@ -185,8 +185,6 @@ func TestAfterClose(t *testing.T) {
 		is(t, "Read of nothing", err, net.ErrClosed)
 		_, err = c.Write(buf)
 		is(t, "Write", err, net.ErrClosed)
-		_, err = c.Detach()
-		is(t, "Detach", err, net.ErrClosed)
 		is(t, "Close", c.Close(), net.ErrClosed)
 		is(t, "CloseWrite", c.CloseWrite(), net.ErrClosed)
 		is(t, "WaitReadable", c.WaitReadable(), nil)

@@ -27,11 +27,10 @@ func TestStress(t *testing.T) {
 
 func stress(t *testing.T) {
 	g := start(t, 2)
-	var detached sync.WaitGroup
 	back, front := listen(t), listen(t)
 	echoes := serve(t, g, back, Acceptor{Accepted: func(c *Conn) {
 		c.SetTimeouts(time.Second, time.Second)
-		(&stressEcho{c, &detached}).Ready()
+		(&stressEcho{c}).Ready()
 	}})
 	pools := make([]stressPool, len(g.Loops()))
 	proxies := serve(t, g, front, Acceptor{Accepted: func(c *Conn) {
@@ -62,7 +61,6 @@ func stress(t *testing.T) {
 	}
 	within(t, "Open.Close", proxies.Close)
 	within(t, "Group.Close", g.Close) // with everything that is still under way
-	within(t, "what was detached", detached.Wait)
 	for _, l := range g.Loops() {
 		if n := l.attached.Load(); n != 0 || l.busy != 0 || len(l.timers) != 0 {
 			t.Errorf("loop %d: %d connections, %d fibers and %d timers are left", l.Index(), n, l.busy, len(l.timers))
@@ -81,10 +79,7 @@ func stressTime() time.Duration {
 }
 
 // stressEcho echoes, keeps its connection without a fiber in between, and now and then ends it in one way or another.
-type stressEcho struct {
-	c        *Conn
-	detached *sync.WaitGroup
-}
+type stressEcho struct{ c *Conn }
 
 func (e *stressEcho) Ready() {
 	buf := make([]byte, 32<<10)
@@ -98,18 +93,8 @@ func (e *stressEcho) Ready() {
 		_ = e.c.Close() // with an answer owed
 		return
 	case 1:
-		if left, err := e.c.Detach(); err == nil {
-			e.detached.Go(func() {
-				_ = left.SetDeadline(time.Now().Add(100 * time.Millisecond))
-				_, _ = left.Write(buf[:n])
-				_, _ = io.Copy(left, left)
-				_ = left.Close()
-			})
-		}
-		return
-	case 2:
 		e.c.Loop().After(time.Microsecond, func() { _ = e.c.Close() })
-	case 3:
+	case 2:
 		e.c.WatchGone(func() { _ = e.c.Close() })
 		e.c.Loop().Sleep(&Sleeper{}, time.Microsecond)
 	}
