@@ -231,9 +231,8 @@ func TestASilentControlNodeIsLeft(t *testing.T) {
 	if err := edge.keeper.obtain(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	edge.learn([]string{}) // an empty book is none
 	edge.mu.Lock()
-	edge.book = nil
+	edge.book = nil // it begins with the wire
 	edge.mu.Unlock()
 	m := h.mirrorOf(edge)
 	h.run(edge.Run)

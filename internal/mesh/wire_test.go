@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ruche-project/ruche"
 )
@@ -259,23 +261,54 @@ func TestADamagedReplicaIsFetchedAnew(t *testing.T) {
 func TestAFullDiskKeepsNothingFromBeingInForce(t *testing.T) {
 	h := newHouse(t)
 	c := h.control("c1")
-	edge := h.client("edge-1", c, h.token(1, RoleEdge), following(bucketEndpoints))
-	file := filepath.Join(edge.cfg.Dir, replicaFile)
-	// Nothing can be written over a directory; a disk that is full refuses as well.
-	if err := os.MkdirAll(filepath.Join(file, "in the way"), 0o700); err != nil {
-		t.Fatal(err)
+	disk := t.TempDir()
+	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot mount a small disk, which needs root: %v", err)
 	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Errorf("cannot unmount the small disk: %v", err)
+		}
+	})
+	edge := h.client("edge-1", c, h.token(1, RoleEdge), following(bucketEndpoints), func(c *ClientConfig) { c.Dir = filepath.Join(disk, "mesh") })
 	h.run(edge.Run)
 	m := h.mirrorOf(edge)
 	h.endpoints().put("a", at("10.0.0.1"))
 	m.await(t, "a", "10.0.0.1")
-	eventually(t, "a warning stands", func() bool {
-		list := edge.cfg.Health.List()
-		return len(list) == 1 && list[0].Code == ruche.CodeReplicaUnwritten
-	})
-	if err := os.RemoveAll(file); err != nil {
+	before, _ := edge.keeper.current()
+	file := filepath.Join(edge.cfg.Dir, replicaFile)
+	eventually(t, "it is written", func() bool { data, _ := os.ReadFile(file); return bytes.Contains(data, []byte("10.0.0.1")) })
+
+	ballast := filepath.Join(disk, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	h.endpoints().put("a", at("10.0.0.2"))
+	m.await(t, "a", "10.0.0.2")
+	h.clock.forward(certificateLifetime*6/10 + time.Minute)
+	stands := func(code ruche.Code) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(edge.cfg.Health.List(), func(w ruche.Warning) bool { return w.Code == code })
+		}
+	}
+	eventually(t, "a warning stands about the replica", stands(ruche.CodeReplicaUnwritten))
+	eventually(t, "a warning stands about the certificate", stands(ruche.CodeIdentityUnavailable))
+	if now, _ := edge.keeper.current(); now != before {
+		t.Error("a certificate is in use that is not on the disk")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is written", func() bool { _, err := os.Stat(file); return err == nil })
-	eventually(t, "the warning is gone", func() bool { return len(edge.cfg.Health.List()) == 0 })
+	if _, _, err := parseReplica(data); err != nil {
+		t.Errorf("what was on the disk is there no more: %v", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is written again", func() bool { data, _ := os.ReadFile(file); return bytes.Contains(data, []byte("10.0.0.2")) })
+	eventually(t, "the certificate is renewed", func() bool { now, _ := edge.keeper.current(); return now != before })
+	eventually(t, "no warning stands", func() bool { return len(edge.cfg.Health.List()) == 0 })
+	h.endpoints().put("a", at("10.0.0.3"))
+	m.await(t, "a", "10.0.0.3")
 }
