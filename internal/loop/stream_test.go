@@ -367,12 +367,13 @@ func TestAFastStreamLeavesTurnsToOthers(t *testing.T) {
 		}
 	})
 	for range 10 {
-		before := 0
-		call(t, l, func() { before = moved })
+		before, turn := 0, uint64(0)
+		call(t, l, func() { before, turn = moved, l.turn })
 		call(t, l, func() {
-			// Between two posts there may be some turns, each with a share.
-			if share := moved - before; share > 64*maxSpent {
-				t.Errorf("%d bytes went by before others had their turn", share)
+			// How many turns there are between two posts depends on how busy the machine is. Each has its share, which the last call may exceed.
+			turns := int(l.turn - turn)
+			if share := moved - before; share > (turns+1)*(maxSpent+maxMove) {
+				t.Errorf("%d bytes went by in %d turns", share, turns)
 			}
 		})
 	}
