@@ -31,6 +31,13 @@ type Config struct {
 	NoDocker   bool
 	// EdgeNetworks are names or IDs of networks; empty when they are found.
 	EdgeNetworks []string
+	// Control are addresses of control nodes, as host:port.
+	Control                    []string
+	JoinTokenFile, SealKeyFile string
+	Bootstrap                  bool
+	MeshAddr                   string // host:port
+	// AdvertiseAddr is a host without a port, or empty.
+	AdvertiseAddr string
 	// NodeName is empty when the node keeps its name, or is named after the host.
 	NodeName  string
 	LogLevel  slog.Level

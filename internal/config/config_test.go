@@ -20,6 +20,7 @@ func defaults(t *testing.T) config.Config {
 	return config.Config{
 		HTTPAddr: ":80", HTTPSAddr: ":443", AdminAddr: "127.0.0.1:8900",
 		DataDir: "/var/lib/ruche", CertsDir: "/etc/nginx/certs", RoutesDir: "/etc/ruche/routes.d",
+		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901",
 		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
 		UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
 	}
@@ -160,6 +161,10 @@ func TestValues(t *testing.T) {
 			[]config.EntryPoint{{Name: "postgres", Address: ":5432"}, {Name: "my-sql", Address: "[::1]:3306"}}},
 		{"entry-points", "dns=:53/udp,vpn=:51820/udp/2m,smtp=:25/tcp", func(c *config.Config) any { return c.EntryPoints },
 			[]config.EntryPoint{{Name: "dns", Address: ":53", UDP: true}, {Name: "vpn", Address: ":51820", UDP: true, Idle: 2 * time.Minute}, {Name: "smtp", Address: ":25"}}},
+		{"control", "10.0.0.1, m2.example,[::1]:9, fd00::2", func(c *config.Config) any { return c.Control },
+			[]string{"10.0.0.1:8901", "m2.example:8901", "[::1]:9", "[fd00::2]:8901"}},
+		{"advertise-addr", "[fd00::1]", func(c *config.Config) any { return c.AdvertiseAddr }, "fd00::1"},
+		{"bootstrap", "true", func(c *config.Config) any { return c.Bootstrap }, true},
 		{"hold", "0", func(c *config.Config) any { return c.Hold }, time.Duration(0)},
 		{"hold", "750ms", func(c *config.Config) any { return c.Hold }, 750 * time.Millisecond},
 		{"drain-timeout", "0", func(c *config.Config) any { return c.DrainTimeout }, time.Duration(0)},

@@ -242,3 +242,37 @@ func entryPoint(name, written string) (EntryPoint, error) {
 	}
 	return point, nil
 }
+
+// meshPort is where control nodes listen unless somebody wants it otherwise.
+const meshPort = "8901"
+
+// controlAddresses gives each address a port.
+func controlAddresses(s string) ([]string, error) {
+	var list []string
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	for item := range strings.SplitSeq(s, ",") {
+		item = strings.TrimSpace(item)
+		if _, err := hostOnly(item); err == nil && item != "" {
+			item = net.JoinHostPort(strings.Trim(item, "[]"), meshPort)
+		}
+		host, _, _ := net.SplitHostPort(item)
+		if _, err := addr(item); err != nil || host == "" {
+			return nil, fmt.Errorf("%q is not the address of a control node: expected a host, or host:port", item)
+		}
+		list = append(list, item)
+	}
+	return list, nil
+}
+
+// hostOnly checks an IP address or a name without a port.
+func hostOnly(s string) (string, error) {
+	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil || s == "" {
+		return strings.Trim(s, "[]"), nil
+	}
+	if strings.ContainsAny(s, ":/@ ") {
+		return "", fmt.Errorf("%q is neither an IP address nor a name: leave the port and the scheme away", s)
+	}
+	return s, nil
+}

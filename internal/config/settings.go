@@ -14,6 +14,10 @@ type Setting struct {
 	Help string
 	// Bool tells that the flag alone means true.
 	Bool bool
+	// Roles are those for which it means something. A node without them checks it and leaves it alone, so that all nodes can share one file.
+	Roles Role
+	// Apart tells that it means something only where the roles are on several nodes.
+	Apart bool
 
 	set func(*Config, string) error
 }
@@ -32,53 +36,65 @@ const (
 // Settings is the table of all settings, in the order in which people should meet them.
 func Settings() []Setting {
 	return []Setting{
-		{Name: fileSetting, Help: "The YAML file with settings; its keys are the names of this table.",
+		{Name: fileSetting, Roles: every, Help: "The YAML file with settings; its keys are the names of this table.",
 			set: func(*Config, string) error { return nil }},
-		{Name: "http-addr", Default: ":80", Help: "The address to serve HTTP on, as host:port; `off` serves none.",
+		{Name: "http-addr", Roles: Edge, Default: ":80", Help: "The address to serve HTTP on, as host:port; `off` serves none.",
 			set: into(func(c *Config) *string { return &c.HTTPAddr }, listenAddr)},
-		{Name: "https-addr", Default: ":443", Help: "The address to serve HTTPS on, as host:port; `off` serves none.",
+		{Name: "https-addr", Roles: Edge, Default: ":443", Help: "The address to serve HTTPS on, as host:port; `off` serves none.",
 			set: into(func(c *Config) *string { return &c.HTTPSAddr }, listenAddr)},
-		{Name: "http3", Default: Off, Help: "Whether to serve HTTP/3 too, on the UDP port of `https-addr`: `on` or `off`. From outside of a container the port must be published for UDP as well (`443:443/udp`).",
+		{Name: "http3", Roles: Edge, Default: Off, Help: "Whether to serve HTTP/3 too, on the UDP port of `https-addr`: `on` or `off`. From outside of a container the port must be published for UDP as well (`443:443/udp`).",
 			set: into(func(c *Config) *bool { return &c.HTTP3 }, onOff)},
-		{Name: "entry-points", Help: "The listeners of TCP and UDP routes, by the names that routes call them, such as `postgres=:5432,dns=10.0.0.1:53/udp`; `vpn=:51820/udp/2m` ends sessions after 2 minutes of silence instead of 3 seconds.",
+		{Name: "entry-points", Roles: Edge, Help: "The listeners of TCP and UDP routes, by the names that routes call them, such as `postgres=:5432,dns=10.0.0.1:53/udp`; `vpn=:51820/udp/2m` ends sessions after 2 minutes of silence instead of 3 seconds.",
 			set: into(func(c *Config) *[]EntryPoint { return &c.EntryPoints }, entryPoints)},
-		{Name: "admin-addr", Default: "127.0.0.1:8900", Help: "The address of health checks, metrics and the API that the other commands ask, as host:port; whoever reaches it sees all routes.",
+		{Name: "admin-addr", Roles: every, Default: "127.0.0.1:8900", Help: "The address of health checks, metrics and the API that the other commands ask, as host:port; whoever reaches it sees all routes.",
 			set: into(func(c *Config) *string { return &c.AdminAddr }, addr)},
-		{Name: "data-dir", Default: "/var/lib/ruche", Help: "The directory of the state that must outlive a restart; one process uses it at a time.",
+		{Name: "data-dir", Roles: every, Default: "/var/lib/ruche", Help: "The directory of the state that must outlive a restart; one process uses it at a time.",
 			set: into(func(c *Config) *string { return &c.DataDir }, path)},
-		{Name: "certs-dir", Default: "/etc/nginx/certs", Help: "The directory with certificates, named after hosts: `shop.example.crt` and `shop.example.key`.",
+		{Name: "certs-dir", Roles: Edge, Default: "/etc/nginx/certs", Help: "The directory with certificates, named after hosts: `shop.example.crt` and `shop.example.key`.",
 			set: into(func(c *Config) *string { return &c.CertsDir }, path)},
-		{Name: "routes-dir", Default: "/etc/ruche/routes.d", Help: "The directory with route files, `*.yaml` and `*.yml`.",
+		{Name: "routes-dir", Roles: Agent, Default: "/etc/ruche/routes.d", Help: "The directory with route files, `*.yaml` and `*.yml`.",
 			set: into(func(c *Config) *string { return &c.RoutesDir }, path)},
-		{Name: "docker-host", Help: "The Docker Engine to ask, as unix:///path or tcp://host:port; empty takes `DOCKER_HOST`, then /var/run/docker.sock, then /tmp/docker.sock.",
+		{Name: "docker-host", Roles: Control | Agent, Help: "The Docker Engine to ask, as unix:///path or tcp://host:port; empty takes `DOCKER_HOST`, then /var/run/docker.sock, then /tmp/docker.sock.",
 			set: into(func(c *Config) *string { return &c.DockerHost }, dockerHost)},
-		{Name: "no-docker", Default: "false", Bool: true, Help: "Whether to ask no Docker Engine and to serve route files only: true or false.",
+		{Name: "no-docker", Roles: Agent, Default: "false", Bool: true, Help: "Whether to ask no Docker Engine and to serve route files only: true or false.",
 			set: into(func(c *Config) *bool { return &c.NoDocker }, boolean)},
-		{Name: "edge-networks", Help: "The networks of a Swarm through which services are reached, by name or ID, as a list with commas; by default those of the service with the label `ruche.role=edge`, else those of Ruche's own container.",
+		{Name: "edge-networks", Roles: Control, Help: "The networks of a Swarm through which services are reached, by name or ID, as a list with commas; by default those of the service with the label `ruche.role=edge`, else those of Ruche's own container.",
 			set: into(func(c *Config) *[]string { return &c.EdgeNetworks }, names)},
-		{Name: "node-name", Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
+		{Name: "node-name", Roles: every, Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
-		{Name: "log-level", Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
+		{Name: "control", Roles: every, Apart: true, Help: "The addresses of control nodes to begin with, as host or host:port, as a list with commas; more are learned from them.",
+			set: into(func(c *Config) *[]string { return &c.Control }, controlAddresses)},
+		{Name: "join-token-file", Roles: every, Apart: true, Default: "/run/secrets/ruche-join", Help: "The file with the join token, by which this node is let in when it starts for the first time.",
+			set: into(func(c *Config) *string { return &c.JoinTokenFile }, path)},
+		{Name: "seal-key-file", Roles: Control, Apart: true, Default: "/run/secrets/ruche-seal", Help: "The file with the key by which private keys are sealed in the state, as `openssl rand -base64 32` makes one. When there is no such file, one is made in the data directory.",
+			set: into(func(c *Config) *string { return &c.SealKeyFile }, path)},
+		{Name: "bootstrap", Roles: Control, Apart: true, Default: "false", Bool: true, Help: "Whether this control node begins a new state when it has none: true or false. Without it a control node that has lost its state does not start.",
+			set: into(func(c *Config) *bool { return &c.Bootstrap }, boolean)},
+		{Name: "mesh-addr", Roles: Control, Apart: true, Default: ":" + meshPort, Help: "The address at which edges and agents are served, as host:port.",
+			set: into(func(c *Config) *string { return &c.MeshAddr }, addr)},
+		{Name: "advertise-addr", Roles: Control, Apart: true, Help: "The IP address or name, without a port, at which other nodes reach this one; by default the one by which the Swarm knows it.",
+			set: into(func(c *Config) *string { return &c.AdvertiseAddr }, hostOnly)},
+		{Name: "log-level", Roles: every, Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
 			set: into(func(c *Config) *slogLevel { return &c.LogLevel }, logLevel)},
-		{Name: "log-format", Default: LogText, Help: "How to write log messages: `text` or `json`.",
+		{Name: "log-format", Roles: every, Default: LogText, Help: "How to write log messages: `text` or `json`.",
 			set: into(func(c *Config) *string { return &c.LogFormat }, oneOf(LogText, LogJSON))},
-		{Name: "access-log", Default: AccessLogStdout, Help: "Where to write one JSON line for each request: `stdout`, `off`, or the path of a file.",
+		{Name: "access-log", Roles: Edge, Default: AccessLogStdout, Help: "Where to write one JSON line for each request: `stdout`, `off`, or the path of a file.",
 			set: into(func(c *Config) *string { return &c.AccessLog }, accessLog)},
-		{Name: "unknown-host-status", Default: "503", Help: "The status code for a host that no route serves, from 400 to 599.",
+		{Name: "unknown-host-status", Roles: Edge, Default: "503", Help: "The status code for a host that no route serves, from 400 to 599.",
 			set: into(func(c *Config) *int { return &c.UnknownHostStatus }, errorStatus)},
-		{Name: "trusted-proxies", Help: "The addresses and networks of the proxies in front, whose `X-Forwarded-*` headers are believed, as a list with commas; by default nobody is believed.",
+		{Name: "trusted-proxies", Roles: Edge, Help: "The addresses and networks of the proxies in front, whose `X-Forwarded-*` headers are believed, as a list with commas; by default nobody is believed.",
 			set: into(func(c *Config) *prefixes { return &c.TrustedProxies }, networks)},
-		{Name: "proxy-protocol", Help: "The addresses and networks of the load balancers that begin each connection with a PROXY header (version 1 or 2), as a list with commas; from them nothing else is taken, from others no such header.",
+		{Name: "proxy-protocol", Roles: Edge, Help: "The addresses and networks of the load balancers that begin each connection with a PROXY header (version 1 or 2), as a list with commas; from them nothing else is taken, from others no such header.",
 			set: into(func(c *Config) *prefixes { return &c.ProxyProtocol }, networks)},
-		{Name: "max-connections", Default: "0", Help: "How many connections all clients may have together; 0 takes 45 % of the files that the process may open. Beyond it those that idle longest are closed, then new ones are refused.",
+		{Name: "max-connections", Roles: Edge, Default: "0", Help: "How many connections all clients may have together; 0 takes 45 % of the files that the process may open. Beyond it those that idle longest are closed, then new ones are refused.",
 			set: into(func(c *Config) *int { return &c.MaxConnections }, count)},
-		{Name: "max-connections-per-address", Default: "1024", Help: "How many connections one client may have: an IPv4 address, or an IPv6 network of 64 bits; 0 sets no bound. Proxies that are named above, and clients on this host, have none.",
+		{Name: "max-connections-per-address", Roles: Edge, Default: "1024", Help: "How many connections one client may have: an IPv4 address, or an IPv6 network of 64 bits; 0 sets no bound. Proxies that are named above, and clients on this host, have none.",
 			set: into(func(c *Config) *int { return &c.MaxConnectionsPerAddress }, count)},
-		{Name: "max-body-size", Default: "0", Help: "The largest request body to accept, in bytes or with k, m, g (1024 each step), KiB, MiB, GiB; 0 accepts any.",
+		{Name: "max-body-size", Roles: Edge, Default: "0", Help: "The largest request body to accept, in bytes or with k, m, g (1024 each step), KiB, MiB, GiB; 0 accepts any.",
 			set: into(func(c *Config) *int64 { return &c.MaxBodyBytes }, size)},
-		{Name: "hold", Default: "5s", Help: "How long a request waits for an endpoint while those of its route are being replaced, such as 500ms or 5s; 0 answers at once.",
+		{Name: "hold", Roles: Edge, Default: "5s", Help: "How long a request waits for an endpoint while those of its route are being replaced, such as 500ms or 5s; 0 answers at once.",
 			set: into(func(c *Config) *duration { return &c.Hold }, nonNegative)},
-		{Name: "drain-timeout", Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m; WebSockets end 2 s after the last other request, and after an upgrade with this time.",
+		{Name: "drain-timeout", Roles: Edge, Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m; WebSockets end 2 s after the last other request, and after an upgrade with this time.",
 			set: into(func(c *Config) *duration { return &c.DrainTimeout }, nonNegative)},
 	}
 }
@@ -94,16 +110,35 @@ func into[T any](field func(*Config) *T, parse func(string) (T, error)) func(*Co
 	}
 }
 
+// For reports whether the verb that starts nodes of the roles has the setting as a flag.
+func (s Setting) For(roles Role) bool {
+	return s.Roles&roles != 0 && !(s.Apart && roles == All)
+}
+
+// verbs lists the commands that have the setting.
+func (s Setting) verbs() string {
+	var list []string
+	for _, r := range []Role{All, Control, Edge, Agent} {
+		if s.For(r) {
+			list = append(list, "`"+r.Verb()+"`")
+		}
+	}
+	if len(list) == 4 {
+		return "all"
+	}
+	return strings.Join(list, ", ")
+}
+
 // Reference is the table of all settings in Markdown, for docs/config.md.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString("| flag and key | environment | default | meaning |\n|---|---|---|---|\n")
+	b.WriteString("| flag and key | environment | for | default | meaning |\n|---|---|---|---|---|\n")
 	for _, s := range Settings() {
 		def := "(empty)"
 		if s.Default != "" {
 			def = "`" + s.Default + "`"
 		}
-		b.WriteString("| `--" + s.Name + "` | `" + s.Env() + "` | " + def + " | " + s.Help + " |\n")
+		b.WriteString("| `--" + s.Name + "` | `" + s.Env() + "` | " + s.verbs() + " | " + def + " | " + s.Help + " |\n")
 	}
 	return b.String()
 }
