@@ -19,6 +19,8 @@ type SwarmStatus struct {
 	NodeID string
 	// Manager tells that the Engine answers questions about services and tasks.
 	Manager bool
+	// Address is the IP address by which the Swarm knows the Engine's node; empty outside of a Swarm.
+	Address string
 }
 
 // Service is a service of a Swarm (GET /services).
@@ -115,7 +117,7 @@ func (c *Client) Swarm(ctx context.Context) (SwarmStatus, error) {
 		return SwarmStatus{}, c.explain("ask for the Swarm", err)
 	}
 	s := result.Info.Swarm
-	return SwarmStatus{NodeID: s.NodeID, Manager: s.ControlAvailable}, nil
+	return SwarmStatus{NodeID: s.NodeID, Manager: s.ControlAvailable, Address: s.NodeAddr}, nil
 }
 
 // Services returns all services, ordered by ID.
