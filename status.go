@@ -192,3 +192,29 @@ type NodeStatus struct {
 	// Seen is when a control node heard this, by that one's clock, to some 15 s.
 	Seen time.Time `json:"seen,omitzero"`
 }
+
+// NodeInfo is a node as the control nodes know it.
+type NodeInfo struct {
+	Name     string    `json:"name"`
+	Roles    []string  `json:"roles"`
+	Address  string    `json:"address,omitempty"` // of a control node, as host:port
+	Enrolled time.Time `json:"enrolled"`
+	// Status is what it said last; nil when it has said nothing yet.
+	Status *NodeStatus `json:"status,omitempty"`
+}
+
+// NodeList answers "which nodes are there?".
+type NodeList struct {
+	Nodes []NodeInfo `json:"nodes"` // by name
+	// Refused counts the peers that the answering control node has turned away since its start, by reason.
+	Refused map[string]uint64 `json:"refused,omitempty"`
+}
+
+// TokenRequest says what a join token is for.
+type TokenRequest struct {
+	Roles []string `json:"roles"`
+	// Uses is how many nodes may join by it; -1 is any number.
+	Uses int `json:"uses"`
+	// Expires is when it ends to be good; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
+}

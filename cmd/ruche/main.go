@@ -38,6 +38,7 @@ func newRoot() *cobra.Command {
 route files, and serves them by that name over HTTP and HTTPS.
 
   ruche up                       serve what runs on this host
+  ruche control, edge, agent     the same on several hosts, each with its part
   ruche routes                   what is published, and what is wrong with the rest
   ruche explain https://HOST/    why that URL is answered as it is
   ruche state                    the replicated state: members, backup, restore`,
@@ -50,7 +51,10 @@ route files, and serves them by that name over HTTP and HTTPS.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hintError{err, fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")}
 	})
-	root.AddCommand(newUp(), newRoutes(), newExplain(), newState(), newVersion())
+	for _, v := range nodeVerbs() {
+		root.AddCommand(newNode(v))
+	}
+	root.AddCommand(newRoutes(), newExplain(), newNodes(), newState(), newVersion())
 	return root
 }
 

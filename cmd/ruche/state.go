@@ -128,7 +128,7 @@ func newStateRestore() *cobra.Command {
 			return err
 		},
 	}
-	addSettings(cmd, "config", "data-dir", "node-name")
+	addSettings(cmd, named("config", "data-dir", "node-name"))
 	return cmd
 }
 
@@ -152,7 +152,7 @@ members had and this one has not is lost. The state is kept as it was beside the
 			return err
 		},
 	}
-	addSettings(cmd, "config", "data-dir")
+	addSettings(cmd, named("config", "data-dir"))
 	return cmd
 }
 

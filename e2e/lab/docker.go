@@ -60,6 +60,22 @@ func (n *Node) Compose(dir string, args ...string) string {
 	return out
 }
 
+// StackDeploy deploys a stack from a file of deploy/swarm, with these variables set.
+func (n *Node) StackDeploy(file, stack string, variables ...string) {
+	n.lab.t.Helper()
+	path := filepath.Join(moduleDir(), "deploy", "swarm", file)
+	env := append(n.dockerEnviron(), append(variables, "RUCHE_IMAGE="+RucheImage)...)
+	if _, err := n.run(env, "docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", path, stack); err != nil {
+		n.lab.t.Fatalf("cannot deploy %s on %s: %v", file, n.Name, err)
+	}
+}
+
+// Secret makes a secret of the Swarm.
+func (n *Node) Secret(name, content string) {
+	n.lab.t.Helper()
+	n.Docker("secret", "create", name, n.lab.File(n.lab.Dir("secrets"), name, content))
+}
+
 // Run starts a container of the site's image, detached, and returns its ID. The arguments are those of
 // "docker run" before the image.
 func (n *Node) Run(name string, args ...string) string {

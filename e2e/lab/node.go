@@ -60,13 +60,15 @@ func (n *Node) boot() error {
 	ready := filepath.Join(n.dir, "ready")
 	// The private /run keeps the Engines' sandboxes, shims and firewall locks apart and off the host. "ip netns exec"
 	// would not do: it mounts /sys anew, and the Engine then finds no control groups.
+	// The Engine's socket is found at its usual place too.
 	script := fmt.Sprintf(`set -e
 hostname %s
 mount -t tmpfs none /run
 if ! [ -L /var/run ]; then mount -t tmpfs none /var/run; fi
+ln -s %s /run/docker.sock
 if [ -f /etc/resolv.conf ]; then mount --bind %s /etc/resolv.conf; fi
 : > %s
-exec sleep infinity`, n.Name, nothing, ready)
+exec sleep infinity`, n.Name, n.Socket(), nothing, ready)
 	var err error
 	n.holder, err = n.start("holder", nil, "nsenter", "--net="+n.net.path(), "unshare", "--mount", "--uts", "sh", "-c", script)
 	if err != nil {

@@ -27,6 +27,26 @@ func (edge) Explain(rawURL string) (ruche.Explanation, error) {
 	return ruche.Explanation{URL: rawURL, Answer: "forwarded"}, nil
 }
 
+type nodes struct{}
+
+func (nodes) List(context.Context) (ruche.NodeList, error) {
+	return ruche.NodeList{Nodes: []ruche.NodeInfo{{Name: "n1"}}}, nil
+}
+
+func (nodes) MakeToken(_ context.Context, r ruche.TokenRequest) (string, error) {
+	if r.Uses == 0 {
+		return "", errors.New("it cannot be used 0 times")
+	}
+	return strings.Join(r.Roles, "+"), nil
+}
+
+func (nodes) Remove(_ context.Context, name string) error {
+	if name != "n1/a" {
+		return errors.New("there is no such node")
+	}
+	return nil
+}
+
 // start runs a server until the test ends and returns its address.
 func start(t *testing.T, notReady func() []string) string {
 	t.Helper()
@@ -39,6 +59,7 @@ func start(t *testing.T, notReady func() []string) string {
 			_, err := io.WriteString(w, "all of it")
 			return err
 		},
+		Nodes:   nodes{},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ruche_build_info 1\n") }),
 		Logger:  slog.New(slog.DiscardHandler),
 	})
@@ -116,5 +137,24 @@ func TestNewRefusesAnAddressInUse(t *testing.T) {
 	addr := start(t, func() []string { return nil })
 	if _, err := api.New(api.Config{Addr: addr}); err == nil || !strings.Contains(err.Error(), "--admin-addr") {
 		t.Errorf("New on a taken address: %v, want an error that names --admin-addr", err)
+	}
+}
+
+func TestNodesAreListedLetInAndRemoved(t *testing.T) {
+	client := api.NewClient(start(t, func() []string { return nil }))
+	if list, err := client.Nodes(t.Context()); err != nil || len(list.Nodes) != 1 || list.Nodes[0].Name != "n1" {
+		t.Errorf("Nodes() = %+v, %v", list, err)
+	}
+	if token, err := client.MakeToken(t.Context(), ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1}); err != nil || token != "edge+agent" {
+		t.Errorf("MakeToken() = %q, %v", token, err)
+	}
+	if _, err := client.MakeToken(t.Context(), ruche.TokenRequest{}); !errors.Is(err, api.ErrRejected) {
+		t.Errorf("MakeToken() of nothing: %v", err)
+	}
+	if err := client.RemoveNode(t.Context(), "n1/a"); err != nil {
+		t.Errorf("RemoveNode() = %v", err)
+	}
+	if err := client.RemoveNode(t.Context(), "n2"); !errors.Is(err, api.ErrRejected) {
+		t.Errorf("RemoveNode() of nobody: %v", err)
 	}
 }

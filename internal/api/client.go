@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,9 +63,28 @@ func (c *Client) State(ctx context.Context) (ruche.StateStatus, error) {
 	return status, err
 }
 
+// Nodes asks a control node which nodes there are.
+func (c *Client) Nodes(ctx context.Context) (ruche.NodeList, error) {
+	var list ruche.NodeList
+	err := c.get(ctx, "/api/v1/nodes", &list)
+	return list, err
+}
+
+// MakeToken asks for a join token.
+func (c *Client) MakeToken(ctx context.Context, r ruche.TokenRequest) (string, error) {
+	var t token
+	err := c.ask(ctx, http.MethodPost, "/api/v1/tokens", r, &t)
+	return t.Token, err
+}
+
+// RemoveNode has a node forgotten.
+func (c *Client) RemoveNode(ctx context.Context, name string) error {
+	return c.ask(ctx, http.MethodDelete, "/api/v1/nodes/"+url.PathEscape(name), nil, &struct{}{})
+}
+
 // Backup has a backup of the replicated state written to w. When it fails, w may have some of it.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
-	resp, err := c.do(ctx, &http.Client{Transport: c.http.Transport}, http.MethodPost, "/api/v1/state/backup") // which may take longer than an answer
+	resp, err := c.do(ctx, &http.Client{Transport: c.http.Transport}, http.MethodPost, "/api/v1/state/backup", nil) // which may take longer than an answer
 	if err != nil {
 		return err
 	}
@@ -79,24 +99,37 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 const maxBody = 256 << 20
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	resp, err := c.do(ctx, c.http, http.MethodGet, path)
+	return c.ask(ctx, http.MethodGet, path, nil, into)
+}
+
+// ask sends what is in, if that is not nil, and reads the answer.
+func (c *Client) ask(ctx context.Context, method, path string, in, into any) error {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("cannot ask %s: %w", c.addr, err)
+		}
+		body = bytes.NewReader(data)
+	}
+	resp, err := c.do(ctx, c.http, method, path, body)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return fmt.Errorf("cannot read the answer of %s: %w", c.addr, err)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	if err := json.Unmarshal(answer, into); err != nil {
 		return fmt.Errorf("cannot read the answer of %s: %w: is that Ruche's admin address?", c.addr, err)
 	}
 	return nil
 }
 
 // do sends a request and returns an answer with the status 200, whose body must be closed.
-func (c *Client) do(ctx context.Context, client *http.Client, method, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, nil)
+func (c *Client) do(ctx context.Context, client *http.Client, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask %s: %w", c.addr, err)
 	}

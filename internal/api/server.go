@@ -22,6 +22,15 @@ type Edge interface {
 	Explain(rawURL string) (ruche.Explanation, error)
 }
 
+// Nodes is what a control node knows of the others.
+type Nodes interface {
+	List(ctx context.Context) (ruche.NodeList, error)
+	// MakeToken makes a join token.
+	MakeToken(ctx context.Context, r ruche.TokenRequest) (string, error)
+	// Remove has the installation forget a node.
+	Remove(ctx context.Context, name string) error
+}
+
 // Config is what a Server needs.
 type Config struct {
 	// Addr is the TCP address to listen on, "127.0.0.1:8900".
@@ -34,6 +43,8 @@ type Config struct {
 	// State tells how the replicated state is, Backup writes a backup of it; nil on a node that has none.
 	State  func(context.Context) (ruche.StateStatus, error)
 	Backup func(context.Context, io.Writer) error
+	// Nodes answers for all nodes; nil on a node that is not control.
+	Nodes Nodes
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
 	NotReady func() []string
 	Logger   *slog.Logger
@@ -114,7 +125,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/explain", s.explain)
 	if s.cfg.State != nil {
 		mux.HandleFunc("GET /api/v1/state", s.state)
-		mux.HandleFunc("POST /api/v1/state/backup", s.backup)
+		mux.HandleFunc("POST /api/v1/state/backup", fromHere(s.backup))
+	}
+	if s.cfg.Nodes != nil {
+		mux.HandleFunc("GET /api/v1/nodes", s.nodes)
+		mux.HandleFunc("POST /api/v1/tokens", fromHere(s.makeToken))
+		mux.HandleFunc("DELETE /api/v1/nodes/{name}", fromHere(s.removeNode))
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes, /api/v1/explain?url=URL and /api/v1/state\n")

@@ -8,23 +8,14 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/health"
-)
-
-// role is what a node does in the installation. A node may have several.
-type role uint8
-
-const (
-	roleControl role = 1 << iota // keeps the replicated state
-	roleAgent                    // watches this node's Engine
-	roleEdge                     // faces the internet
-	roleAll     = roleControl | roleAgent | roleEdge
 )
 
 // component is one row of the table that a node is made of.
 type component struct {
 	name  string
-	roles role // it runs on a node that has any of these
+	roles config.Role // it runs on a node that has any of these
 	// observer: the node can do its work without it, so that a failure restarts it instead of ending the process.
 	observer bool
 	// run works until its context ends and then returns nil. Returning earlier is a failure.
@@ -51,7 +42,7 @@ type running struct {
 
 // run starts the components that roles asks for, in order, and returns when ctx has ended and all of them have stopped. When a
 // component that is no observer returns early, the others are stopped and the error names it.
-func (s *supervisor) run(ctx context.Context, table []component, roles role) error {
+func (s *supervisor) run(ctx context.Context, table []component, roles config.Role) error {
 	failed := make(chan error, len(table))
 	var started []running
 	for _, c := range table {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
@@ -48,16 +49,16 @@ func testSupervisor() *supervisor {
 func TestComponentsStopInReverseOrder(t *testing.T) {
 	var j journal
 	table := []component{
-		{name: "cluster", roles: roleControl, run: j.waiting("cluster")},
-		{name: "discovery", roles: roleAgent, run: j.waiting("discovery")},
-		{name: "proxy", roles: roleEdge, run: j.waiting("proxy")},
+		{name: "cluster", roles: config.Control, run: j.waiting("cluster")},
+		{name: "discovery", roles: config.Agent, run: j.waiting("discovery")},
+		{name: "proxy", roles: config.Edge, run: j.waiting("proxy")},
 	}
 	cases := map[string]struct {
-		roles role
+		roles config.Role
 		want  []string
 	}{
-		"all":  {roleAll, []string{"stop proxy", "stop discovery", "stop cluster"}},
-		"edge": {roleEdge, []string{"stop proxy"}},
+		"all":  {config.All, []string{"stop proxy", "stop discovery", "stop cluster"}},
+		"edge": {config.Edge, []string{"stop proxy"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -87,10 +88,10 @@ func TestAComponentThatReturnsEarlyEndsTheProcessByName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var j journal
 			table := []component{
-				{name: "cluster", roles: roleControl, run: j.waiting("cluster")},
-				{name: "proxy", roles: roleEdge, run: func(context.Context) error { return c.err }},
+				{name: "cluster", roles: config.Control, run: j.waiting("cluster")},
+				{name: "proxy", roles: config.Edge, run: func(context.Context) error { return c.err }},
 			}
-			err := testSupervisor().run(t.Context(), table, roleAll)
+			err := testSupervisor().run(t.Context(), table, config.All)
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), "component proxy") {
 				t.Errorf("run() = %v, want %v with the component's name", err, c.want)
 			}
@@ -105,11 +106,11 @@ func TestAFailureWhileStoppingIsReported(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	boom := errors.New("boom")
-	table := []component{{name: "cluster", roles: roleControl, run: func(ctx context.Context) error {
+	table := []component{{name: "cluster", roles: config.Control, run: func(ctx context.Context) error {
 		<-ctx.Done()
 		return boom
 	}}}
-	if err := testSupervisor().run(ctx, table, roleAll); !errors.Is(err, boom) {
+	if err := testSupervisor().run(ctx, table, config.All); !errors.Is(err, boom) {
 		t.Errorf("run() = %v, want the error of the stop", err)
 	}
 }
@@ -118,7 +119,7 @@ func TestAnObserverIsStartedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSupervisor()
 		runs := 0
-		table := []component{{name: "api", roles: roleAll, observer: true, run: func(ctx context.Context) error {
+		table := []component{{name: "api", roles: config.All, observer: true, run: func(ctx context.Context) error {
 			runs++
 			if runs == 1 {
 				return errors.New("boom")
@@ -128,7 +129,7 @@ func TestAnObserverIsStartedAgain(t *testing.T) {
 		}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- s.run(ctx, table, roleAll) }()
+		go func() { done <- s.run(ctx, table, config.All) }()
 		<-time.After(2 * time.Second) // of the bubble's clock: no time passes
 		synctest.Wait()
 		if runs != 2 {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,31 +21,40 @@ import (
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
+	"github.com/ruche-project/ruche/internal/discovery"
 	"github.com/ruche-project/ruche/internal/health"
+	"github.com/ruche-project/ruche/internal/mesh"
 	"github.com/ruche-project/ruche/internal/metrics"
 	"github.com/ruche-project/ruche/internal/proxy"
 )
 
-// Daemon is one node: its parts, made but not yet running.
+// Daemon is one node: its parts, made but not yet running. Those that its roles do not need are nil.
 type Daemon struct {
+	roles  config.Role
 	logger *slog.Logger
 	health *health.Registry
 	node   string
 
 	cluster *cluster.Cluster
+	control *control     // for other nodes
+	client  *mesh.Client // of control nodes, where the state is elsewhere
 	certs   *certs.Certs
-	finder  *finder
-	proxy   *proxy.Proxy
-	api     *api.Server
+	// discover finds what runs; found is closed when it has looked once.
+	discover func(context.Context) error
+	finder   *finder
+	found    chan struct{}
+	proxy    *proxy.Proxy
+	api      *api.Server
 
 	stopping   atomic.Bool
 	succession // see upgrade.go
 }
 
-// New makes the parts of a node with every role. What it opens (the data directory, the admin address) is
-// closed by Run, or here when an error is returned.
-func New(ctx context.Context, cfg *config.Config, version string, logger *slog.Logger, accessLog io.Writer) (_ *Daemon, err error) {
-	d := &Daemon{logger: logger, health: &health.Registry{}, succession: newSuccession(cfg.DataDir, version)}
+// New makes the parts of a node with these roles. What it opens (the data directory, addresses) is closed by Run, or here when an error is returned.
+func New(ctx context.Context, roles config.Role, cfg *config.Config, version string, logger *slog.Logger, accessLog io.Writer) (_ *Daemon, err error) {
+	d := &Daemon{
+		roles: roles, logger: logger, health: &health.Registry{}, found: make(chan struct{}), succession: newSuccession(cfg.DataDir, version),
+	}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -56,41 +66,89 @@ func New(ctx context.Context, cfg *config.Config, version string, logger *slog.L
 	if d.node, err = nodeName(cfg.DataDir, cfg.NodeName); err != nil {
 		return nil, err
 	}
-	if err := d.takeOver(ctx); err != nil {
+	if roles&config.Edge != 0 {
+		if err := d.takeOver(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.join(ctx, cfg); err != nil {
 		return nil, err
 	}
-	d.cluster, err = cluster.Open(ctx, cluster.Config{
-		Dir: stateDir(cfg.DataDir), Name: d.node, Logger: logger.With("component", "cluster"),
-	})
-	if err != nil {
-		return nil, err
+	d.makeDiscovery(cfg)
+	if roles&config.Edge != 0 {
+		if err := d.makeEdge(cfg, accessLog); err != nil {
+			return nil, err
+		}
 	}
-	declarations := cluster.NewBucket[ruche.Declaration](d.cluster, "declarations")
-	endpoints := cluster.NewBucket[ruche.Endpoint](d.cluster, "endpoints")
+	return d, d.makeAPI(cfg)
+}
 
+// join opens the state of this node, or makes what speaks to the control nodes.
+func (d *Daemon) join(ctx context.Context, cfg *config.Config) (err error) {
+	if d.roles&config.Control == 0 {
+		d.client, err = d.newClient(cfg)
+		return err
+	}
+	if err := d.openState(ctx, cfg); err != nil {
+		return err
+	}
+	if d.roles != config.All { // one host alone opens no port for others
+		d.control, err = d.newControl(ctx, cfg)
+	}
+	return err
+}
+
+func (d *Daemon) makeDiscovery(cfg *config.Config) {
+	if d.client == nil {
+		d.finder = newFinder(cfg, d.roles, d.node, d.cluster, d.logger, d.health)
+		d.discover, d.found = d.finder.run, d.finder.synced
+		return
+	}
+	d.discover = func(ctx context.Context) error { return d.runAgent(ctx, cfg, d.logger.With("component", "discovery")) }
+}
+
+// makeEdge makes what faces the internet.
+func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
 	d.certs = certs.New(certs.Config{
 		Dir: cfg.CertsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
-		Logger: logger.With("component", "certs"), Health: d.health,
+		Logger: d.logger.With("component", "certs"), Health: d.health,
 	})
-	d.finder = newFinder(cfg, d.node, d.cluster, logger, d.health)
 	settings := proxySettings(cfg)
-	settings.AccessLog, settings.Declarations, settings.Endpoints, settings.Certificates = accessLog, declarations, endpoints, d.certs
+	if d.client == nil {
+		settings.Declarations = cluster.NewBucket[ruche.Declaration](d.cluster, discovery.BucketDeclarations)
+		settings.Endpoints = cluster.NewBucket[ruche.Endpoint](d.cluster, discovery.BucketEndpoints)
+	} else {
+		settings.Declarations = mesh.Follow[ruche.Declaration](d.client, discovery.BucketDeclarations)
+		settings.Endpoints = mesh.Follow[ruche.Endpoint](d.client, discovery.BucketEndpoints)
+		close(d.found) // what is found comes with what is followed
+	}
+	settings.AccessLog, settings.Certificates = accessLog, d.certs
 	settings.Listen, settings.ListenUDP = d.sockets.Listen, d.sockets.ListenUDP
-	settings.Logger, settings.Health = logger.With("component", "proxy"), d.health
+	settings.Logger, settings.Health = d.logger.With("component", "proxy"), d.health
 	settings.Successor = d.predecessor != nil
 	d.proxy, err = proxy.New(settings)
-	if err != nil {
-		return nil, err
-	}
-	d.api, err = api.New(api.Config{
+	return err
+}
+
+func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
+	settings := api.Config{
 		Addr: cfg.AdminAddr, Listen: func(addr string) (*net.TCPListener, error) { return d.sockets.Listen("admin", addr) },
-		Edge: d.proxy, Metrics: metrics.Handler(d.proxy, version), State: d.cluster.Status, Backup: d.backup,
-		NotReady: d.notReady, Logger: logger.With("component", "api"),
-	})
-	if err != nil {
-		return nil, err
+		NotReady: d.notReady, Logger: d.logger.With("component", "api"),
 	}
-	return d, nil
+	if d.proxy != nil {
+		settings.Edge, settings.Metrics = d.proxy, metrics.Handler(d.proxy, d.version)
+	} else {
+		b := bystander{health: d.health}
+		settings.Edge, settings.Metrics = b, metrics.Handler(b, d.version)
+	}
+	if d.cluster != nil {
+		settings.State, settings.Backup = d.cluster.Status, d.backup
+	}
+	if d.control != nil {
+		settings.Nodes = d.control
+	}
+	d.api, err = api.New(settings)
+	return err
 }
 
 // proxySettings are the proxy's, in which the zero value means the default and a negative one none.
@@ -108,7 +166,7 @@ func proxySettings(cfg *config.Config) proxy.Config {
 	return proxy.Config{
 		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, EntryPoints: entryPoints, HTTP3: cfg.HTTP3,
 		Timeouts:     proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1), Hold: time.Duration(none(int(cfg.Hold)))},
-		Loops:        max(1, runtime.GOMAXPROCS(0)-1), // see cmd/ruche/up.go
+		Loops:        max(1, runtime.GOMAXPROCS(0)-1), // see cmd/ruche/node.go
 		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus,
 		TrustedProxies: cfg.TrustedProxies, ProxyProtocol: cfg.ProxyProtocol,
 		MaxConnections: cfg.MaxConnections, MaxConnectionsPerAddress: none(cfg.MaxConnectionsPerAddress),
@@ -125,50 +183,90 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, d.finish = context.WithCancel(ctx)
 	defer d.finish()
 	s := supervisor{logger: d.logger, health: d.health, backoff: time.Second}
-	return s.run(ctx, d.table(), roleAll)
+	return s.run(ctx, d.table(), d.roles)
 }
 
 // table lists the components in the order in which they start. They stop in reverse: the proxy drains
 // first, the cluster closes last.
 func (d *Daemon) table() []component {
-	return []component{
-		{name: "cluster", roles: roleControl, run: d.cluster.Run},
-		{name: "quorum", roles: roleControl, run: d.watchQuorum},
-		{name: "certs", roles: roleEdge, run: d.certs.Run},
-		{name: "discovery", roles: roleAgent, run: d.finder.run},
-		{name: "api", roles: roleAll, observer: true, run: d.runAPI},
-		{name: "proxy", roles: roleEdge, run: d.runProxy},
-		{name: "upgrades", roles: roleAll, run: d.runUpgrades},
+	table := []component{
+		{name: "cluster", roles: config.Control, run: d.cluster.Run},
+		{name: "quorum", roles: config.Control, run: d.watchQuorum},
+		{name: "certs", roles: config.Edge, run: d.certs.Run},
+		{name: "discovery", roles: config.Control | config.Agent, run: d.discover},
+		{name: "api", roles: config.All, observer: true, run: d.runAPI},
+		{name: "proxy", roles: config.Edge, run: d.runProxy},
+		{name: "upgrades", roles: config.Edge, run: d.runUpgrades},
 	}
+	switch {
+	case d.control != nil: // other nodes hear of what the cluster holds
+		table = slices.Insert(table, 1, component{name: "mesh", roles: config.Control, run: d.control.server.Run})
+	case d.client != nil:
+		table = slices.Insert(table, 0, component{name: "mesh", roles: config.All, run: d.client.Run})
+	}
+	if d.roles&config.Edge == 0 {
+		table = append(table, component{name: "start", roles: config.All, run: d.runStart})
+	}
+	return table
 }
 
 // runProxy opens the listeners only after the first look at what runs, so that a start never answers 503 for a host
 // that is there. When the Engine does not answer, the look ends without it and what the last run knew is served.
 func (d *Daemon) runProxy(ctx context.Context) error {
 	select {
-	case <-d.finder.synced:
+	case <-d.found:
 	case <-ctx.Done():
 		return nil
 	}
 	return d.proxy.Run(ctx)
 }
 
+// runStart tells when a node that nobody visits has looked once.
+func (d *Daemon) runStart(ctx context.Context) error {
+	select {
+	case <-d.found:
+		d.notify(fmt.Sprintf("READY=1\nSTATUS=at work (version %s)", d.version))
+		close(d.inCharge)
+	case <-ctx.Done():
+		return nil
+	}
+	<-ctx.Done()
+	return nil
+}
+
 func (d *Daemon) notReady() []string {
 	if d.stopping.Load() {
 		return []string{"stopping"}
 	}
+	var missing []string
 	select {
-	case <-d.proxy.Ready():
-		return nil
+	case <-d.found:
 	default:
+		missing = append(missing, "discovery")
 	}
-	select {
-	case <-d.finder.synced:
-		return []string{"proxy"}
-	default:
-		return []string{"discovery", "proxy"}
+	if d.proxy != nil {
+		select {
+		case <-d.proxy.Ready():
+			return nil
+		default:
+			missing = append(missing, "proxy")
+		}
 	}
+	return missing
 }
+
+// bystander is a node that serves no visitors, as the admin address shows it.
+type bystander struct{ health *health.Registry }
+
+func (b bystander) Routes() ruche.RouteList { return ruche.RouteList{Warnings: b.health.List()} }
+
+func (b bystander) Explain(string) (ruche.Explanation, error) {
+	return ruche.Explanation{}, errors.New("this node serves no visitors: ask an edge")
+}
+
+func (b bystander) Counts() []ruche.RouteCount         { return nil }
+func (b bystander) Connections() ruche.ConnectionCount { return ruche.ConnectionCount{} }
+func (b bystander) Streams() []ruche.StreamCount       { return nil }
 
 // Ready is closed when the listeners are open and serve what was found, and the process that did so before, if there was one, has handed over.
 func (d *Daemon) Ready() <-chan struct{} { return d.inCharge }
@@ -184,6 +282,9 @@ func (d *Daemon) close() {
 	var errs []error
 	if d.api != nil {
 		errs = append(errs, d.api.Close())
+	}
+	if d.control != nil {
+		errs = append(errs, d.control.listener.Close())
 	}
 	if d.cluster != nil {
 		errs = append(errs, d.cluster.Close())

@@ -48,7 +48,7 @@ func start(t *testing.T, dir, dockerHost string) *node {
 // prepare makes a node that does not run yet.
 func prepare(t *testing.T, dir, dockerHost string) *Daemon {
 	t.Helper()
-	d, err := New(t.Context(), testConfig(t, dir, dockerHost), "test", slog.New(slog.DiscardHandler), nil)
+	d, err := New(t.Context(), config.All, testConfig(t, dir, dockerHost), "test", slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestAFailedStartGivesEverythingBack(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	cfg := testConfig(t, dir, engine.Host())
 	cfg.AdminAddr = taken.Addr().String()
-	if _, err := New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "--admin-addr") {
+	if _, err := New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "--admin-addr") {
 		t.Fatalf("New() = %v, want an error that names the flag to change", err)
 	}
 	start(t, dir, engine.Host()).stop(t) // the data directory must be free again
@@ -219,7 +219,7 @@ func TestAListenerThatCannotBeOpenedEndsTheNode(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	cfg := testConfig(t, t.TempDir(), engine.Host())
 	cfg.HTTPAddr = taken.Addr().String()
-	d, err := New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler), nil)
+	d, err := New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil)
 	if err == nil {
 		err = d.Run(t.Context())
 	}

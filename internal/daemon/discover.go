@@ -25,6 +25,7 @@ const (
 
 // finder runs discovery: that of this node and, where its Engine is a manager, that of the Swarm's services.
 type finder struct {
+	roles   config.Role
 	cluster *cluster.Cluster
 	node    discovery.Config
 	swarm   discovery.SwarmConfig
@@ -35,10 +36,10 @@ type finder struct {
 	once    sync.Once
 }
 
-func newFinder(cfg *config.Config, node string, c *cluster.Cluster, logger *slog.Logger, registry *health.Registry) *finder {
+func newFinder(cfg *config.Config, roles config.Role, node string, c *cluster.Cluster, logger *slog.Logger, registry *health.Registry) *finder {
 	logger = logger.With("component", "discovery")
 	return &finder{
-		cluster: c, logger: logger, pause: swarmPause, pausing: make(chan pause), synced: make(chan struct{}),
+		roles: roles, cluster: c, logger: logger, pause: swarmPause, pausing: make(chan pause), synced: make(chan struct{}),
 		node: discovery.Config{
 			Node: node, DockerHost: cfg.DockerHost, NoDocker: cfg.NoDocker, RoutesDir: cfg.RoutesDir,
 			State: discovery.NodeState(c, node), Logger: logger, Health: registry,
@@ -94,13 +95,17 @@ func (f *finder) run(ctx context.Context) error {
 func (f *finder) round(ctx context.Context, manages, await bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	node := f.node
-	node.Swarm = manages
-	d := discovery.New(node)
-	running := 1
-	ended := make(chan error, 2)
-	go func() { ended <- d.Run(ctx) }()
-	var looked <-chan struct{}
+	running := 0
+	ended := make(chan error, 3)
+	var synced, looked <-chan struct{}
+	if f.roles&config.Agent != 0 {
+		node := f.node
+		node.Swarm = manages
+		d := discovery.New(node)
+		synced = d.Synced()
+		running++
+		go func() { ended <- d.Run(ctx) }()
+	}
 	if manages {
 		s := discovery.NewSwarm(f.swarm)
 		looked = s.Synced()
@@ -111,10 +116,17 @@ func (f *finder) round(ctx context.Context, manages, await bool) error {
 	} else {
 		f.forgetSwarm(ctx)
 	}
+	if running == 0 { // the Engine of a control node manages nothing yet, or not any more
+		running++
+		go func() {
+			<-ctx.Done()
+			ended <- nil
+		}()
+	}
 	if !await {
 		looked = nil
 	}
-	go f.noteSynced(ctx, d.Synced(), looked)
+	go f.noteSynced(ctx, synced, looked)
 	err := <-ended
 	cancel()
 	for range running - 1 {
@@ -125,12 +137,14 @@ func (f *finder) round(ctx context.Context, manages, await bool) error {
 	return err
 }
 
-// noteSynced closes synced when the first looks are through; looked is nil when nobody is to wait for the Swarm.
+// noteSynced closes synced when the first looks are through; node is nil where nobody looks at the node, looked when nobody is to wait for the Swarm.
 func (f *finder) noteSynced(ctx context.Context, node, looked <-chan struct{}) {
-	select {
-	case <-node:
-	case <-ctx.Done():
-		return
+	if node != nil {
+		select {
+		case <-node:
+		case <-ctx.Done():
+			return
+		}
 	}
 	if looked != nil {
 		// Another control node may lead, or a former life of this one: then what it wrote is served.

@@ -142,7 +142,7 @@ func (d *Daemon) meet(ctx context.Context, c *net.UnixConn) bool {
 	d.logger.Info("handing over to " + s.String())
 	d.notify(reloading())
 	resume := d.pauseDiscovery(ctx)
-	if err = d.cluster.Release(); err != nil {
+	if err = d.release(); err != nil {
 		s.Refuse(err.Error() + "; stop this process, then start the other")
 	} else if err = s.Give(d.sockets); err == nil {
 		err = s.Await(ctx, successorTime)
@@ -163,13 +163,28 @@ func (d *Daemon) meet(ctx context.Context, c *net.UnixConn) bool {
 	return false
 }
 
+// release gives the state free, if this process has it. Two edges may follow the same control nodes.
+func (d *Daemon) release() error {
+	if d.cluster == nil {
+		return nil
+	}
+	return d.cluster.Release()
+}
+
+func (d *Daemon) reopen(ctx context.Context) error {
+	if d.cluster == nil {
+		return nil
+	}
+	return d.cluster.Reopen(ctx)
+}
+
 // takeBack makes this process the one that uses the data directory again.
 func (d *Daemon) takeBack(ctx context.Context, cause error) {
 	d.logger.Error("the upgrade failed, this process goes on as before", "error", cause,
 		"hint", "the log of the other process says what it failed at; correct that, then start it again")
 	const code, subject = ruche.CodeClusterUnavailable, "upgrade"
 	for {
-		err := d.cluster.Reopen(ctx)
+		err := d.reopen(ctx)
 		if err == nil {
 			break
 		}
@@ -238,6 +253,9 @@ type pause struct {
 // pauseDiscovery returns when discovery writes nothing any more. It goes on when the channel is closed.
 func (d *Daemon) pauseDiscovery(ctx context.Context) (resume chan struct{}) {
 	p := pause{make(chan struct{}), make(chan struct{})}
+	if d.finder == nil {
+		return p.resume
+	}
 	select {
 	case d.finder.pausing <- p:
 		select {

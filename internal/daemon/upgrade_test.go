@@ -60,7 +60,7 @@ func begin(t *testing.T, dir, dockerHost, version string, points ...config.Entry
 	log := &logged{}
 	cfg := testConfig(t, dir, dockerHost)
 	cfg.DrainTimeout, cfg.EntryPoints = time.Minute, points
-	d, err := New(t.Context(), cfg, version, slog.New(slog.NewTextHandler(log, nil)), nil)
+	d, err := New(t.Context(), config.All, cfg, version, slog.New(slog.NewTextHandler(log, nil)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestANewProcessThatFailsHalfWayLeavesTheOldOneAsItWas(t *testing.T) {
 		return func(t *testing.T) error {
 			cfg := testConfig(t, dir, engine.Host())
 			change(&cfg.HTTPAddr, &cfg.AdminAddr)
-			d, err := New(t.Context(), cfg, "broken", slog.New(slog.DiscardHandler), nil)
+			d, err := New(t.Context(), config.All, cfg, "broken", slog.New(slog.DiscardHandler), nil)
 			if err == nil {
 				err = d.Run(t.Context())
 			}
@@ -393,7 +393,7 @@ func TestASettingThatChangedGetsANewSocket(t *testing.T) {
 	plain, secure := n.proxy.HTTPAddr().String(), n.proxy.HTTPSAddr().String()
 	cfg := testConfig(t, dir, engine.Host())
 	cfg.HTTPAddr = "[::1]:0"
-	d, err := New(t.Context(), cfg, "v1", slog.New(slog.DiscardHandler), nil)
+	d, err := New(t.Context(), config.All, cfg, "v1", slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +421,7 @@ func TestAProcessThatStopsWhileAnotherTakesOverLeavesItEverything(t *testing.T) 
 	n, _ := begin(t, dir, engine.Host(), "v0")
 	n.ready(t)
 	log := &logged{}
-	d, err := New(t.Context(), testConfig(t, dir, engine.Host()), "v1", slog.New(slog.NewTextHandler(log, nil)), nil)
+	d, err := New(t.Context(), config.All, testConfig(t, dir, engine.Host()), "v1", slog.New(slog.NewTextHandler(log, nil)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

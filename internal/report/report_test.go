@@ -70,6 +70,19 @@ func TestGolden(t *testing.T) {
 		"explain-route": func(b *bytes.Buffer) error { return report.Explanation(b, explainRoute(&shopStatus), now()) },
 		"explain-none":  func(b *bytes.Buffer) error { return report.Explanation(b, explainNone(list), now()) },
 	}
+	cases["nodes"] = func(b *bytes.Buffer) error {
+		return report.Nodes(b, ruche.NodeList{
+			Nodes: []ruche.NodeInfo{
+				{Name: "n1-control", Roles: []string{"control"}, Address: "192.0.2.1:8901", Status: &ruche.NodeStatus{Version: "v1", Seen: now()}},
+				{Name: "n1-edge", Roles: []string{"edge"}, Status: &ruche.NodeStatus{
+					Version: "v1", Follows: "192.0.2.1:8901", Seen: now().Add(-10 * time.Second), Warnings: list.Warnings,
+				}},
+				{Name: "n2", Roles: []string{"agent"}, Status: &ruche.NodeStatus{Version: "v1", Seen: now().Add(-3 * time.Hour)}},
+				{Name: "n3", Roles: []string{"agent"}},
+			},
+			Refused: map[string]uint64{"forged": 2, "token": 1},
+		}, now())
+	}
 	cases["state"] = func(b *bytes.Buffer) error {
 		return report.State(b, ruche.StateStatus{
 			Node: "node-1", Quorum: true, QuorumSince: now().Add(-3 * time.Hour), Revision: 4711, Size: 20 << 20,
@@ -79,7 +92,7 @@ func TestGolden(t *testing.T) {
 				{ID: "2a", Name: "node-2", Peer: "https://192.0.2.2:8902", Healthy: true},
 				{ID: "3b", Peer: "https://192.0.2.4:8902", Learner: true},
 			},
-			Refused: map[string]int64{"plain-text": 12, "forged": 1},
+			Refused: map[string]int64{"plain": 12, "authority": 1},
 		}, now())
 	}
 	cases["state-lost"] = func(b *bytes.Buffer) error {

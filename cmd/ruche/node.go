@@ -21,29 +21,47 @@ import (
 	"github.com/ruche-project/ruche/internal/lines"
 )
 
-func newUp() *cobra.Command {
+// nodeVerb is a command that starts a node.
+type nodeVerb struct {
+	roles       config.Role
+	short, long string
+}
+
+// nodeVerbs are the commands that start a node.
+func nodeVerbs() []nodeVerb {
+	return []nodeVerb{
+		{config.All, "Serve what runs on this host, until it is told to stop", `Serve what runs on this host: containers with VIRTUAL_HOST or Traefik labels, services of a Swarm, and route files.`},
+		{config.Control, "Keep the state of several nodes, and look after the services of a Swarm", `Keep the state together with the other control nodes, look after the services of the Swarm, and tell edges what to serve. It
+runs on the managers of the Swarm.`},
+		{config.Edge, "Serve visitors, by what control nodes tell", `Serve visitors, by what control nodes tell. It needs no Docker socket, and goes on with what it knows while no control node
+answers.`},
+		{config.Agent, "Tell the control nodes what runs on this host", `Tell the control nodes what runs on this host: containers, and route files.`},
+	}
+}
+
+func newNode(v nodeVerb) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "up",
-		Short: "Serve what runs on this host, until it is told to stop",
-		Long: `Serve what runs on this host: containers with VIRTUAL_HOST or Traefik labels, and route files. Every
-flag is also an environment variable (--http-addr is RUCHE_HTTP_ADDR) and a key of the file that --config names.`,
+		Use:   v.roles.Verb(),
+		Short: v.short,
+		Long: v.long + ` Every
+flag is also an environment variable (--data-dir is RUCHE_DATA_DIR) and a key of the file that --config names.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(cmd)
 			if err != nil {
 				return err
 			}
-			return up(cmd.Context(), cfg)
+			return runNode(cmd.Context(), v.roles, cfg)
 		},
 	}
-	addSettings(cmd)
+	addSettings(cmd, func(s config.Setting) bool { return s.For(v.roles) })
 	return cmd
 }
 
-// addSettings makes flags of the settings of these names, or of all of them.
-func addSettings(cmd *cobra.Command, names ...string) {
+// addSettings makes flags of settings.
+func addSettings(cmd *cobra.Command, wanted func(config.Setting) bool) {
 	for _, s := range config.Settings() {
-		if len(names) > 0 && !slices.Contains(names, s.Name) {
+		if !wanted(s) {
 			continue
 		}
 		help := strings.ReplaceAll(s.Help, "`", `"`) // pflag would take what stands in backquotes for the value's name
@@ -55,6 +73,10 @@ func addSettings(cmd *cobra.Command, names ...string) {
 	}
 }
 
+func named(names ...string) func(config.Setting) bool {
+	return func(s config.Setting) bool { return slices.Contains(names, s.Name) }
+}
+
 // loadConfig reads the settings of a command whose flags addSettings has made.
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	given := make(map[string]string)
@@ -62,8 +84,8 @@ func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	return config.Load(given, os.Environ())
 }
 
-func up(ctx context.Context, cfg *config.Config) error {
-	// Each loop of the proxy keeps a processor as long as it has something to do. One more lets the rest go on meanwhile: HTTP/2, the state.
+func runNode(ctx context.Context, roles config.Role, cfg *config.Config) error {
+	// Each loop of the proxy keeps a processor as long as it has something to do. One more lets the rest go on meanwhile: HTTP/3, the state.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	logger, endLog := newLogger(cfg, os.Stderr)
 	defer endLog()
@@ -79,11 +101,11 @@ func up(ctx context.Context, cfg *config.Config) error {
 		accessLog = file
 		defer func() { _ = file.Close() }()
 	}
-	d, err := daemon.New(ctx, cfg, version, logger, accessLog)
+	d, err := daemon.New(ctx, roles, cfg, version, logger, accessLog)
 	if err != nil {
 		return err
 	}
-	logger.Info("ruche starts", "version", version, "node", d.Node(), "admin", d.AdminAddr(), "data_dir", cfg.DataDir)
+	logger.Info("ruche starts", "as", roles.Verb(), "version", version, "node", d.Node(), "admin", d.AdminAddr(), "data_dir", cfg.DataDir)
 	if err := d.Run(ctx); err != nil {
 		return err
 	}

@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/mesh"
+)
+
+// List gives the nodes that have enrolled, and what they say of themselves.
+func (c *control) List(ctx context.Context) (ruche.NodeList, error) {
+	nodes, err := c.nodes.List(ctx)
+	if err != nil {
+		return ruche.NodeList{}, err
+	}
+	statuses, err := c.statuses.List(ctx)
+	if err != nil {
+		return ruche.NodeList{}, err
+	}
+	list := ruche.NodeList{Nodes: make([]ruche.NodeInfo, 0, len(nodes)), Refused: map[string]uint64{}}
+	for name, n := range nodes {
+		info := ruche.NodeInfo{Name: name, Address: n.Value.Address, Enrolled: n.Value.Enrolled}
+		for _, r := range n.Value.Roles {
+			info.Roles = append(info.Roles, string(r))
+		}
+		if s, ok := statuses[name]; ok {
+			info.Status = &s.Value
+		}
+		list.Nodes = append(list.Nodes, info)
+	}
+	slices.SortFunc(list.Nodes, func(a, b ruche.NodeInfo) int { return cmp.Compare(a.Name, b.Name) })
+	for reason, n := range c.server.Refused() {
+		list.Refused[string(reason)] = n
+	}
+	return list, nil
+}
+
+// MakeToken makes a join token.
+func (c *control) MakeToken(ctx context.Context, r ruche.TokenRequest) (string, error) {
+	roles := make([]mesh.Role, len(r.Roles))
+	for i, role := range r.Roles {
+		roles[i] = mesh.Role(role)
+	}
+	return c.registry.MakeToken(ctx, roles, r.Uses, r.Expires)
+}
+
+// Remove has the installation forget a node.
+func (c *control) Remove(ctx context.Context, name string) error { return c.registry.Remove(ctx, name) }

@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/config"
+	"github.com/ruche-project/ruche/internal/docker/fakeengine"
+)
+
+// apart makes and runs one of several nodes.
+func apart(t *testing.T, roles config.Role, dir, name string, change func(*config.Config)) *node {
+	t.Helper()
+	cfg := testConfig(t, dir, "unix:///nowhere")
+	cfg.NodeName, cfg.MeshAddr = name, "127.0.0.1:0"
+	change(cfg)
+	d, err := New(t.Context(), roles, cfg, "test", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, d)
+}
+
+// joinToken makes a token and returns the file that holds it.
+func joinToken(t *testing.T, n *node, r ruche.TokenRequest) string {
+	t.Helper()
+	text, err := n.control.MakeToken(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// Each role in a node of its own: what an agent sees reaches the edge by way of the control node, and the edge needs neither of them to go on, not even to start again.
+func TestControlAgentAndEdgeApart(t *testing.T) {
+	engine := fakeengine.New(t)
+	engine.Run(site(t, "one"))
+	controlDir, agentDir, edgeDir := t.TempDir(), t.TempDir(), t.TempDir()
+	address := ""
+	startControl := func() *node {
+		return apart(t, config.Control, controlDir, "c1", func(c *config.Config) {
+			c.DockerHost, c.AdvertiseAddr, c.Bootstrap = engine.Host(), "127.0.0.1", true
+			if address != "" {
+				c.MeshAddr = address
+			}
+		})
+	}
+	control := startControl()
+	address = control.control.listener.Addr().String()
+	token := joinToken(t, control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})
+	join := func(c *config.Config) {
+		c.Control, c.JoinTokenFile, c.DockerHost = []string{address}, token, engine.Host()
+	}
+
+	edgeJoins := func(c *config.Config) { join(c); c.DockerHost = "unix:///nowhere" }
+	agent := apart(t, config.Agent, agentDir, "a1", join)
+	edge := apart(t, config.Edge, edgeDir, "e1", edgeJoins)
+	edge.eventually(t, "http", "one.example", 200, "I am one")
+	engine.Run(site(t, "two"))
+	edge.eventually(t, "http", "two.example", 200, "I am two")
+
+	control.stop(t)
+	agent.stop(t)
+	edge.eventually(t, "http", "one.example", 200, "I am one")
+	edge.stop(t)
+	edge = apart(t, config.Edge, edgeDir, "e1", edgeJoins)
+	edge.eventually(t, "http", "two.example", 200, "I am two")
+
+	control = startControl()
+	agent = apart(t, config.Agent, agentDir, "a1", join)
+	engine.Run(site(t, "three"))
+	edge.eventually(t, "http", "three.example", 200, "I am three")
+	list, err := control.control.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, n := range list.Nodes {
+		names = append(names, n.Name+"="+strings.Join(n.Roles, ","))
+	}
+	if got, want := strings.Join(names, " "), "a1=agent c1=control e1=edge"; got != want {
+		t.Errorf("nodes are %q, want %q", got, want)
+	}
+	edge.stop(t)
+	agent.stop(t)
+	control.stop(t)
+}
+
+func TestNodesThatCannotStartSayWhy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		roles  config.Role
+		change func(*config.Config)
+		want   string
+	}{
+		"control without a state": {config.Control, func(*config.Config) {}, "give --bootstrap if there never was one"},
+		"control without address": {config.Control, func(c *config.Config) { c.Bootstrap, c.NoDocker = true, true }, "--advertise-addr"},
+		"edge without control":    {config.Edge, func(*config.Config) {}, "name control nodes with --control"},
+		"token that is none": {config.Edge, func(c *config.Config) {
+			c.Control, c.JoinTokenFile = []string{"127.0.0.1:1"}, filepath.Join(t.TempDir(), "token")
+			if err := os.WriteFile(c.JoinTokenFile, []byte("RUCHE-1-X-Y"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "ruche nodes token makes one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t, t.TempDir(), "unix:///nowhere")
+			tc.change(cfg)
+			d, err := New(t.Context(), tc.roles, cfg, "test", slog.New(slog.DiscardHandler), nil)
+			if err == nil {
+				d.close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// A control node that failed to start has given its port back.
+func TestAControlNodeThatFailsGivesItsPortBack(t *testing.T) {
+	cfg := testConfig(t, t.TempDir(), "unix:///nowhere")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	cfg.Bootstrap, cfg.AdvertiseAddr, cfg.MeshAddr, cfg.AdminAddr = true, "127.0.0.1", "127.0.0.1:0", taken.Addr().String()
+	if _, err := New(t.Context(), config.Control, cfg, "test", slog.New(slog.DiscardHandler), nil); err == nil {
+		t.Fatal("it started although its admin address is taken")
+	} else if errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	cfg.AdminAddr = "127.0.0.1:0"
+	d, err := New(t.Context(), config.Control, cfg, "test", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatalf("a second start: %v", err)
+	}
+	d.close()
+}
