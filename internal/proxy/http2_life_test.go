@@ -78,6 +78,7 @@ func TestHTTP2DrainEndsWhatDoesNotEnd(t *testing.T) {
 
 // Whoever says nothing is sent away: at once after the handshake, within a frame, between requests, and while an answer is awaited.
 func TestHTTP2SilentClients(t *testing.T) {
+	const head = 2 * time.Second // the handshake has to be done within it as well, however busy the machine is
 	short, long := 150*time.Millisecond, time.Minute
 	hold := make(chan struct{})
 	up := backend(t, func(http.ResponseWriter, *http.Request) { <-hold })
@@ -88,13 +89,13 @@ func TestHTTP2SilentClients(t *testing.T) {
 		send     func(p *h2Peer)
 		want     string
 	}{
-		{"from the beginning", Timeouts{ReadHeader: short, Idle: long}, func(*h2Peer) {}, "GOAWAY NO_ERROR"},
-		{"within a frame", Timeouts{ReadHeader: short, Idle: long}, func(p *h2Peer) { _, _ = p.conn.Write([]byte{0, 0, 8, 6}) }, "GOAWAY NO_ERROR"},
+		{"from the beginning", Timeouts{ReadHeader: head, Idle: long}, func(*h2Peer) {}, "GOAWAY NO_ERROR"},
+		{"within a frame", Timeouts{ReadHeader: head, Idle: long}, func(p *h2Peer) { _, _ = p.conn.Write([]byte{0, 0, 8, 6}) }, "GOAWAY NO_ERROR"},
 		{"between requests", Timeouts{ReadHeader: long, Idle: short}, func(p *h2Peer) {
 			_, _ = p.ask("GET", true, hpack2.HeaderField{Name: "expect", Value: "x"})
 			p.until("HEADERS 417")
 		}, "GOAWAY NO_ERROR"},
-		{"while an answer is awaited", Timeouts{ReadHeader: short, Idle: long, Body: short}, func(p *h2Peer) {
+		{"while an answer is awaited", Timeouts{ReadHeader: head, Idle: long, Body: short}, func(p *h2Peer) {
 			_, _ = p.ask("GET", true)
 			p.until("PING")
 		}, "closed"},
@@ -115,7 +116,7 @@ func TestHTTP2SilentClients(t *testing.T) {
 func TestHTTP2PatientClients(t *testing.T) {
 	release := make(chan struct{})
 	up := backend(t, func(http.ResponseWriter, *http.Request) { <-release })
-	r := start(t, Config{Timeouts: Timeouts{ReadHeader: 500 * time.Millisecond, Body: 100 * time.Millisecond}}, site("a.test", up))
+	r := start(t, Config{Timeouts: Timeouts{ReadHeader: time.Minute, Body: 100 * time.Millisecond}}, site("a.test", up))
 	p := r.h2(t)
 	_, err := p.ask("GET", true)
 	p.must(err)
