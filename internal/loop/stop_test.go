@@ -27,7 +27,7 @@ func full(t *testing.T) netip.AddrPort {
 	}
 	to := localAddr(fd)
 	for { // until a handshake does not end
-		c, err := net.DialTimeout("tcp", to.String(), 20*time.Millisecond)
+		c, err := net.DialTimeout("tcp", to.String(), 200*time.Millisecond)
 		if err != nil {
 			return to
 		}

@@ -48,7 +48,7 @@ func unharmed(t testing.TB, r *rig) {
 
 // A head has to come as a whole within its time, however its bytes drip.
 func TestHeadsThatDripAreCutOff(t *testing.T) {
-	r := start(t, Config{HTTPSAddr: "off", Timeouts: Timeouts{ReadHeader: 100 * time.Millisecond}}, site("a.test", says(t, "x")))
+	r := start(t, Config{HTTPSAddr: "off", Timeouts: Timeouts{ReadHeader: 500 * time.Millisecond}}, site("a.test", says(t, "x")))
 	c := r.raw("GET / HTTP/1.1\r\nHost: a.test\r\nX: ")
 	in := collect(c)
 	drip := time.NewTicker(10 * time.Millisecond)

@@ -32,7 +32,7 @@ func crowded(t testing.TB) string {
 	}
 	to := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*unix.SockaddrInet4).Port}
 	for { // until a handshake does not end
-		c, err := net.DialTimeout("tcp", to.String(), 20*time.Millisecond)
+		c, err := net.DialTimeout("tcp", to.String(), 200*time.Millisecond)
 		if err != nil {
 			return to.String()
 		}

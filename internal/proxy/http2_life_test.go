@@ -174,11 +174,14 @@ func TestHTTP2RequestsThatGoWrong(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			limit := int64(0)
-			if strings.HasPrefix(tt.name, "an answer before") {
-				limit = 50
+			cfg := Config{}
+			switch tt.name {
+			case "an answer before the content":
+				cfg.MaxBodyBytes = 50
+			case "content that stops":
+				cfg.Timeouts.Body = 200 * time.Millisecond
 			}
-			r := start(t, Config{MaxBodyBytes: limit, Timeouts: Timeouts{Body: 200 * time.Millisecond}}, site("a.test", up))
+			r := start(t, cfg, site("a.test", up))
 			p := r.h2(t)
 			p.must(tt.send(p))
 			for _, want := range tt.want {

@@ -189,8 +189,10 @@ func TestStreamsThatEndAreNotRepeatedForEver(t *testing.T) {
 
 // A client may pause within its content for as long as Timeouts.Body says, which is longer than the head may take.
 func TestContentMayPauseLongerThanTheHead(t *testing.T) {
+	t.Parallel()
+	const forHead = 300 * time.Millisecond // enough for a busy machine between the connection and what is said on it
 	url := backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
-	r := start(t, Config{HTTPSAddr: "off", Timeouts: Timeouts{ReadHeader: 30 * time.Millisecond}}, site("a.test", url))
+	r := start(t, Config{HTTPSAddr: "off", Timeouts: Timeouts{ReadHeader: forHead}}, site("a.test", url))
 	for name, head := range map[string]string{
 		"length":      "Content-Length: 4\r\n\r\nab",
 		"nothing yet": "Content-Length: 2\r\n\r\n",
@@ -198,7 +200,7 @@ func TestContentMayPauseLongerThanTheHead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.raw("POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n" + head)
-			_ = c.SetReadDeadline(time.Now().Add(120 * time.Millisecond))
+			_ = c.SetReadDeadline(time.Now().Add(2 * forHead))
 			if early, err := io.ReadAll(c); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("answered before the content was whole: %v\n%s", err, early)
 			}
@@ -290,7 +292,7 @@ func (r *recorded) Read(p []byte) (int, error) {
 
 // What is logged of a head that did not come in time is that head, though the buffer that it began in may be another client's by then.
 func TestSlowHeadsAreLoggedAsTheyCame(t *testing.T) {
-	r := start(t, Config{HTTPSAddr: "off", Loops: 1, Timeouts: Timeouts{ReadHeader: 100 * time.Millisecond}}, site("a.test", says(t, "x")))
+	r := start(t, Config{HTTPSAddr: "off", Loops: 1, Timeouts: Timeouts{ReadHeader: 500 * time.Millisecond}}, site("a.test", says(t, "x")))
 	head := "GET /slow HTTP/1.1\r\nHost: a.test\r\nX: "
 	c := r.raw(head + strings.Repeat("x", smallBuffer-len(head))) // so that it moves before more comes
 	answered := make(chan struct{})
