@@ -141,6 +141,10 @@ func attributes(fields []zapcore.Field) []any {
 // passing reports whether etcd warns about what a start or a stop brings along and the next try mends. Any other cause of the same
 // message is logged.
 func passing(message string, fields []zapcore.Field) bool {
+	// A member whose machine is busy seeks to lead before it has applied its own first entry.
+	if strings.HasSuffix(message, "since there are still pending configuration changes to apply") {
+		return true
+	}
 	switch message {
 	case "Failed to detect schema version", "failed to update storage version":
 		return strings.Contains(cause(fields), "missing term information") // a new database has no term yet
