@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,6 +164,18 @@ func (h *house) awaitState(id string, state ruche.EndpointState) ruche.Endpoint 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ends[key]
+}
+
+// seen is for how long a state lasts that has to be seen: of what comes within one update of a bucket only the last is.
+const seen = 500 * time.Millisecond
+
+// awaitBack waits until a container's endpoint was stopping and is ready again.
+func (h *house) awaitBack(id string) {
+	h.t.Helper()
+	h.await("the return of "+shortID(id), func() bool {
+		states := h.states[containerKey(id)]
+		return slices.Contains(states, ruche.EndpointStopping) && states[len(states)-1] == ruche.EndpointReady
+	})
 }
 
 // awaitGone waits until a container has no endpoint, and its declaration a GoneSince or is away.

@@ -29,6 +29,9 @@ func TestWhoIsStoppedHasTime(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h := build(t)
 			h.timing.ending = time.Millisecond
+			if tc.back {
+				h.timing.ending = seen
+			}
 			h.run()
 			c := site("shop", "shop.example")
 			c.StopSignal = tc.stopSignal
@@ -38,10 +41,7 @@ func TestWhoIsStoppedHasTime(t *testing.T) {
 				h.engine.Kill(id, signal)
 			}
 			if tc.back {
-				h.await("both states", func() bool {
-					states := h.states[containerKey(id)]
-					return len(states) > 2 && states[len(states)-1] == ruche.EndpointReady
-				})
+				h.awaitBack(id)
 				return
 			}
 			h.awaitState(id, ruche.EndpointStopping)
@@ -56,13 +56,12 @@ func TestWhoIsStoppedHasTime(t *testing.T) {
 
 func TestStoppedForTooLongComesBack(t *testing.T) {
 	h := build(t)
-	h.timing.stopping = 50 * time.Millisecond
+	h.timing.stopping = seen
 	h.run()
 	id := h.engine.Run(site("shop", "shop.example"))
 	h.awaitState(id, ruche.EndpointReady)
 	h.engine.Kill(id, 15)
-	h.awaitState(id, ruche.EndpointStopping)
-	h.awaitState(id, ruche.EndpointReady)
+	h.awaitBack(id)
 }
 
 func TestRestartOfRucheRemembersWhoIsBeingStopped(t *testing.T) {

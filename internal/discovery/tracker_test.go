@@ -153,13 +153,12 @@ func TestStopRightAfterStart(t *testing.T) {
 
 func TestKilledButRunningComesBack(t *testing.T) {
 	h := build(t)
-	h.timing.ending = 60 * time.Millisecond
+	h.timing.ending = seen
 	h.run()
 	id := h.engine.Run(site("shop", "shop.example"))
 	h.awaitState(id, ruche.EndpointReady)
 	h.engine.Kill(id, 2)
-	h.awaitState(id, ruche.EndpointStopping)
-	h.awaitState(id, ruche.EndpointReady)
+	h.awaitBack(id)
 }
 
 func TestRestartedContainerIsReadyAtOnce(t *testing.T) {

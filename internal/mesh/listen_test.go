@@ -24,7 +24,7 @@ func certOf(t *testing.T, a *Authority, name string, roles ...Role) tls.Certific
 
 func TestPeersThatAreRefusedAtTheDoor(t *testing.T) {
 	h := newHouse(t)
-	c := h.control("c1", func(s *Server) { s.timing.handshake = 300 * time.Millisecond })
+	c := h.control("c1", func(s *Server) { s.timing.handshake = 2 * time.Second }) // enough for those that do one
 	ours, others := h.reg().authority, newHouse(t).reg().authority
 	at := h.clock.now()
 	h.clock.forward(-certificateLifetime - time.Minute)
@@ -77,7 +77,7 @@ func TestPeersThatAreRefusedAtTheDoor(t *testing.T) {
 
 func TestStrangersAreFew(t *testing.T) {
 	h := newHouse(t)
-	c := h.control("c1", func(s *Server) { s.timing.stranger = 300 * time.Millisecond })
+	c := h.control("c1", func(s *Server) { s.timing.stranger = 2 * time.Second }) // enough for who enrols, and for all to be there at once
 	edge := h.enrolled("edge-1", c, h.token(1, RoleEdge))
 	var open []net.Conn
 	for range maxStrangersPerAddress {
