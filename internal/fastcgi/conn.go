@@ -20,23 +20,20 @@ const (
 	// requestID is always the same: there is one request at a time.
 	requestID     = 1
 	roleResponder = 1
-	flagKeep      = 1
 	headerLen     = 8
 )
 
-// Conn is one connection to a FastCGI program. An exchange is:
+// Conn is one connection to a FastCGI program, for one exchange:
 //
 //	WriteBegin, WriteBody and Flush as often as there is something, CloseBody
 //	Read until io.EOF; it gives what the program wrote: a head in CGI's form and the body (cgi.Answer)
-//	Finish, if the connection shall carry another exchange
 //
 // Two callers may use it at once, one of them writing and the other one reading: a program may answer while it is still being
-// sent the body, and it may stop reading the body until its answer is read. WriteBegin and Finish are for when nobody else does anything. An
+// sent the body, and it may stop reading the body until its answer is read. WriteBegin comes before all else. An
 // error of the writing or reading side is final: close the connection. That is also how a request is given up.
 type Conn struct {
-	w    writer
-	r    reader
-	busy bool // from WriteBegin to Finish
+	w writer
+	r reader
 }
 
 // NewConn makes a Conn of a connection that carries nothing else.
@@ -44,22 +41,7 @@ func NewConn(rw io.ReadWriter) *Conn {
 	return &Conn{w: writer{w: rw}, r: reader{in: bufio.NewReaderSize(rw, readBuffer)}}
 }
 
-// Finish reports whether the connection can carry another exchange; if it cannot, close it. It reads what is missing of the answer,
-// dropping what the program still writes, up to 64 KiB; it may wait for the program's end, so the connection should have a
-// deadline. It is false before CloseBody, and where the program was not asked to keep the connection.
-func (c *Conn) Finish() bool {
-	if c.w.err != nil || !c.w.keep || !c.w.closed || !c.r.finish() {
-		return false
-	}
-	c.busy = false
-	return true
-}
-
-// Answered reports whether anything was read since WriteBegin. If not, and the connection carried an exchange before, the program
-// may have closed it meanwhile without having seen the request.
-func (c *Conn) Answered() bool { return c.r.answered }
-
-// Stderr is what the program wrote to its log, the first 4 KiB of it. It is valid until the next WriteBegin.
+// Stderr is what the program wrote to its log, the first 4 KiB of it.
 func (c *Conn) Stderr() []byte { return c.r.stderr }
 
 // AppStatus is the program's exit status once Read gave io.EOF. Many programs leave it 0; one that answered and failed

@@ -65,7 +65,7 @@ func begun(t testing.TB, answer io.Reader) (*fastcgi.Conn, *wire) {
 	t.Helper()
 	w := &wire{Reader: answer}
 	c := fastcgi.NewConn(w)
-	if err := c.WriteBegin(vars(), true); err != nil {
+	if err := c.WriteBegin(vars()); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.CloseBody(); err != nil {
@@ -77,7 +77,7 @@ func begun(t testing.TB, answer io.Reader) (*fastcgi.Conn, *wire) {
 func TestBytesOnTheWire(t *testing.T) {
 	var w wire
 	c := fastcgi.NewConn(&w)
-	if err := c.WriteBegin(vars("A", "bc", "LONG", strings.Repeat("x", 128), strings.Repeat("N", 128), ""), true); err != nil {
+	if err := c.WriteBegin(vars("A", "bc", "LONG", strings.Repeat("x", 128), strings.Repeat("N", 128), "")); err != nil {
 		t.Fatal(err)
 	}
 	if w.writes != 0 {
@@ -94,7 +94,7 @@ func TestBytesOnTheWire(t *testing.T) {
 	if err := c.CloseBody(); err != nil {
 		t.Fatal(err)
 	}
-	want := "\x01\x01\x00\x01\x00\x08\x00\x00" + "\x00\x01\x01\x00\x00\x00\x00\x00" +
+	want := "\x01\x01\x00\x01\x00\x08\x00\x00" + "\x00\x01\x00\x00\x00\x00\x00\x00" +
 		"\x01\x04\x00\x01\x01\x13\x05\x00" + "\x01\x02Abc" + "\x04\x80\x00\x00\x80LONG" + strings.Repeat("x", 128) +
 		"\x80\x00\x00\x80\x00" + strings.Repeat("N", 128) + "\x00\x00\x00\x00\x00" +
 		"\x01\x04\x00\x01\x00\x00\x00\x00" +
@@ -112,7 +112,7 @@ func TestBytesOnTheWire(t *testing.T) {
 // A request without a body goes out in one write, and without variables there is no second empty record.
 func TestShortestRequest(t *testing.T) {
 	_, w := begun(t, strings.NewReader(""))
-	want := "\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00\x01\x04\x00\x01\x00\x00\x00\x00\x01\x05\x00\x01\x00\x00\x00\x00"
+	want := "\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01\x04\x00\x01\x00\x00\x00\x00\x01\x05\x00\x01\x00\x00\x00\x00"
 	if w.sent.String() != want || w.writes != 1 {
 		t.Errorf("got %q in %d writes", w.sent.String(), w.writes)
 	}
@@ -121,7 +121,7 @@ func TestShortestRequest(t *testing.T) {
 func TestFlush(t *testing.T) {
 	var w wire
 	c := fastcgi.NewConn(&w)
-	if err := errors.Join(c.WriteBegin(vars("A", "b"), false), c.Flush(), c.Flush(), c.CloseBody()); err != nil {
+	if err := errors.Join(c.WriteBegin(vars("A", "b")), c.Flush(), c.Flush(), c.CloseBody()); err != nil {
 		t.Fatal(err)
 	}
 	if w.writes != 2 || w.sent.Bytes()[10] != 0 {
@@ -148,7 +148,7 @@ func TestVariablesThatFillSeveralRecords(t *testing.T) {
 	var w wire
 	c := fastcgi.NewConn(&w)
 	largest := strings.Repeat("x", 65528-4-2)
-	if err := errors.Join(c.WriteBegin(vars("A", strings.Repeat("a", 40_000), "B", strings.Repeat("b", 30_000), "C", largest, "D", ""), false), c.CloseBody()); err != nil {
+	if err := errors.Join(c.WriteBegin(vars("A", strings.Repeat("a", 40_000), "B", strings.Repeat("b", 30_000), "C", largest, "D", "")), c.CloseBody()); err != nil {
 		t.Fatal(err)
 	}
 	_, contents := sentRecords(t, w.sent.Bytes())
@@ -164,11 +164,11 @@ func TestVariablesThatFillSeveralRecords(t *testing.T) {
 func TestVariableThatIsTooLong(t *testing.T) {
 	var w wire
 	c := fastcgi.NewConn(&w)
-	err := c.WriteBegin(vars("A", "b", "HTTP_COOKIE", strings.Repeat("x", 65_528)), true)
+	err := c.WriteBegin(vars("A", "b", "HTTP_COOKIE", strings.Repeat("x", 65_528)))
 	if err == nil || !strings.Contains(err.Error(), `"HTTP_COOKIE" has 65528 bytes`) {
 		t.Errorf("got %v", err)
 	}
-	if err := errors.Join(c.WriteBegin(vars("A", "b"), true), c.CloseBody()); err != nil || len(w.sent.Bytes()) != 48 {
+	if err := errors.Join(c.WriteBegin(vars("A", "b")), c.CloseBody()); err != nil || len(w.sent.Bytes()) != 48 {
 		t.Errorf("the connection is not as it was: %v, %q", err, w.sent.String())
 	}
 }
@@ -190,7 +190,7 @@ func TestWriteError(t *testing.T) {
 	broken := errors.New("broken")
 	w := &wire{Reader: strings.NewReader(end(0, 0)), fail: broken}
 	c := fastcgi.NewConn(w)
-	if err := c.WriteBegin(vars(), true); err != nil {
+	if err := c.WriteBegin(vars()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
@@ -202,28 +202,25 @@ func TestWriteError(t *testing.T) {
 	if err := c.CloseBody(); !errors.Is(err, broken) || w.sent.Len() != 0 {
 		t.Errorf("CloseBody: %v, and %d bytes sent", err, w.sent.Len())
 	}
-	if c.Finish() {
-		t.Errorf("the connection is taken for usable")
-	}
 }
 
 func TestAnswers(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 4095)
 	for _, tt := range []struct {
 		name, answer, output, stderr string
-		finish                       bool
+		status                       uint32
 	}{
-		{"plain", record(stdout, "hello", 3) + record(stdout, "", 0) + end(0, 0), "hello", "", true},
-		{"several pieces", record(stdout, "hel", 0) + record(stdout, "lo", 255) + end(0, 0), "hello", "", true},
-		{"long", record(stdout, long, 0) + record(stdout, long, 7) + end(0, 0), long + long, "", true},
-		{"no output", end(0, 0), "", "", true},
-		{"padding behind the end", record(stdout, "x", 1) + record(3, "\x00\x00\x00\x00\x00\x00\x00\x00", 255), "x", "", true},
-		{"messages", record(stderr, "oh ", 5) + record(stdout, "a", 0) + record(stderr, "dear", 0) + record(stdout, "b", 0) + record(stderr, "", 0) + end(0, 0), "ab", "oh dear", true},
-		{"messages without end", strings.Repeat(record(stderr, long, 0), 3) + record(stdout, "x", 0) + end(0, 0), "x", long[:4096], true},
-		{"end of output twice", record(stdout, "", 8) + record(stdout, "", 0) + end(0, 0), "", "", true},
-		{"failed afterwards", record(stdout, "x", 0) + end(3, 0), "x", "", true},
-		{"something behind the end", record(stdout, "x", 0) + end(0, 0) + "y", "x", "", false},
-		{"an answer behind the end", record(stdout, "x", 0) + end(0, 0) + record(stdout, "y", 0) + end(0, 0), "x", "", false},
+		{"plain", record(stdout, "hello", 3) + record(stdout, "", 0) + end(0, 0), "hello", "", 0},
+		{"several pieces", record(stdout, "hel", 0) + record(stdout, "lo", 255) + end(0, 0), "hello", "", 0},
+		{"long", record(stdout, long, 0) + record(stdout, long, 7) + end(0, 0), long + long, "", 0},
+		{"no output", end(0, 0), "", "", 0},
+		{"padding behind the end", record(stdout, "x", 1) + record(3, "\x00\x00\x00\x00\x00\x00\x00\x00", 255), "x", "", 0},
+		{"messages", record(stderr, "oh ", 5) + record(stdout, "a", 0) + record(stderr, "dear", 0) + record(stdout, "b", 0) + record(stderr, "", 0) + end(0, 0), "ab", "oh dear", 0},
+		{"messages without end", strings.Repeat(record(stderr, long, 0), 3) + record(stdout, "x", 0) + end(0, 0), "x", long[:4096], 0},
+		{"end of output twice", record(stdout, "", 8) + record(stdout, "", 0) + end(0, 0), "", "", 0},
+		{"failed afterwards", record(stdout, "x", 0) + end(3, 0), "x", "", 3},
+		{"something behind the end", record(stdout, "x", 0) + end(0, 0) + "y", "x", "", 0},
+		{"an answer behind the end", record(stdout, "x", 0) + end(0, 0) + record(stdout, "y", 0) + end(0, 0), "x", "", 0},
 	} {
 		for way, reader := range map[string]func(io.Reader) io.Reader{
 			"at once": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "with the end": iotest.DataErrReader,
@@ -231,15 +228,11 @@ func TestAnswers(t *testing.T) {
 			t.Run(tt.name+" "+way, func(t *testing.T) {
 				c, _ := begun(t, reader(strings.NewReader(tt.answer)))
 				got, err := io.ReadAll(c)
-				if err != nil || string(got) != tt.output || string(c.Stderr()) != tt.stderr {
-					t.Errorf("output %.40q, messages %.40q, %v", got, c.Stderr(), err)
+				if err != nil || string(got) != tt.output || string(c.Stderr()) != tt.stderr || c.AppStatus() != tt.status {
+					t.Errorf("output %.40q, messages %.40q, status %d, %v", got, c.Stderr(), c.AppStatus(), err)
 				}
 				if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 					t.Errorf("behind the end: %d, %v", n, err)
-				}
-				// Byte by byte what is behind the end is not there yet.
-				if finish := c.Finish(); finish != tt.finish && way != "byte by byte" {
-					t.Errorf("Finish is %v", finish)
 				}
 			})
 		}
@@ -279,9 +272,6 @@ func TestBadAnswers(t *testing.T) {
 			if _, again := c.Read(make([]byte, 1)); again == nil || errors.Is(again, io.EOF) {
 				t.Errorf("%s, %s: the error does not last: %v", tt.name, way, again)
 			}
-			if c.Finish() || !c.Answered() {
-				t.Errorf("%s, %s: usable, or without an answer", tt.name, way)
-			}
 		}
 	}
 }
@@ -300,63 +290,8 @@ func TestCutAtAnyByte(t *testing.T) {
 			if !errors.Is(err, want) || !strings.HasPrefix(output, string(got)) {
 				t.Errorf("%d bytes: %q, %v", n, got, err)
 			}
-			if c.Answered() != (n > 0) || c.Finish() {
-				t.Errorf("%d bytes: answered %v, or usable", n, c.Answered())
-			}
 		}
 	}
-}
-
-func TestFinish(t *testing.T) {
-	answer := record(stdout, "hello", 3) + end(0, 0)
-	t.Run("reads what is missing", func(t *testing.T) {
-		c, _ := begun(t, strings.NewReader(answer))
-		if !c.Finish() {
-			t.Error("not usable")
-		}
-	})
-	t.Run("of the end only", func(t *testing.T) {
-		c, _ := begun(t, strings.NewReader(answer))
-		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil || !c.Finish() {
-			t.Errorf("not usable, %v", err)
-		}
-	})
-	t.Run("not without bound", func(t *testing.T) {
-		c, _ := begun(t, strings.NewReader(strings.Repeat(record(stdout, strings.Repeat("x", 1000), 0), 70)+end(0, 0)))
-		if c.Finish() {
-			t.Error("70,000 bytes were dropped")
-		}
-	})
-	t.Run("not before the body is sent", func(t *testing.T) {
-		c := fastcgi.NewConn(&wire{Reader: strings.NewReader(answer)})
-		if err := errors.Join(c.WriteBegin(vars(), true), c.Flush()); err != nil || c.Finish() {
-			t.Errorf("usable, %v", err)
-		}
-		if err := c.WriteBegin(vars(), true); err == nil || !strings.Contains(err.Error(), "carries another one") {
-			t.Errorf("a second request is begun: %v", err)
-		}
-	})
-	t.Run("not if the connection is not kept", func(t *testing.T) {
-		c := fastcgi.NewConn(&wire{Reader: strings.NewReader(answer)})
-		if err := errors.Join(c.WriteBegin(vars(), false), c.CloseBody()); err != nil || c.Finish() {
-			t.Errorf("usable, %v", err)
-		}
-	})
-	t.Run("and again", func(t *testing.T) {
-		answers := io.MultiReader(strings.NewReader(record(stderr, "one", 0)+end(1, 0)), strings.NewReader(answer))
-		c, _ := begun(t, iotest.OneByteReader(answers))
-		_, err := c.Read(make([]byte, 1))
-		if err == nil || c.AppStatus() != 1 || string(c.Stderr()) != "one" {
-			t.Fatalf("status %d, messages %q, %v", c.AppStatus(), c.Stderr(), err)
-		}
-		c, _ = begun(t, strings.NewReader(record(stdout, "one", 0)+end(7, 0)))
-		if got, err := io.ReadAll(c); err != nil || string(got) != "one" || c.AppStatus() != 7 || !c.Finish() {
-			t.Fatalf("%q, %v, status %d", got, err, c.AppStatus())
-		}
-		if err := c.WriteBegin(vars(), true); err != nil || c.AppStatus() != 0 || c.Answered() {
-			t.Errorf("begun anew: %v, status %d", err, c.AppStatus())
-		}
-	})
 }
 
 func FuzzRead(f *testing.F) {
@@ -365,7 +300,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(numbered(2, stdout, "x", 0)), uint8(0))
 	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"), uint8(0))
 	f.Fuzz(func(t *testing.T, answer []byte, size uint8) {
-		read := func(r io.Reader, size int) ([]byte, string, bool) {
+		read := func(r io.Reader, size int) ([]byte, string) {
 			c, _ := begun(t, r)
 			var got []byte
 			p := make([]byte, size)
@@ -376,15 +311,15 @@ func FuzzRead(f *testing.F) {
 					t.Fatalf("%d bytes of output, %d of messages", len(got), len(c.Stderr()))
 				}
 				if err != nil {
-					return got, fmt.Sprint(err, c.AppStatus(), string(c.Stderr())), c.Finish()
+					return got, fmt.Sprint(err, c.AppStatus(), string(c.Stderr()))
 				}
 				if n == 0 {
 					t.Fatal("nothing read, and no error")
 				}
 			}
 		}
-		got, end, _ := read(bytes.NewReader(answer), 4096)
-		got1, end1, _ := read(iotest.OneByteReader(bytes.NewReader(answer)), int(size)+1)
+		got, end := read(bytes.NewReader(answer), 4096)
+		got1, end1 := read(iotest.OneByteReader(bytes.NewReader(answer)), int(size)+1)
 		if !bytes.Equal(got, got1) || end != end1 {
 			t.Fatalf("in pieces it is another answer: %q %s, %q %s", got, end, got1, end1)
 		}

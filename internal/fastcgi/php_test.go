@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche/internal/cgi"
+	"github.com/ruche-project/ruche/internal/fastcgi"
 )
 
 // phpFPM starts one with its scripts in root, on a socket that it is handed over, so that nobody has to wait for it.
@@ -78,17 +79,11 @@ func TestPHP(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// One connection for all, so that each exchange shows that the one before left it in order.
-	c := dial(t, phpFPM(t, root))
-	run := func(name string, f func(t *testing.T)) {
-		t.Run(name, func(t *testing.T) {
-			f(t)
-			if !c.Finish() {
-				t.Fatal("the connection cannot be used again")
-			}
-		})
+	address := phpFPM(t, root)
+	run := func(name string, f func(t *testing.T, c *fastcgi.Conn)) {
+		t.Run(name, func(t *testing.T) { f(t, dial(t, address)) })
 	}
-	run("index", func(t *testing.T) {
+	run("index", func(t *testing.T, c *fastcgi.Conn) {
 		h, body := exchange(t, c, ask("GET", "/?q=1", "", "X-A", "1", "X-A", "2", "Proxy", "evil"), root, "")
 		if h.Status != 200 || field(h, "X-Script") != "index" || !strings.HasPrefix(field(h, "Content-Type"), "text/html") {
 			t.Errorf("%d %q", h.Status, h.Fields)
@@ -98,11 +93,11 @@ func TestPHP(t *testing.T) {
 			"REQUEST_METHOD": "GET", "REQUEST_URI": "/?q=1", "HTTP_X_A": "1, 2", "HTTP_PROXY": nil, "REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "1234",
 			"PHP_SELF": "/index.php", "PATH_INFO": nil})
 	})
-	run("path behind the script", func(t *testing.T) {
+	run("path behind the script", func(t *testing.T, c *fastcgi.Conn) {
 		_, body := exchange(t, c, ask("GET", "/a.php/b/c?d", ""), root, "")
 		wantVars(t, body, map[string]any{"SCRIPT_NAME": "/a.php", "PATH_INFO": "/b/c", "PHP_SELF": "/a.php/b/c", "REQUEST_URI": "/a.php/b/c?d"})
 	})
-	run("many variables", func(t *testing.T) {
+	run("many variables", func(t *testing.T, c *fastcgi.Conn) {
 		var headers []string
 		for i := range 3 {
 			headers = append(headers, fmt.Sprintf("X-%d", i), strings.Repeat("x", 40_000))
@@ -110,59 +105,59 @@ func TestPHP(t *testing.T) {
 		_, body := exchange(t, c, ask("GET", "/a.php", "", headers...), root, "")
 		wantVars(t, body, map[string]any{"HTTP_X_0": headers[1], "HTTP_X_1": headers[1], "HTTP_X_2": headers[1], "SCRIPT_NAME": "/a.php"})
 	})
-	run("form", func(t *testing.T) {
+	run("form", func(t *testing.T, c *fastcgi.Conn) {
 		h, body := exchange(t, c, ask("POST", "/post.php", "a=b", "Content-Type", "application/x-www-form-urlencoded"), root, "a=b")
 		if h.Status != 201 || body != "b|3" {
 			t.Errorf("%d %q", h.Status, body)
 		}
 	})
-	run("large body", func(t *testing.T) {
+	run("large body", func(t *testing.T, c *fastcgi.Conn) {
 		large := strings.Repeat("0123456789", 300_000)
 		_, body := exchange(t, c, ask("POST", "/post.php", large, "Content-Type", "application/octet-stream"), root, large)
 		if body != "|3000000" {
 			t.Errorf("got %q", body)
 		}
 	})
-	run("body that nobody reads", func(t *testing.T) {
+	run("body that nobody reads", func(t *testing.T, c *fastcgi.Conn) {
 		exchange(t, c, ask("POST", "/a.php", "hello", "Content-Type", "text/plain"), root, "hello")
 	})
-	run("location", func(t *testing.T) {
+	run("location", func(t *testing.T, c *fastcgi.Conn) {
 		h, _ := exchange(t, c, ask("GET", "/login.php", ""), root, "")
 		cookies := slices.DeleteFunc(slices.Clone(h.Fields), func(f cgi.Field) bool { return !strings.EqualFold(string(f.Name), "Set-Cookie") })
 		if h.Status != 302 || field(h, "Location") != "/in" || len(cookies) != 2 {
 			t.Errorf("%d %q %q", h.Status, field(h, "Location"), cookies)
 		}
 	})
-	run("error", func(t *testing.T) {
+	run("error", func(t *testing.T, c *fastcgi.Conn) {
 		h, _ := exchange(t, c, ask("GET", "/broken.php", ""), root, "")
 		if h.Status != 500 || !strings.Contains(string(c.Stderr()), "oh dear") || !strings.Contains(string(c.Stderr()), "undefined function nobody") {
 			t.Errorf("%d, messages %q", h.Status, c.Stderr())
 		}
 	})
-	run("no such script", func(t *testing.T) {
+	run("no such script", func(t *testing.T, c *fastcgi.Conn) {
 		h, body := exchange(t, c, ask("GET", "/none.php", ""), root, "")
 		if h.Status != 404 || !strings.Contains(body, "File not found") || !strings.Contains(string(c.Stderr()), "Primary script unknown") {
 			t.Errorf("%d %q, messages %q", h.Status, body, c.Stderr())
 		}
 	})
-	run("large answer", func(t *testing.T) {
+	run("large answer", func(t *testing.T, c *fastcgi.Conn) {
 		_, body := exchange(t, c, ask("GET", "/large.php", ""), root, "")
 		if len(body) != 2_000_000 || body[50_000*27] != 'B' {
 			t.Errorf("%d bytes", len(body))
 		}
 	})
-	run("HEAD", func(t *testing.T) {
+	run("HEAD", func(t *testing.T, c *fastcgi.Conn) {
 		h, body := exchange(t, c, ask("HEAD", "/length.php", ""), root, "")
 		if h.Status != 200 || h.ContentLength != 5 || body != "" {
 			t.Errorf("%d, length %d, %q", h.Status, h.ContentLength, body)
 		}
 	})
-	run("length", func(t *testing.T) {
+	run("length", func(t *testing.T, c *fastcgi.Conn) {
 		if h, body := exchange(t, c, ask("GET", "/length.php", ""), root, ""); h.ContentLength != 5 || body != "hello" {
 			t.Errorf("length %d, %q", h.ContentLength, body)
 		}
 	})
-	run("no header at all", func(t *testing.T) {
+	run("no header at all", func(t *testing.T, c *fastcgi.Conn) {
 		if h, body := exchange(t, c, ask("GET", "/nothing.php", ""), root, ""); h.Status != 200 || body != "" {
 			t.Errorf("%d %q", h.Status, body)
 		}

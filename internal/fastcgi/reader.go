@@ -15,9 +15,7 @@ const (
 	readBuffer = 4 << 10
 	// maxStderr is how much of the program's messages is kept.
 	maxStderr = 4 << 10
-	// maxDropped is how much of an answer finish drops.
-	maxDropped = 64 << 10
-	endLen     = 8
+	endLen    = 8
 )
 
 // The reasons of a record that ends a request.
@@ -35,18 +33,12 @@ type reader struct {
 	kind          byte
 	rest, padding int
 
-	answered  bool // something was read
 	output    bool // there was output
 	closed    bool // output ended
 	ended     bool // the request ended
 	appStatus uint32
 	stderr    []byte
 	err       error
-}
-
-// begin forgets the exchange before, which was finished.
-func (r *reader) begin() {
-	*r = reader{in: r.in, stderr: r.stderr[:0]}
 }
 
 // Read reads what the program writes. io.EOF stands for the end of the request, as the program told it: a connection that is cut
@@ -102,7 +94,6 @@ func (r *reader) next() error {
 	}
 	r.padding = 0
 	h, err := r.in.Peek(headerLen)
-	r.answered = r.answered || len(h) > 0
 	if err != nil {
 		if len(h) > 0 && h[0] != version {
 			return foreign(h)
@@ -190,25 +181,6 @@ func (r *reader) end() error {
 		return fmt.Errorf("%w: %s", ErrRefused, why)
 	}
 	return fmt.Errorf("the program ended the request for the unknown reason %d", status)
-}
-
-// finish goes to the end of the request and of its last record, and reports whether nothing is behind it.
-func (r *reader) finish() bool {
-	if r.err != nil {
-		return false
-	}
-	if !r.ended {
-		p := make([]byte, readBuffer)
-		for dropped := 0; !r.ended; {
-			n, err := r.read(p)
-			if dropped += n; dropped > maxDropped || err != nil && !errors.Is(err, io.EOF) {
-				return false
-			}
-		}
-	}
-	_, err := r.in.Discard(r.padding)
-	r.padding = 0
-	return err == nil && r.in.Buffered() == 0
 }
 
 // cutOff is the error of a connection that ends where a request has not.

@@ -64,7 +64,7 @@ func exchange(t *testing.T, c *fastcgi.Conn, r *cgi.Request, root, body string) 
 	if err := v.FastCGI(r, root); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.WriteBegin(v.All(), true); err != nil {
+	if err := c.WriteBegin(v.All()); err != nil {
 		t.Fatal(err)
 	}
 	sent := make(chan error, 1)
@@ -116,41 +116,28 @@ func TestGoResponder(t *testing.T) {
 			}
 		}))
 	}()
-	c := dial(t, l.Addr())
-	finish := func(t *testing.T) {
-		t.Helper()
-		if !c.Finish() {
-			t.Fatal("the connection cannot be used again")
-		}
-	}
 	t.Run("variables", func(t *testing.T) {
-		_, body := exchange(t, c, ask("GET", "/a/?q=1", "", "X-A", "1", "Proxy", "evil", "X-A", "2"), "/srv", "")
+		_, body := exchange(t, dial(t, l.Addr()), ask("GET", "/a/?q=1", "", "X-A", "1", "Proxy", "evil", "X-A", "2"), "/srv", "")
 		want := `GET a.example:8080 http://a.example:8080/a/?q=1 tls=false 192.0.2.1:1234 1, 2 [] /srv/a/index.php`
 		if body != want {
 			t.Errorf("got  %s\nwant %s", body, want)
 		}
-		finish(t)
 	})
 	t.Run("status", func(t *testing.T) {
-		h, body := exchange(t, c, ask("GET", "/teapot?a=b", ""), "/srv", "")
+		h, body := exchange(t, dial(t, l.Addr()), ask("GET", "/teapot?a=b", ""), "/srv", "")
 		if h.Status != 418 || string(h.Reason) != "I'm a teapot" || field(h, "X-Query") != "a=b" || body != "short and stout\n" {
 			t.Errorf("%d %s %q %q", h.Status, h.Reason, field(h, "X-Query"), body)
 		}
-		finish(t)
 	})
 	t.Run("body", func(t *testing.T) {
 		large := string(bytes.Repeat([]byte("0123456789abcdef"), 128<<10)) // 2 MiB: more than sockets hold
-		_, body := exchange(t, c, ask("POST", "/echo", large), "/srv", large)
+		_, body := exchange(t, dial(t, l.Addr()), ask("POST", "/echo", large), "/srv", large)
 		if sha256.Sum256([]byte(body)) != sha256.Sum256([]byte(large)) {
 			t.Errorf("%d bytes came back of %d, or others", len(body), len(large))
 		}
-		finish(t)
 	})
 	t.Run("body that nobody reads", func(t *testing.T) {
-		exchange(t, c, ask("POST", "/deaf", "hello"), "/srv", "hello")
-		finish(t)
-		exchange(t, c, ask("GET", "/teapot", ""), "/srv", "")
-		finish(t)
+		exchange(t, dial(t, l.Addr()), ask("POST", "/deaf", "hello"), "/srv", "hello")
 	})
 	l.Close()
 	<-stopped

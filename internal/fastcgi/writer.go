@@ -2,7 +2,6 @@ package fastcgi
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -19,36 +18,24 @@ const (
 
 // writer is the writing side of a Conn.
 type writer struct {
-	w      io.Writer
-	out    []byte // records that were not sent yet
-	keep   bool
-	closed bool // the end of the body was sent
-	err    error
+	w   io.Writer
+	out []byte // records that were not sent yet
+	err error
 }
 
-// WriteBegin begins a request with its variables, in their order. keep asks the program to leave the connection open. Nothing is sent yet:
+// WriteBegin begins a request with its variables, in their order, after which the program is to close the connection. Nothing is sent yet:
 // that is done by the next WriteBody, CloseBody or Flush, so that a request without a body goes out at once.
 //
-// A variable of more than 65,520 bytes or so is refused; then the connection is as it was. A connection on which an exchange has
-// not been finished is refused too.
-func (c *Conn) WriteBegin(params iter.Seq2[[]byte, []byte], keep bool) error {
-	if c.busy {
-		return errors.New("cannot begin a FastCGI request: the connection carries another one")
-	}
+// A variable of more than 65,520 bytes or so is refused; then the connection is as it was.
+func (c *Conn) WriteBegin(params iter.Seq2[[]byte, []byte]) error {
 	w := &c.w
 	start := w.open(typeBegin)
-	flags := byte(0)
-	if keep {
-		flags = flagKeep
-	}
-	w.out = append(w.out, 0, roleResponder, flags, 0, 0, 0, 0, 0)
+	w.out = append(w.out, 0, roleResponder, 0, 0, 0, 0, 0, 0) // no FCGI_KEEP_CONN
 	w.close(start)
 	if err := w.params(params); err != nil {
 		w.out = w.out[:0]
 		return fmt.Errorf("cannot begin a FastCGI request: %w", err)
 	}
-	c.busy, w.keep, w.closed = true, keep, false
-	c.r.begin()
 	return nil
 }
 
@@ -107,7 +94,6 @@ func (c *Conn) WriteBody(p []byte) error {
 // CloseBody sends the end of the request's body. Every request has one, also one without a body.
 func (c *Conn) CloseBody() error {
 	c.w.close(c.w.open(typeStdin))
-	c.w.closed = true
 	return c.w.flush()
 }
 

@@ -170,7 +170,7 @@ func (l *fastcgiLink) start(x *exchange, first []byte, whole bool) error {
 	if err := l.vars.FastCGI(r, x.route.route.Root); err != nil {
 		return err
 	}
-	if err := l.fcgi.WriteBegin(l.vars.All(), false); err != nil {
+	if err := l.fcgi.WriteBegin(l.vars.All()); err != nil {
 		return fmt.Errorf("%w: %w", errHeadTooLarge, err)
 	}
 	l.answer.Reset(l.fcgi)
