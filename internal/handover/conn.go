@@ -22,6 +22,8 @@ const network = "unixpacket"
 // conn is a conversation. One goroutine may read while another writes.
 type conn struct {
 	unix *net.UnixConn
+	// sender is the process that the last message came from, where told; 0 when it cannot be seen from here, as in another container.
+	sender int
 }
 
 // send sends a message with descriptors, which stay the caller's.
@@ -49,9 +51,9 @@ func (c *conn) receive(deadline time.Time) (message, []int, error) {
 	if err := c.unix.SetReadDeadline(deadline); err != nil {
 		return message{}, nil, err
 	}
-	data, rights := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*maxSockets))
+	data, rights := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*maxSockets)+unix.CmsgSpace(unix.SizeofUcred))
 	n, k, flags, _, err := c.unix.ReadMsgUnix(data, rights)
-	descriptors, rightsErr := parseRights(rights[:max(k, 0)])
+	descriptors, sender, rightsErr := parseControl(rights[:max(k, 0)])
 	switch {
 	case err == nil && n == 0, errors.Is(err, syscall.ECONNRESET):
 		err = io.EOF
@@ -62,6 +64,7 @@ func (c *conn) receive(deadline time.Time) (message, []int, error) {
 	}
 	var m message
 	if err == nil {
+		c.sender = sender
 		m, err = decode(data[:n], len(descriptors))
 	}
 	if err != nil {
@@ -71,15 +74,34 @@ func (c *conn) receive(deadline time.Time) (message, []int, error) {
 	return m, descriptors, nil
 }
 
-// parseRights returns the descriptors of control messages. What was received is returned even with an error, so that it can be closed.
-func parseRights(control []byte) (descriptors []int, err error) {
+// parseControl returns the descriptors of control messages, and the sender if they tell it. What was received is returned even with an error, so that
+// it can be closed.
+func parseControl(control []byte) (descriptors []int, sender int, err error) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	for i := range messages {
+		if messages[i].Header.Type == unix.SCM_CREDENTIALS {
+			credentials, e := unix.ParseUnixCredentials(&messages[i])
+			if err = errors.Join(err, e); e == nil {
+				sender = int(credentials.Pid)
+			}
+			continue
+		}
 		list, e := unix.ParseUnixRights(&messages[i])
 		err = errors.Join(err, e)
 		descriptors = append(descriptors, list...)
 	}
-	return descriptors, err
+	return descriptors, sender, err
+}
+
+// tellSenders has the system tell who sends each message. Who listens cannot be asked for (SO_PEERCRED names who made the socket, which may have been
+// handed over since).
+func (c *conn) tellSenders() error {
+	raw, err := c.unix.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	return errors.Join(err, controlErr)
 }
 
 func closeAll(descriptors []int) {
@@ -88,7 +110,7 @@ func closeAll(descriptors []int) {
 	}
 }
 
-// peer is the process at the other end; 0 when it cannot be seen from here, as in another container.
+// peer is the process that has connected from the other end; 0 when it cannot be seen from here, as in another container.
 func (c *conn) peer() int {
 	raw, err := c.unix.SyscallConn()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -150,6 +151,56 @@ func TestSocketsOutliveTheProcessThatOpenedThem(t *testing.T) {
 	if err := errors.Join(second.Ready(t.Context()), <-done); err != nil {
 		t.Error(err)
 	}
+}
+
+// heir is what tells this program that it is the other process of the test below, which has the socket as descriptor 3.
+const heir = "RUCHE_TEST_HEIR"
+
+// After a chain of upgrades the socket was made by a process that is gone: who has it now is to be named.
+func TestTheProcessThatAnswersIsNamed(t *testing.T) {
+	if os.Getenv(heir) != "" {
+		refuseAsHeir(t)
+		return
+	}
+	dir := t.TempDir()
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTheProcessThatAnswersIsNamed$")
+	cmd.Env = append(os.Environ(), heir+"=1")
+	cmd.ExtraFiles = []*os.File{socket}
+	if err := errors.Join(cmd.Start(), socket.Close(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("cannot take over from process %d (version old): %s: not now", cmd.Process.Pid, ErrRefused)
+	if _, err := Ask(t.Context(), dir, "new"); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func refuseAsHeir(t *testing.T) {
+	l, err := net.FileListener(os.NewFile(3, "upgrades"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.(*net.UnixListener).AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Meet(c, "old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Refuse("not now")
+	s.Close()
 }
 
 func TestWhatUDPComesToIsHandedOver(t *testing.T) {

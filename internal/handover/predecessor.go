@@ -32,7 +32,10 @@ type Process struct {
 }
 
 func (p Process) String() string {
-	if p.PID == 0 {
+	switch {
+	case p.PID == 0 && p.Version == "":
+		return "the running process" // which has said nothing yet
+	case p.PID == 0:
 		return fmt.Sprintf("the process in another container (version %s)", p.Version)
 	}
 	return fmt.Sprintf("process %d (version %s)", p.PID, p.Version)
@@ -55,7 +58,7 @@ func Ask(ctx context.Context, dir, version string) (*Predecessor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Predecessor{Process: Process{PID: c.peer()}, conn: c, sockets: NewSockets(), ended: make(chan struct{})}
+	p := &Predecessor{conn: c, sockets: NewSockets(), ended: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = c.unix.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := p.ask(ctx, version); err != nil {
@@ -82,7 +85,12 @@ func dial(dir string) (*conn, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cannot ask the running process to hand over: %w", err)
 	}
-	return &conn{unix: c}, nil
+	asking := &conn{unix: c}
+	if err := asking.tellSenders(); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("cannot ask the running process who it is: %w", err)
+	}
+	return asking, nil
 }
 
 // patience is how long the running process may take to stop its writers and close its store.
@@ -100,7 +108,7 @@ func (p *Predecessor) ask(ctx context.Context, version string) error {
 		case err != nil:
 			return err
 		}
-		p.Version = m.Version
+		p.PID, p.Version = p.conn.sender, m.Version
 		switch m.Kind {
 		case kindRefuse:
 			return fmt.Errorf("%w: %s", ErrRefused, m.Reason)
