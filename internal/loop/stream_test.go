@@ -323,17 +323,17 @@ func TestALaterBoundHolds(t *testing.T) {
 		l := start(t, 1).Loops()[0]
 		c, peer := connect(t, l)
 		on(t, l, func() {
-			c.SetTimeouts(short, short)
 			_, _ = io.WriteString(peer, "x")
 			_, err := c.Read(make([]byte, 10))
 			is(t, tt.name+": the first Read", err, nil)
+			c.SetTimeouts(short, short)
 			_, err = c.Write(make([]byte, 64<<20))
 			is(t, tt.name+": the first Write", err, os.ErrDeadlineExceeded)
 			c.arm(c.loop.in(short))
 			c.SetTimeouts(long, long)
-			began := time.Now()
+			began := l.Now() // waits count from when the turn began, which may be long ago for who shares the processor
 			is(t, tt.name, tt.wait(c), os.ErrDeadlineExceeded)
-			if took := time.Since(began); took < long {
+			if took := l.Now().Sub(began); took < long {
 				t.Errorf("%s: it took %v, want %v", tt.name, took, long)
 			}
 		})
@@ -367,12 +367,13 @@ func TestAFastStreamLeavesTurnsToOthers(t *testing.T) {
 		}
 	})
 	for range 10 {
-		before := 0
-		call(t, l, func() { before = moved })
+		before, turn := 0, uint64(0)
+		call(t, l, func() { before, turn = moved, l.turn })
 		call(t, l, func() {
-			// Between two posts there may be some turns, each with a share.
-			if share := moved - before; share > 64*maxSpent {
-				t.Errorf("%d bytes went by before others had their turn", share)
+			// How many turns there are between two posts depends on how busy the machine is. Each has its share, which the last call may exceed.
+			turns := int(l.turn - turn)
+			if share := moved - before; share > (turns+1)*(maxSpent+maxMove) {
+				t.Errorf("%d bytes went by in %d turns", share, turns)
 			}
 		})
 	}
