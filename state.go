@@ -30,6 +30,7 @@ type StateStatus struct {
 	// Size is what the database takes on the disk, in bytes.
 	Size    int64    `json:"size"`
 	Members []Member `json:"members"`
-	// Refused counts connections to this member's peer address that were refused, by reason: "authority", "name", "certificate", "plain", "other".
+	// Refused counts connections to this member's peer address that were refused, by reason: "forged", "not-a-member", "no-certificate", "expired",
+	// "plain-text", "tls-version", "handshake".
 	Refused map[string]int64 `json:"refused"`
 }

@@ -97,3 +97,45 @@ func BenchmarkList3000(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkThreeMembersOverTLS writes on the leader and on another member; to a watcher means until the third has seen it.
+func BenchmarkThreeMembersOverTLS(b *testing.B) {
+	s := three(b)
+	var leader, others = s.nodes[0], []*node(nil)
+	for _, m := range must[[]cluster.Member](b)(s.nodes[0].c.Members(b.Context())) {
+		for _, n := range s.nodes {
+			switch {
+			case n.name != m.Name:
+			case m.Leader:
+				leader = n
+			default:
+				others = append(others, n)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	updates := make(chan ruche.Update[note], 1)
+	go func() {
+		_ = cluster.NewBucket[note](others[1].c, "seen").Watch(ctx, func(u ruche.Update[note]) { updates <- u })
+	}()
+	<-updates
+	for name, n := range map[string]*node{"leader": leader, "another": others[0]} {
+		quiet, seen := cluster.NewBucket[note](n.c, "notes"), cluster.NewBucket[note](n.c, "seen")
+		b.Run("put on "+name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := quiet.Put(ctx, "a", note{Text: "x"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("put on "+name+" to a watcher on the third", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := seen.Put(ctx, "a", note{Text: "x"}); err != nil {
+					b.Fatal(err)
+				}
+				<-updates
+			}
+		})
+	}
+}

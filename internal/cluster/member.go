@@ -131,16 +131,14 @@ func (c *Cluster) held() (*member, error) {
 }
 
 // Release stops the member and gives its directory free, so that another process can open it. Until Reopen, reads and writes fail with ErrReleased;
-// watches wait, and leaders have lost their leadership. A member that has failed, or that others reach, is not released: the error says so.
+// watches wait, and leaders have lost their leadership. Other members go on without this one meanwhile. A member that has failed
+// is not released: the error says so.
 func (c *Cluster) Release() error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	m, err := c.held()
 	if err == nil {
 		err = m.news.err()
-	}
-	if err == nil && c.cfg.Peer != "" {
-		err = errors.New("it is one member of several")
 	}
 	if err != nil {
 		return fmt.Errorf("cannot release cluster state in %s: %w", c.cfg.Dir, err)

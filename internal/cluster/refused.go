@@ -25,8 +25,8 @@ func newRefusals(logger *slog.Logger) *refusals {
 	return &refusals{logger: logger, counts: make(map[string]int64), told: make(map[string]time.Time)}
 }
 
-// Refused counts, since Open, the connections to the peer address that were refused, by reason: "authority" (a certificate of another one), "name" (of no
-// member), "certificate" (none, or expired), "plain" (no TLS 1.3), "other".
+// Refused counts, since Open, the connections to the peer address that were refused, by reason: "forged" (a certificate of another authority),
+// "not-a-member" (of ours, but with another common name), "no-certificate", "expired", "plain-text", "tls-version" (below 1.3), "handshake" (anything else).
 func (c *Cluster) Refused() map[string]int64 {
 	c.refused.mu.Lock()
 	defer c.refused.mu.Unlock()
@@ -56,17 +56,17 @@ func (r *refusals) add(fields []zapcore.Field) {
 
 func refusal(why string) string {
 	for _, known := range []struct{ part, reason string }{
-		{"unknown authority", "authority"},
-		{"client certificate authentication failed", "name"},
-		{"didn't provide a certificate", "certificate"},
-		{"has expired", "certificate"},
-		{"does not look like a TLS handshake", "plain"},
-		{"protocol version", "plain"},
-		{"unsupported versions", "plain"},
+		{"unknown authority", "forged"},
+		{"client certificate authentication failed", "not-a-member"},
+		{"didn't provide a certificate", "no-certificate"},
+		{"has expired", "expired"},
+		{"does not look like a TLS handshake", "plain-text"},
+		{"protocol version", "tls-version"},
+		{"unsupported versions", "tls-version"},
 	} {
 		if strings.Contains(why, known.part) {
 			return known.reason
 		}
 	}
-	return "other"
+	return "handshake"
 }

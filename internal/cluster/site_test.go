@@ -216,6 +216,23 @@ func TestMembersOverTLSFollowTheCandidates(t *testing.T) {
 		t.Errorf("the member that lost its data saw %+v", u)
 	}
 
+	// A process hands over to another one on the same node, which fails; then it goes on.
+	if err := two.c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	must[int64](t)(cluster.NewBucket[note](last.c, "notes").Put(ctx, "while released", note{}))
+	successor := open(t, cluster.Config{Dir: two.dir, Name: two.name, Peer: two.peer, PeerTLS: two.tls})
+	must[int64](t)(cluster.NewBucket[note](successor, "notes").Put(ctx, "by the successor", note{}))
+	if err := successor.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.c.Reopen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for u := next(t, updates); len(u.Puts) != 4; u = next(t, updates) {
+	}
+	s.settled("node-1", "node-2", "node-3")
+
 	// Two nodes are demoted: one member remains, and goes on.
 	stopped := make(chan error, 1)
 	go func() { stopped <- last.c.Run(ctx) }()

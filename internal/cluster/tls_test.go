@@ -160,16 +160,16 @@ func TestStrangersAreRefusedAtThePeerAddress(t *testing.T) {
 		name, reason string
 		config       *tls.Config // nil for plain text
 	}{
-		{"an edge's certificate", "name", ours.client(ours.issue("edge", "ruche-edge", peer, 11, hour))},
-		{"another authority", "authority", func() *tls.Config {
+		{"an edge's certificate", "not-a-member", ours.client(ours.issue("edge", "ruche-edge", peer, 11, hour))},
+		{"another authority", "forged", func() *tls.Config {
 			config := ours.client(nil)
 			config.Certificates = other.client(other.member("node-2", peer)).Certificates
 			return config
 		}()},
-		{"an expired certificate", "certificate", ours.client(ours.issue("expired", memberCN, peer, 12, time.Now().Add(-time.Minute)))},
-		{"no certificate", "certificate", ours.client(nil)},
-		{"TLS 1.2", "plain", old},
-		{"plain text", "plain", nil},
+		{"an expired certificate", "expired", ours.client(ours.issue("expired", memberCN, peer, 12, time.Now().Add(-time.Minute)))},
+		{"no certificate", "no-certificate", ours.client(nil)},
+		{"TLS 1.2", "tls-version", old},
+		{"plain text", "plain-text", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := c.Refused()[tc.reason]

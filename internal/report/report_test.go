@@ -92,7 +92,7 @@ func TestGolden(t *testing.T) {
 				{ID: "2a", Name: "node-2", Peer: "https://192.0.2.2:8902", Healthy: true},
 				{ID: "3b", Peer: "https://192.0.2.4:8902", Learner: true},
 			},
-			Refused: map[string]int64{"plain": 12, "authority": 1},
+			Refused: map[string]int64{"plain-text": 12, "forged": 1},
 		}, now())
 	}
 	cases["state-lost"] = func(b *bytes.Buffer) error {

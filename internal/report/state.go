@@ -32,7 +32,7 @@ func State(w io.Writer, s ruche.StateStatus, now time.Time) error {
 		p.line("")
 		p.line("CONNECTIONS REFUSED SINCE START")
 		for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
-			p.line("  %-11s %d", reason, s.Refused[reason])
+			p.line("  %-14s %d", reason, s.Refused[reason])
 		}
 	}
 	return p.err
