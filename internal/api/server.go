@@ -132,6 +132,9 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("POST /api/v1/tokens", fromHere(s.makeToken))
 		mux.HandleFunc("DELETE /api/v1/nodes/{name}", fromHere(s.removeNode))
 	}
+	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node (one that \"ruche control\" has started)", ""})
+	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes, /api/v1/explain?url=URL and /api/v1/state\n")
 	})

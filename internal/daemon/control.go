@@ -28,14 +28,18 @@ type control struct {
 	statuses *cluster.Bucket[ruche.NodeStatus]
 }
 
-// openState opens the state of this node. A control node without one begins it only when it is told to: it would else serve nothing to edges that
-// know what is published.
-func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) {
+// mayOpenState refuses to begin a state that nobody asked for: a control node without one would serve nothing to edges that know what is published.
+func mayOpenState(roles config.Role, cfg *config.Config) error {
 	dir := stateDir(cfg.DataDir)
-	if _, err := os.Stat(filepath.Join(dir, "member")); errors.Is(err, fs.ErrNotExist) && d.roles != config.All && !cfg.Bootstrap {
+	_, err := os.Stat(filepath.Join(dir, "member"))
+	if errors.Is(err, fs.ErrNotExist) && roles == config.Control && !cfg.Bootstrap {
 		return fmt.Errorf("cannot start a control node: %s holds no state (give --bootstrap if there never was one, or bring it back with \"ruche state restore\")", dir)
 	}
-	d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: dir, Name: d.node, Logger: d.logger.With("component", "cluster")})
+	return nil
+}
+
+func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) {
+	d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
 	return err
 }
 

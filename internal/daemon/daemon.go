@@ -60,6 +60,9 @@ func New(ctx context.Context, roles config.Role, cfg *config.Config, version str
 			d.close()
 		}
 	}()
+	if err := mayOpenState(roles, cfg); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory: %w (choose another with --data-dir)", err)
 	}
