@@ -47,6 +47,11 @@ func (s *Server) removeNode(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, struct{}{})
 }
 
+// notControl answers what only control nodes know.
+func notControl(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node", "\"ruche control\" starts one; name its admin address with --admin-addr"})
+}
+
 // fromHere lets only this host's own processes do what changes something: the admin address has no password, and is often opened for a Prometheus elsewhere.
 func fromHere(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

@@ -126,15 +126,19 @@ func (s *Server) handler() http.Handler {
 	if s.cfg.State != nil {
 		mux.HandleFunc("GET /api/v1/state", s.state)
 		mux.HandleFunc("POST /api/v1/state/backup", fromHere(s.backup))
+	} else {
+		mux.HandleFunc("/api/v1/state", notControl)
+		mux.HandleFunc("/api/v1/state/backup", notControl)
 	}
 	if s.cfg.Nodes != nil {
 		mux.HandleFunc("GET /api/v1/nodes", s.nodes)
 		mux.HandleFunc("POST /api/v1/tokens", fromHere(s.makeToken))
 		mux.HandleFunc("DELETE /api/v1/nodes/{name}", fromHere(s.removeNode))
+	} else {
+		mux.HandleFunc("/api/v1/nodes", notControl)
+		mux.HandleFunc("/api/v1/nodes/{name}", notControl)
+		mux.HandleFunc("/api/v1/tokens", notControl)
 	}
-	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node (one that \"ruche control\" has started)", ""})
-	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes, /api/v1/explain?url=URL and /api/v1/state\n")
 	})
