@@ -70,6 +70,9 @@ func (q *quorum) join(ctx context.Context) (context.Context, func()) {
 	held := q.held
 	q.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
+	if held.Err() != nil { // AfterFunc would get to that a moment later
+		cancel(ErrNoQuorum)
+	}
 	stop := context.AfterFunc(held, func() { cancel(ErrNoQuorum) })
 	return ctx, func() {
 		stop()
