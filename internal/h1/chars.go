@@ -180,20 +180,21 @@ func item(list []byte) (first, rest []byte) {
 	return trim(list), nil
 }
 
-// same reports whether a and b are the same but for the case of ASCII letters.
-func same(a, b []byte) bool {
+// SameFold reports whether a and b are the same but for the case of ASCII letters.
+func SameFold(a, b []byte) bool {
 	if len(a) != len(b) {
 		return false
 	}
 	for i, c := range a {
-		if lower(c) != lower(b[i]) {
+		if Lower(c) != Lower(b[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-func lower(c byte) byte {
+// Lower is a letter of ASCII in lower case, and any other byte as it is.
+func Lower(c byte) byte {
 	if 'A' <= c && c <= 'Z' {
 		return c | 0x20
 	}

@@ -240,7 +240,7 @@ func (h *Head) connectionNames(name []byte) bool {
 		}
 		for list := h.Fields[i].Value; len(list) > 0; {
 			var option []byte
-			if option, list = item(list); len(option) > 0 && same(option, name) {
+			if option, list = item(list); len(option) > 0 && SameFold(option, name) {
 				return true
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+
+	"github.com/ruche-project/ruche/internal/h1"
 )
 
 // Heads are written without a table of our own and without Huffman's code (RFC 7541): both would save the client some bytes and cost more time than all the
@@ -72,7 +74,7 @@ func appendName(dst, name []byte) []byte {
 	if len(name) <= longName {
 		var small [longName]byte
 		for i, c := range name {
-			small[i] = lower(c)
+			small[i] = h1.Lower(c)
 		}
 		if index := staticIndex(string(small[:len(name)])); index > 0 {
 			return appendInt(dst, 0, 4, index)
@@ -82,7 +84,7 @@ func appendName(dst, name []byte) []byte {
 	}
 	dst = appendInt(append(dst, 0), 0, 7, len(name))
 	for _, c := range name {
-		dst = append(dst, lower(c))
+		dst = append(dst, h1.Lower(c))
 	}
 	return dst
 }

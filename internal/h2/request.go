@@ -263,7 +263,7 @@ func (h *Head) act(id h1.ID, name, value []byte) {
 			return
 		}
 	case h1.Expect:
-		if q.Expect100 = sameFold(value, bytesOf("100-continue")); !q.Expect100 {
+		if q.Expect100 = h1.SameFold(value, bytesOf("100-continue")); !q.Expect100 {
 			h.refused = h1.Error{Status: 417, Reason: "an Expect other than 100-continue", Rule: "RFC 9110 10.1.1"}
 		}
 	case h1.Cookie:
@@ -324,7 +324,7 @@ func (h *Head) finish(whole bool) {
 	q.Target = q.Path
 	if q.Host = h.authority; h.seen&seenAuthority == 0 {
 		q.Host = h.host
-	} else if h.host != nil && !sameFold(h.host, h.authority) {
+	} else if h.host != nil && !h1.SameFold(h.host, h.authority) {
 		h.malformed("a Host that is not the authority", "RFC 9113 8.3.1")
 		return
 	}
@@ -349,24 +349,4 @@ func validPath(method, path []byte) bool {
 		return string(method) == "OPTIONS"
 	}
 	return len(path) > 0 && path[0] == '/'
-}
-
-// sameFold reports whether a and b are the same but for the case of ASCII letters.
-func sameFold(a, b []byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i, c := range a {
-		if lower(c) != lower(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c | 0x20
-	}
-	return c
 }
