@@ -70,7 +70,7 @@ func newCollector(edge Edge, version string) *collector {
 		streamBytes: desc("stream_bytes_total", "Bytes of TCP and UDP routes, by route and direction: \"received\" from clients, \"sent\" to them.", "route", "direction"),
 		connections: desc("connections", "Connections that clients have now."),
 		most:        desc("connections_max", "Connections that clients may have."),
-		refused:     desc("connections_refused_total", "Connections that were closed unserved, by reason: \"all\" (there were too many), \"address\" (their client had too many), \"proxy-protocol\" (they did not begin with the PROXY header that their peer has to send).", "reason"),
+		refused:     desc("connections_refused_total", "Connections that were closed unserved, by reason: \"all\" (there were too many), \"address\" (their client had too many), \"udp\" (there were too many sessions of UDP), \"proxy-protocol\" (they did not begin with the PROXY header that their peer has to send), \"http2\" (their client did again and again what only costs time).", "reason"),
 		build:       desc("build_info", "Always 1; its labels tell the version.", "version", "go_version"),
 	}
 }
