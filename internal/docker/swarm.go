@@ -21,6 +21,8 @@ type SwarmStatus struct {
 	Manager bool
 	// Address is the IP address by which the Swarm knows the Engine's node; empty outside of a Swarm.
 	Address string
+	// Managers are the IP addresses of the managers that the Engine knows, sorted. A worker knows them too.
+	Managers []string
 }
 
 // Service is a service of a Swarm (GET /services).
@@ -106,6 +108,21 @@ type Node struct {
 	Address netip.Addr
 	// State is ready, down, unknown or disconnected.
 	State string
+	// Availability is active, pause or drain.
+	Availability string
+	// Labels are those of "docker node update --label-add".
+	Labels map[string]string
+	// Engine is the version of its Engine.
+	Engine string
+	// Manager is what it is as a manager; nil on a worker.
+	Manager *Manager
+}
+
+// Manager is what a node of a Swarm is as a manager.
+type Manager struct {
+	Leader bool
+	// Reachability is reachable, unreachable or unknown.
+	Reachability string
 }
 
 // Swarm asks what the Engine is in a Swarm.
@@ -117,7 +134,14 @@ func (c *Client) Swarm(ctx context.Context) (SwarmStatus, error) {
 		return SwarmStatus{}, c.explain("ask for the Swarm", err)
 	}
 	s := result.Info.Swarm
-	return SwarmStatus{NodeID: s.NodeID, Manager: s.ControlAvailable, Address: s.NodeAddr}, nil
+	status := SwarmStatus{NodeID: s.NodeID, Manager: s.ControlAvailable, Address: s.NodeAddr}
+	for _, m := range s.RemoteManagers {
+		if host, _, err := net.SplitHostPort(m.Addr); err == nil {
+			status.Managers = append(status.Managers, host)
+		}
+	}
+	slices.Sort(status.Managers)
+	return status, nil
 }
 
 // Services returns all services, ordered by ID.
@@ -196,7 +220,13 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 }
 
 func nodeFrom(n swarm.Node) Node {
-	node := Node{ID: n.ID, Name: n.Description.Hostname, State: string(n.Status.State)}
+	node := Node{
+		ID: n.ID, Name: n.Description.Hostname, State: string(n.Status.State), Availability: string(n.Spec.Availability),
+		Labels: n.Spec.Labels, Engine: n.Description.Engine.EngineVersion,
+	}
+	if m := n.ManagerStatus; m != nil {
+		node.Manager = &Manager{Leader: m.Leader, Reachability: string(m.Reachability)}
+	}
 	node.Address, _ = netip.ParseAddr(n.Status.Addr)
 	// The manager that leads sees itself at 0.0.0.0 or 127.0.0.1, while others are told where to find it.
 	if (!node.Address.IsValid() || node.Address.IsUnspecified() || node.Address.IsLoopback()) && n.ManagerStatus != nil {

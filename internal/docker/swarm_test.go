@@ -3,6 +3,7 @@ package docker_test
 import (
 	"errors"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -21,7 +22,7 @@ func manager(t *testing.T) (*fakeengine.Engine, *docker.Client) {
 
 func TestSwarmTellsWhoManages(t *testing.T) {
 	engine, c := manager(t)
-	if s, err := c.Swarm(t.Context()); err != nil || !s.Manager || s.NodeID == "" {
+	if s, err := c.Swarm(t.Context()); err != nil || !s.Manager || s.NodeID == "" || !slices.Equal(s.Managers, []string{"10.9.0.1"}) {
 		t.Errorf("Swarm() of a manager = %+v, %v", s, err)
 	}
 	engine.SetManager(false)
@@ -85,9 +86,12 @@ func TestTheLeadersAddressIsKnown(t *testing.T) {
 	if err != nil || len(nodes) != 2 {
 		t.Fatalf("Nodes() = %v, %v", nodes, err)
 	}
-	for i, want := range []docker.Node{{Name: "n1", Address: netip.MustParseAddr("10.9.0.1"), State: "ready"}, {Name: "n2", Address: netip.MustParseAddr("10.9.0.2"), State: "down"}} {
-		want.ID = nodes[i].ID
-		if nodes[i] != want {
+	for i, want := range []docker.Node{
+		{Name: "n1", Address: netip.MustParseAddr("10.9.0.1"), State: "ready", Manager: &docker.Manager{Leader: true, Reachability: "reachable"}},
+		{Name: "n2", Address: netip.MustParseAddr("10.9.0.2"), State: "down"},
+	} {
+		want.ID, want.Availability, want.Engine = nodes[i].ID, "active", "20.10.24"
+		if !reflect.DeepEqual(nodes[i], want) {
 			t.Errorf("node %+v, want %+v", nodes[i], want)
 		}
 	}

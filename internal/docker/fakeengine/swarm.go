@@ -245,7 +245,7 @@ func (e *Engine) serveInfo(w http.ResponseWriter, _ *http.Request) {
 	e.mu.Lock()
 	info := map[string]any{"LocalNodeState": "inactive"}
 	if e.swarm.manager {
-		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": "n0"}
+		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": "n0", "RemoteManagers": []map[string]any{{"NodeID": "n0", "Addr": "10.9.0.1:2377"}}}
 	}
 	e.mu.Unlock()
 	answer(w, map[string]any{"Swarm": info})
@@ -376,11 +376,12 @@ func (e *Engine) listNodes(map[string]map[string]bool) []map[string]any {
 	list := []map[string]any{}
 	for _, n := range e.swarm.nodes {
 		made := map[string]any{
-			"ID": n.id, "Description": map[string]any{"Hostname": n.name}, "Status": map[string]any{"State": n.state, "Addr": n.address},
+			"ID": n.id, "Description": map[string]any{"Hostname": n.name, "Engine": map[string]any{"EngineVersion": "20.10.24"}},
+			"Status": map[string]any{"State": n.state, "Addr": n.address}, "Spec": map[string]any{"Availability": "active"},
 		}
 		if n.leads { // it sees itself so
 			made["Status"] = map[string]any{"State": n.state, "Addr": "0.0.0.0"}
-			made["ManagerStatus"] = map[string]any{"Leader": true, "Addr": n.address + ":2377"}
+			made["ManagerStatus"] = map[string]any{"Leader": true, "Reachability": "reachable", "Addr": n.address + ":2377"}
 		}
 		list = append(list, made)
 	}
