@@ -84,9 +84,11 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 func (s *Server) Close() error { return s.listener.Close() }
 
 // Run serves until ctx ends, and then lets running requests end for at most a second.
-func (s *Server) Run(ctx context.Context) error {
+func (s *Server) Run(ctx context.Context) error { return s.serve(ctx, s.handler()) }
+
+func (s *Server) serve(ctx context.Context, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           s.handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -115,9 +117,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.cfg.Metrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "ok")
-	})
+	mux.HandleFunc("GET /healthz", healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /api/v1/routes", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, s.cfg.Edge.Routes())
@@ -144,6 +144,8 @@ func (s *Server) handler() http.Handler {
 	})
 	return mux
 }
+
+func healthz(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if missing := s.cfg.NotReady(); len(missing) > 0 {

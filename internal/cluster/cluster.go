@@ -16,6 +16,9 @@ var ErrClosed = errors.New("the cluster member is closed")
 // ErrRemoved tells that the other members removed this one. Its data is of no use any more: SetAside makes room for joining again.
 var ErrRemoved = errors.New("this member was removed from its cluster")
 
+// ErrInvitation tells that the members are others than the invitation says: a new one is needed.
+var ErrInvitation = errors.New("the invitation is out of date")
+
 // Config says where a member keeps its data and how others reach it.
 type Config struct {
 	// Dir is the member's own directory; it is created if needed, gets mode 0700, and is locked.

@@ -149,7 +149,7 @@ func startError(dir string, err error) error {
 	full := checkRoom(dir, startRoom)
 	switch m := err.Error(); {
 	case strings.Contains(m, "member count is unequal"), strings.Contains(m, "unmatched member"):
-		return fmt.Errorf("the invitation is out of date: %w; ask for a new one", err)
+		return fmt.Errorf("%w (%w)", ErrInvitation, err)
 	case full != nil:
 		return fmt.Errorf("%w (%w)", full, err)
 	}

@@ -36,7 +36,7 @@ func restore(cfg Config, r io.Reader) (b Backup, err error) {
 		return Backup{}, err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if hasData(cfg.Dir) {
+	if HasData(cfg.Dir) {
 		return Backup{}, errors.New("it has data, which is not overwritten; move it away, or choose another directory")
 	}
 	temp, err := os.MkdirTemp(cfg.Dir, "restore-")
@@ -87,7 +87,7 @@ func ForceNew(ctx context.Context, cfg Config) (kept string, err error) {
 }
 
 func forceNew(ctx context.Context, cfg Config) (kept string, err error) {
-	if !hasData(cfg.Dir) {
+	if !HasData(cfg.Dir) {
 		return "", errors.New("there is none")
 	}
 	lock, err := fsx.LockDir(cfg.Dir)

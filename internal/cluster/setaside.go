@@ -24,7 +24,7 @@ func SetAside(dir string) (kept string, err error) {
 		return "", fmt.Errorf("cannot set cluster state aside: %w", err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if !hasData(dir) {
+	if !HasData(dir) {
 		return "", nil
 	}
 	kept = filepath.Join(dir, oldData)
@@ -37,8 +37,8 @@ func SetAside(dir string) (kept string, err error) {
 	return kept, nil
 }
 
-// hasData reports whether a member has its data in dir.
-func hasData(dir string) bool {
+// HasData reports whether a member has its data in dir.
+func HasData(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "member"))
 	return err == nil
 }

@@ -35,8 +35,8 @@ type Config struct {
 	Control                    []string
 	JoinTokenFile, SealKeyFile string
 	Bootstrap                  bool
-	MeshAddr                   string // host:port
-	// AdvertiseAddr is a host without a port, or empty.
+	MeshAddr, PeerAddr         string // host:port
+	// AdvertiseAddr is an address without a port, or empty.
 	AdvertiseAddr string
 	// NodeName is empty when the node keeps its name, or is named after the host.
 	NodeName  string

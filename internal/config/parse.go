@@ -243,8 +243,11 @@ func entryPoint(name, written string) (EntryPoint, error) {
 	return point, nil
 }
 
-// meshPort is where control nodes listen unless somebody wants it otherwise.
-const meshPort = "8901"
+// MeshPort is where control nodes listen for other nodes unless somebody wants it otherwise, peerPort where for one another.
+const (
+	MeshPort = "8901"
+	peerPort = "8902"
+)
 
 // controlAddresses gives each address a port.
 func controlAddresses(s string) ([]string, error) {
@@ -255,7 +258,7 @@ func controlAddresses(s string) ([]string, error) {
 	for item := range strings.SplitSeq(s, ",") {
 		item = strings.TrimSpace(item)
 		if _, err := hostOnly(item); err == nil && item != "" {
-			item = net.JoinHostPort(strings.Trim(item, "[]"), meshPort)
+			item = net.JoinHostPort(strings.Trim(item, "[]"), MeshPort)
 		}
 		host, _, _ := net.SplitHostPort(item)
 		if _, err := addr(item); err != nil || host == "" {
@@ -264,6 +267,18 @@ func controlAddresses(s string) ([]string, error) {
 		list = append(list, item)
 	}
 	return list, nil
+}
+
+// ipOnly checks an IP address without a port; empty stays empty.
+func ipOnly(s string) (string, error) {
+	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	switch {
+	case s == "":
+		return "", nil
+	case err != nil || ip.IsUnspecified():
+		return "", fmt.Errorf("%q is not the IP address of a host: leave port and scheme away, and give no name", s)
+	}
+	return ip.String(), nil
 }
 
 // hostOnly checks an IP address or a name without a port.

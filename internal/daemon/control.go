@@ -21,46 +21,36 @@ import (
 
 // control is what a control node has for other nodes.
 type control struct {
-	registry *mesh.Registry
-	server   *mesh.Server
-	listener net.Listener
+	registry   registry
+	server     *mesh.Server
+	listener   net.Listener
+	candidates *candidates
+}
+
+// registry is who belongs to the installation.
+type registry struct {
+	*mesh.Registry
 	nodes    *cluster.Bucket[mesh.Node]
 	statuses *cluster.Bucket[ruche.NodeStatus]
 }
 
-// mayOpenState refuses to begin a state that nobody asked for: a control node without one would serve nothing to edges that know what is published.
-func mayOpenState(roles config.Role, cfg *config.Config) error {
-	dir := stateDir(cfg.DataDir)
-	_, err := os.Stat(filepath.Join(dir, "member"))
-	if errors.Is(err, fs.ErrNotExist) && roles == config.Control && !cfg.Bootstrap {
-		return fmt.Errorf("cannot start a control node: %s holds no state (give --bootstrap if there never was one, or bring it back with \"ruche state restore\")", dir)
+// newRegistry makes it from the state, in which the authority is made if there is none.
+func newRegistry(ctx context.Context, c *cluster.Cluster, seal *mesh.Seal) (registry, error) {
+	authority, err := mesh.OpenAuthority(ctx, cluster.NewBucket[mesh.AuthorityRecord](c, "authority"), seal, nil)
+	if err != nil {
+		return registry{}, err
 	}
-	return nil
-}
-
-func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) {
-	d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
-	return err
+	r := registry{nodes: cluster.NewBucket[mesh.Node](c, "nodes"), statuses: cluster.NewBucket[ruche.NodeStatus](c, "nodestatus")}
+	r.Registry = mesh.NewRegistry(authority, r.nodes, cluster.NewBucket[mesh.Token](c, "tokens"), r.statuses)
+	return r, nil
 }
 
 // newControl makes what serves other nodes.
 func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control, err error) {
-	seal, err := openSeal(cfg)
-	if err != nil {
+	c := &control{}
+	if c.registry, err = newRegistry(ctx, d.cluster, d.seal); err != nil {
 		return nil, err
 	}
-	host, err := d.meshHost(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	authority, err := mesh.OpenAuthority(ctx, cluster.NewBucket[mesh.AuthorityRecord](d.cluster, "authority"), seal, nil)
-	if err != nil {
-		return nil, err
-	}
-	c := &control{
-		nodes: cluster.NewBucket[mesh.Node](d.cluster, "nodes"), statuses: cluster.NewBucket[ruche.NodeStatus](d.cluster, "nodestatus"),
-	}
-	c.registry = mesh.NewRegistry(authority, c.nodes, cluster.NewBucket[mesh.Token](d.cluster, "tokens"), c.statuses)
 	buckets := map[string]mesh.Bucket[json.RawMessage]{}
 	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings} {
 		buckets[name] = cluster.NewBucket[json.RawMessage](d.cluster, name)
@@ -68,17 +58,36 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 	if c.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.MeshAddr); err != nil {
 		return nil, fmt.Errorf("cannot listen for other nodes: %w (choose another address with --mesh-addr)", err)
 	}
-	_, port, _ := net.SplitHostPort(c.listener.Addr().String())
+	logger := d.logger.With("component", "mesh")
+	c.candidates = &candidates{
+		own: candidate{Peer: "https://" + d.site.peer, Swarm: d.site.swarm}, node: d.node,
+		bucket: cluster.NewBucket[candidate](d.cluster, "candidates"), nodes: c.registry.nodes, cluster: d.cluster, logger: logger,
+	}
+	if d.site.swarm != "" {
+		if c.candidates.docker, err = docker.Open(cfg.DockerHost); err != nil {
+			return nil, errors.Join(err, c.listener.Close())
+		}
+	}
 	c.server, err = mesh.NewServer(mesh.ServerConfig{
-		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: net.JoinHostPort(host, port),
-		Registry: c.registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
+		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: at(d.site.host, c.listener.Addr().String()),
+		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
+		Join: c.candidates.join, Seal: d.seal,
 		Rows:   func(node string) mesh.Rows { return discovery.NodeState(d.cluster, node) },
-		Status: d.status, Logger: d.logger.With("component", "mesh"), Health: d.health,
+		Status: d.status, Logger: logger, Health: d.health,
 	})
 	if err != nil {
-		return nil, errors.Join(err, c.listener.Close())
+		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// close gives back what newControl opened, when nothing of it was run.
+func (c *control) close() error {
+	err := c.listener.Close()
+	if c.candidates.docker != nil {
+		err = errors.Join(err, c.candidates.docker.Close())
+	}
+	return err
 }
 
 func meshDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "mesh") }
@@ -87,54 +96,52 @@ func meshDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "mes
 func openSeal(cfg *config.Config) (*mesh.Seal, error) {
 	seal, err := mesh.ReadSeal(cfg.SealKeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return mesh.MakeSeal(filepath.Join(cfg.DataDir, "seal.key"))
+		return mesh.MakeSeal(ownSeal(cfg))
 	}
 	return seal, err
 }
 
-// meshHost is the address at which other nodes reach this one, without a port.
-func (d *Daemon) meshHost(ctx context.Context, cfg *config.Config) (string, error) {
-	if cfg.AdvertiseAddr != "" {
-		return cfg.AdvertiseAddr, nil
-	}
-	client, err := docker.Open(cfg.DockerHost)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = client.Close() }()
-	switch s, err := client.Swarm(ctx); {
-	case err != nil:
-		return "", fmt.Errorf("cannot learn by which address the Swarm knows this node: %w (or give --advertise-addr)", err)
-	case s.Address == "":
-		return "", errors.New("cannot tell other nodes where this one is: its Engine is in no Swarm, so give --advertise-addr")
-	default:
-		return s.Address, nil
-	}
-}
+func ownSeal(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "seal.key") }
 
 // status is how this node is, for the control nodes.
 func (d *Daemon) status() ruche.NodeStatus {
 	return ruche.NodeStatus{Node: d.node, Version: d.version, Warnings: d.health.List()}
 }
 
-// newClient makes what speaks to the control nodes, on a node without the state.
-func (d *Daemon) newClient(cfg *config.Config) (*mesh.Client, error) {
+// newClient makes what speaks to the control nodes, on a node without the state. address is where others reach it, if they do.
+func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Role, address string) (*mesh.Client, error) {
 	token, err := os.ReadFile(cfg.JoinTokenFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read the join token: %w", err)
 	}
-	role, follow := mesh.RoleAgent, []string(nil)
-	if d.roles == config.Edge {
-		role, follow = mesh.RoleEdge, []string{discovery.BucketDeclarations, discovery.BucketEndpoints}
+	var follow []string
+	if role == mesh.RoleEdge {
+		follow = []string{discovery.BucketDeclarations, discovery.BucketEndpoints}
 	}
 	client, err := mesh.NewClient(mesh.ClientConfig{
-		Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{role}, Control: cfg.Control, Token: string(token), Follow: follow,
+		Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{role}, Address: address, Control: d.findControl(ctx, cfg, role), Token: string(token), Follow: follow,
 		Status: d.status, Logger: d.logger.With("component", "mesh"), Health: d.health,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w (name control nodes with --control, and the file of a join token with --join-token-file)", err)
 	}
 	return client, nil
+}
+
+// findControl gives addresses of control nodes to begin with: those that were given, else those of the Swarm's managers, if this node may ask its Engine.
+func (d *Daemon) findControl(ctx context.Context, cfg *config.Config, role mesh.Role) []string {
+	if len(cfg.Control) > 0 || role == mesh.RoleEdge || cfg.NoDocker {
+		return cfg.Control
+	}
+	status, err := swarmStatus(ctx, cfg)
+	if err != nil {
+		d.logger.Warn("cannot learn from the Engine where the managers of the Swarm are", "error", err)
+	}
+	addresses := make([]string, 0, len(status.Managers))
+	for _, m := range status.Managers {
+		addresses = append(addresses, net.JoinHostPort(m, config.MeshPort))
+	}
+	return addresses
 }
 
 // runAgent discovers what runs on this node, once control nodes know the node.

@@ -36,6 +36,8 @@ type Daemon struct {
 	node   string
 
 	cluster *cluster.Cluster
+	site    location     // of a control node
+	seal    *mesh.Seal   // likewise
 	control *control     // for other nodes
 	client  *mesh.Client // of control nodes, where the state is elsewhere
 	certs   *certs.Certs
@@ -60,9 +62,6 @@ func New(ctx context.Context, roles config.Role, cfg *config.Config, version str
 			d.close()
 		}
 	}()
-	if err := mayOpenState(roles, cfg); err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory: %w (choose another with --data-dir)", err)
 	}
@@ -89,13 +88,17 @@ func New(ctx context.Context, roles config.Role, cfg *config.Config, version str
 // join opens the state of this node, or makes what speaks to the control nodes.
 func (d *Daemon) join(ctx context.Context, cfg *config.Config) (err error) {
 	if d.roles&config.Control == 0 {
-		d.client, err = d.newClient(cfg)
+		role := mesh.RoleAgent
+		if d.roles == config.Edge {
+			role = mesh.RoleEdge
+		}
+		d.client, err = d.newClient(ctx, cfg, role, "")
 		return err
 	}
 	if err := d.openState(ctx, cfg); err != nil {
 		return err
 	}
-	if d.roles != config.All { // one host alone opens no port for others
+	if d.roles != config.All {
 		d.control, err = d.newControl(ctx, cfg)
 	}
 	return err
@@ -203,7 +206,9 @@ func (d *Daemon) table() []component {
 	}
 	switch {
 	case d.control != nil: // other nodes hear of what the cluster holds
-		table = slices.Insert(table, 1, component{name: "mesh", roles: config.Control, run: d.control.server.Run})
+		table = slices.Insert(table, 1,
+			component{name: "mesh", roles: config.Control, run: d.control.server.Run},
+			component{name: "members", roles: config.Control, run: d.control.candidates.run})
 	case d.client != nil:
 		table = slices.Insert(table, 0, component{name: "mesh", roles: config.All, run: d.client.Run})
 	}
@@ -287,7 +292,7 @@ func (d *Daemon) close() {
 		errs = append(errs, d.api.Close())
 	}
 	if d.control != nil {
-		errs = append(errs, d.control.listener.Close())
+		errs = append(errs, d.control.close())
 	}
 	if d.cluster != nil {
 		errs = append(errs, d.cluster.Close())

@@ -11,11 +11,11 @@ import (
 
 // List gives the nodes that have enrolled, and what they say of themselves.
 func (c *control) List(ctx context.Context) (ruche.NodeList, error) {
-	nodes, err := c.nodes.List(ctx)
+	nodes, err := c.registry.nodes.List(ctx)
 	if err != nil {
 		return ruche.NodeList{}, err
 	}
-	statuses, err := c.statuses.List(ctx)
+	statuses, err := c.registry.statuses.List(ctx)
 	if err != nil {
 		return ruche.NodeList{}, err
 	}

@@ -123,6 +123,17 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
+// move notes the address of a node that is known.
+func (r *Registry) move(ctx context.Context, name, address string) error {
+	entry, err := r.nodes.Get(ctx, name)
+	if err != nil || entry.Value.Address == address {
+		return err
+	}
+	entry.Value.Address = address
+	_, err = r.nodes.CompareAndSet(ctx, name, entry.Value, entry.Revision)
+	return err
+}
+
 // enrol lets a node in by a token. connected says that a node of the name is connected here.
 func (r *Registry) enrol(ctx context.Context, e enrolment, connected bool) (grant, error) {
 	key, err := check(e.Name, &e.Roles, e.Address, e.Request)

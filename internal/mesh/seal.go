@@ -17,6 +17,9 @@ import (
 // sealKeyBytes is the length of a sealing key.
 const sealKeyBytes = 32
 
+// ErrSeal tells that something does not open with this key.
+var ErrSeal = errors.New("it was sealed with another key, or is damaged")
+
 // Seal encrypts what must not be readable in a copy of the state alone: with AES-256-GCM, under a key that is kept elsewhere. It is safe
 // for concurrent use.
 type Seal struct{ aead cipher.AEAD }
@@ -69,7 +72,7 @@ func (s *Seal) Close(what string, data []byte) []byte {
 func (s *Seal) Open(what string, sealed []byte) ([]byte, error) {
 	data, err := s.aead.Open(nil, nil, sealed, []byte(what))
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the sealed %s: it was sealed with another key, or is damaged (give the key that it was sealed with: --seal-key-file)", what)
+		return nil, fmt.Errorf("cannot open the sealed %s: %w (give the key that it was sealed with: --seal-key-file)", what, ErrSeal)
 	}
 	return data, nil
 }

@@ -49,6 +49,10 @@ type ServerConfig struct {
 	Quorum func() bool
 	// Buckets are those that nodes may follow or write, by name.
 	Buckets map[string]Bucket[json.RawMessage]
+	// Join takes the wish of a control node to become a member of the state. It answers at once.
+	Join func(ctx context.Context, node string, req JoinRequest) (JoinAnswer, error)
+	// Seal is the installation's sealing key.
+	Seal *Seal
 	// Rows gives the rows of a node.
 	Rows func(node string) Rows
 	// Status tells how this node is. It is called often and must be cheap.
@@ -77,30 +81,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{cfg: cfg, registry: cfg.Registry, timing: defaultTiming(), failures: map[netip.Addr]int{}, streams: map[string]int{}}
 	s.hub = newHub(slices.Collect(maps.Keys(cfg.Buckets)))
 	s.refusals = &refusals{logger: cfg.Logger, now: s.registry.now, counts: map[Reason]uint64{}, logged: map[Reason]logged{}}
-	roles, err := checkRoles(cfg.Roles)
-	if err != nil {
+	var err error
+	if s.keeper, err = newOwnKeeper(s.registry, cfg.Dir, cfg.Name, cfg.Roles, cfg.Address, cfg.Logger, cfg.Health); err != nil {
 		return nil, fmt.Errorf("cannot serve the mesh: %w", err)
 	}
-	s.keeper = &keeper{
-		dir: cfg.Dir, name: cfg.Name, roles: roles, issuer: ownIssuer{s},
-		now: s.registry.now, timing: s.timing, logger: cfg.Logger, health: cfg.Health,
-	}
-	if err := s.keeper.load(); err != nil {
-		return nil, err
-	}
 	return s, nil
-}
-
-// ownIssuer gives certificates to the node in whose process the state is.
-type ownIssuer struct{ *Server }
-
-func (o ownIssuer) enrol(ctx context.Context, request []byte) (grant, error) {
-	return o.registry.admitOwn(ctx, enrolment{Name: o.keeper.name, Roles: o.keeper.roles, Address: o.cfg.Address, Request: request}, "")
-}
-
-func (o ownIssuer) renew(ctx context.Context, request []byte) (grant, error) {
-	held, _ := o.keeper.current()
-	return o.registry.admitOwn(ctx, enrolment{Name: o.keeper.name, Roles: o.keeper.roles, Address: o.cfg.Address, Request: request}, held.hash)
 }
 
 // Refused counts the peers that were refused since the server was made, by reason.
@@ -130,6 +115,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if !s.keeper.enrolled(ctx) {
 		return s.cfg.Listener.Close()
 	}
+	tasks.Go(func() { s.settle(ctx) })
 	tasks.Go(func() { reporting(ctx, s.timing, s.cfg.Status, s.reportOwn) })
 	l := newListener(s.cfg.Listener, s.identity, s.registry.now, s.timing, s.refusals)
 	server := s.httpServer(ctx)
@@ -152,6 +138,19 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = server.Close()
 	}
 	return err
+}
+
+// settle writes down where this node is now: its certificate may be from when it was elsewhere.
+func (s *Server) settle(ctx context.Context) {
+	t := time.NewTicker(s.timing.maxBackoff)
+	defer t.Stop()
+	for s.registry.move(ctx, s.keeper.name, s.cfg.Address) != nil {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // reportOwn keeps what this node says of itself, as it does with the others.
@@ -182,6 +181,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /v1/enrol", s.enrol)
 	mux.Handle("POST /v1/renew", s.forNodes(s.renew))
 	mux.Handle("GET /v1/follow", s.forNodes(s.follow))
+	mux.Handle("POST /v1/join", s.forNodes(s.join, RoleControl))
 	mux.Handle("POST /v1/report", s.forNodes(s.takeReport))
 	mux.Handle("POST /v1/load", s.forNodes(s.load, RoleAgent))
 	mux.Handle("POST /v1/apply", s.forNodes(s.apply, RoleAgent))

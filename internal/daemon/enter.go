@@ -1,0 +1,264 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/config"
+	"github.com/ruche-project/ruche/internal/docker"
+	"github.com/ruche-project/ruche/internal/mesh"
+)
+
+// location is where a control node is.
+type location struct {
+	mesh, peer string // addresses, as host:port, at which other nodes reach it
+	host       string // of both
+	swarm      string // the ID of its node in the Swarm; empty outside of one
+}
+
+// newLocation finds out where this node is. An Engine that does not answer keeps no node from starting that was told its address.
+func newLocation(ctx context.Context, cfg *config.Config, logger *slog.Logger) (location, error) {
+	s := location{host: cfg.AdvertiseAddr}
+	if !cfg.NoDocker {
+		status, err := swarmStatus(ctx, cfg)
+		switch {
+		case err != nil && s.host == "":
+			return s, fmt.Errorf("cannot learn by which address the Swarm knows this node: %w (or give --advertise-addr)", err)
+		case err != nil:
+			logger.Warn("cannot learn what this node is in the Swarm: its place there counts again after the next start", "error", err)
+		case s.host == "":
+			s.host = status.Address
+		}
+		if status.Manager {
+			s.swarm = status.NodeID
+		}
+	}
+	if s.host == "" {
+		return s, errors.New("cannot tell other nodes where this one is: its Engine is in no Swarm, so give --advertise-addr")
+	}
+	s.mesh, s.peer = at(s.host, cfg.MeshAddr), at(s.host, cfg.PeerAddr)
+	return s, nil
+}
+
+// at is the address of a host with the port of another address.
+func at(host, addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return net.JoinHostPort(host, port)
+}
+
+func swarmStatus(ctx context.Context, cfg *config.Config) (docker.SwarmStatus, error) {
+	client, err := docker.Open(cfg.DockerHost)
+	if err != nil {
+		return docker.SwarmStatus{}, err
+	}
+	defer func() { _ = client.Close() }()
+	return client.Swarm(ctx)
+}
+
+// entrance is how a control node comes to its member of the state.
+type entrance struct {
+	*Daemon
+	cfg  *config.Config
+	site location
+	seal *mesh.Seal
+
+	mu    sync.Mutex
+	waits api.Wait
+}
+
+// openState opens this node's member of the state, and makes it one first where it has none. That takes as long as it takes: meanwhile the admin address
+// says what is waited for.
+func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) {
+	if d.roles == config.All { // one host alone opens no port for others
+		d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
+		return err
+	}
+	e := &entrance{Daemon: d, cfg: cfg}
+	if e.site, err = newLocation(ctx, cfg, d.logger); err != nil {
+		return err
+	}
+	lobby, leave := context.WithCancel(ctx)
+	closed := make(chan error, 1)
+	go func() { closed <- api.ServeLobby(lobby, cfg.AdminAddr, e.wait, d.logger.With("component", "api")) }()
+	d.cluster, err = e.open(ctx)
+	leave()
+	if bad := <-closed; err == nil && bad != nil {
+		err = errors.Join(bad, d.cluster.Close())
+	}
+	if err == nil {
+		d.site, d.seal = e.site, e.seal
+	}
+	return err
+}
+
+func (e *entrance) wait() api.Wait {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.waits
+}
+
+// await says what is waited for.
+func (e *entrance) await(w api.Wait) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w != e.waits {
+		e.waits = w
+		e.logger.Info("waiting: "+w.For, "hint", w.Hint)
+	}
+}
+
+func (e *entrance) open(ctx context.Context) (*cluster.Cluster, error) {
+	dir := stateDir(e.cfg.DataDir)
+	if !cluster.HasData(dir) {
+		found, err := e.mayFound(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case found:
+			return e.openOwn(ctx)
+		}
+		return e.join(ctx)
+	}
+	c, err := e.openOwn(ctx)
+	if !errors.Is(err, cluster.ErrRemoved) {
+		return c, err
+	}
+	kept, err := cluster.SetAside(dir)
+	if err != nil {
+		return nil, err
+	}
+	e.logger.Warn("the other members have removed this one: it joins them anew", "its_old_data", kept)
+	return e.join(ctx)
+}
+
+// mayFound reports whether this node, which has no state, is to begin one.
+func (e *entrance) mayFound(context.Context) (bool, error) {
+	_, err := os.Stat(e.cfg.JoinTokenFile)
+	switch {
+	case e.cfg.Bootstrap:
+		return true, nil
+	case err == nil:
+		return false, nil
+	}
+	return false, fmt.Errorf("cannot start a control node: %s holds no state (give --bootstrap if there never was one, bring it back with \"ruche state restore\", "+
+		"or name the file of a join token with --join-token-file, so that it joins other control nodes)", stateDir(e.cfg.DataDir))
+}
+
+// config is that of this node's member, which others reach if it has what proves it to them.
+func (e *entrance) config(reachable bool) cluster.Config {
+	c := cluster.Config{Dir: stateDir(e.cfg.DataDir), Name: e.node, Logger: e.logger.With("component", "cluster")}
+	if reachable {
+		files := mesh.FilesOfMember(meshDir(e.cfg))
+		c.Peer = "https://" + e.site.peer
+		c.PeerTLS = &cluster.PeerTLS{CertFile: files.Certificate, KeyFile: files.Certificate, CAFile: files.Root, AllowedCN: mesh.PeerName}
+	}
+	return c
+}
+
+// openOwn opens the member whose data is in the directory, or begins a state there.
+func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) {
+	if e.seal, err = openSeal(e.cfg); err != nil {
+		return nil, err
+	}
+	there, fit := mesh.FilesOfMember(meshDir(e.cfg)).Fit(e.site.host)
+	e.await(api.Wait{
+		For:  "the state of this node to open; where it has several members, a majority of them must be up",
+		Hint: `start the other control nodes; if they are lost for good, docs/state.md ("The majority is lost for good") has the way out`,
+	})
+	c, err := cluster.Open(ctx, e.config(there))
+	if err != nil || fit {
+		return c, err
+	}
+	// It was alone so far, or elsewhere: what proves it to other members is to be made, by the authority in the state.
+	registry, err := newRegistry(ctx, c, e.seal)
+	if err == nil {
+		err = mesh.EnrolOwn(ctx, registry.Registry, meshDir(e.cfg), e.node, e.site.mesh, e.logger.With("component", "mesh"), e.health)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if there { // and is read anew for each connection
+		return c, nil
+	}
+	if err := c.Close(); err != nil {
+		return nil, err
+	}
+	return cluster.Open(ctx, e.config(true))
+}
+
+// standbyAfter is how long a node waits to be invited until it takes it that there are members enough.
+const standbyAfter = 30 * time.Second
+
+// join makes this node a member of the state of other control nodes.
+func (e *entrance) join(ctx context.Context) (c *cluster.Cluster, err error) {
+	e.seal, err = mesh.ReadSeal(e.cfg.SealKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.seal, err = mesh.ReadSeal(ownSeal(e.cfg))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot join other control nodes: %w (the key must be theirs: --seal-key-file)", err)
+	}
+	for {
+		inv, err := e.ask(ctx)
+		if err != nil {
+			return nil, err
+		}
+		e.await(api.Wait{For: "the state of the other control nodes to be copied to this one", Hint: "the log says what hinders"})
+		cfg := e.config(true)
+		cfg.Join = inv
+		if c, err = cluster.Open(ctx, cfg); !errors.Is(err, cluster.ErrInvitation) {
+			return c, err
+		}
+		e.logger.Info("the members have changed meanwhile, asking again", "error", err)
+	}
+}
+
+// ask enrols this node, and asks the other control nodes until it is invited.
+func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
+	client, err := e.newClient(ctx, e.cfg, mesh.RoleControl, e.site.mesh)
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(running) }()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	e.await(api.Wait{For: "a control node that lets this one in", Hint: "look at the log; the other control nodes must be up, and the join token theirs"})
+	if err := client.Enrolled(ctx); err != nil {
+		return nil, err
+	}
+	wish := mesh.JoinRequest{Ask: rand.Text(), Peer: "https://" + e.site.peer, Swarm: e.site.swarm}
+	begin := time.Now()
+	for {
+		answer, err := client.Join(ctx, wish, e.seal)
+		switch {
+		case err == nil && len(answer.Members) > 0:
+			return &cluster.Invitation{Members: answer.Members}, nil
+		case errors.Is(err, mesh.ErrSeal):
+			return nil, err
+		case err != nil:
+			begin = time.Now()
+			e.await(api.Wait{For: "the control nodes to answer: " + err.Error(), Hint: "a majority of them must be up"})
+		case time.Since(begin) > standbyAfter:
+			e.await(api.Wait{For: "to be needed as a member of the state: there are enough (1, 3 or 5)", Ready: true, Hint: "nothing is to be done"})
+		default:
+			e.await(api.Wait{For: "an invitation to become a member of the state", Hint: "that takes some seconds for each member"})
+		}
+		if !pauseFor(ctx, joinPause) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
