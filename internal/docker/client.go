@@ -165,6 +165,15 @@ func (c *Client) Networks(ctx context.Context) ([]Network, error) {
 	return list, nil
 }
 
+// CreateOverlay creates a network of the whole Swarm, which containers that are no tasks can join too. errors.Is(err, ErrExists) tells that there is a
+// network of that name.
+func (c *Client) CreateOverlay(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := c.api.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "overlay", Attachable: true})
+	return c.explainCreate("network "+name, err)
+}
+
 // short is the form of an ID that the docker command prints.
 func short(id string) string {
 	if len(id) == 64 {

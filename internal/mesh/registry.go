@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"crypto/ecdsa"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -87,13 +86,8 @@ func (r *Registry) MakeToken(ctx context.Context, roles []Role, uses int, expire
 		return "", fmt.Errorf("cannot make a join token: %w", err)
 	}
 	r.dropTokens(ctx)
-	pin, _ := hex.DecodeString(keyHash(r.authority.root.PublicKey))
-	text := writeToken(pin, newSecret())
-	_, secret, err := parseToken(text)
-	if err == nil {
-		_, err = r.tokens.Create(ctx, tokenKey(secret), Token{Roles: roles, Uses: uses, Expires: expires, Created: r.now()})
-	}
-	if err != nil {
+	text, key := newToken(keyHash(r.authority.root.PublicKey))
+	if _, err := r.tokens.Create(ctx, key, Token{Roles: roles, Uses: uses, Expires: expires, Created: r.now()}); err != nil {
 		return "", fmt.Errorf("cannot make a join token: %w", err)
 	}
 	return text, nil

@@ -43,12 +43,22 @@ func MakeSeal(file string) (*Seal, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return seal, err
 	}
-	key := make([]byte, sealKeyBytes)
-	_, _ = rand.Read(key) // never fails
-	if err := fsx.WriteFile(file, []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
+	text, _, err := NewSeal()
+	if err != nil {
+		return nil, err
+	}
+	if err := fsx.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("cannot keep the sealing key: %w", err)
 	}
 	return ReadSeal(file)
+}
+
+// NewSeal makes a sealing key, and gives what a file of it holds.
+func NewSeal() (text string, seal *Seal, err error) {
+	key := make([]byte, sealKeyBytes)
+	_, _ = rand.Read(key) // never fails
+	seal, err = newSeal(key)
+	return base64.StdEncoding.EncodeToString(key) + "\n", seal, err
 }
 
 func newSeal(key []byte) (*Seal, error) {

@@ -24,6 +24,8 @@ type Engine struct {
 	containers map[string]*container
 	networks   map[string]*network // by name
 	swarm      swarm
+	configs    *objects
+	secrets    *objects
 	streams    map[*stream]struct{}
 	serial     int
 	minAPI     int // minor versions of 1.x
@@ -49,6 +51,7 @@ func New(t testing.TB) *Engine {
 		containers: map[string]*container{}, networks: map[string]*network{}, streams: map[*stream]struct{}{},
 		failInspects: map[string]int{}, swarm: newSwarm(),
 	}
+	e.configs, e.secrets = newObjects(e, "config"), newObjects(e, "secret")
 	e.AddNetwork(Network{Name: "bridge", Driver: "bridge"})
 	e.AddNetwork(Network{Name: "host", Driver: "host"})
 	e.AddNetwork(Network{Name: "none", Driver: "null"})

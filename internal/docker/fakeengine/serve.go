@@ -28,6 +28,13 @@ func (e *Engine) handler() http.Handler {
 	mux.HandleFunc("GET /services", e.serveSwarm(e.listServices))
 	mux.HandleFunc("GET /tasks", e.serveSwarm(e.listTasks))
 	mux.HandleFunc("GET /nodes", e.serveSwarm(e.listNodes))
+	mux.HandleFunc("GET /configs", e.serveSwarm(e.configs.list(true)))
+	mux.HandleFunc("POST /configs/create", e.manager(e.configs.create))
+	mux.HandleFunc("POST /configs/{id}/update", e.manager(e.configs.update))
+	mux.HandleFunc("GET /secrets", e.serveSwarm(e.secrets.list(false)))
+	mux.HandleFunc("POST /secrets/create", e.manager(e.secrets.create))
+	mux.HandleFunc("DELETE /secrets/{id}", e.manager(e.deleteSecret))
+	mux.HandleFunc("POST /networks/create", e.manager(e.createNetwork))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if version, rest, ok := cutVersion(r.URL.Path); ok {
 			if message := e.refuse(version); message != "" {

@@ -66,12 +66,14 @@ type swarm struct {
 	fails    map[string]int // of the next answers, by path
 	asked    map[string]int
 	stalled  map[string]chan struct{}
+	// secretsInUse cannot be removed.
+	secretsInUse map[string]bool
 }
 
 func newSwarm() swarm {
 	return swarm{
 		services: map[string]*service{}, tasks: map[string]*task{}, nodes: map[string]*node{},
-		fails: map[string]int{}, asked: map[string]int{}, stalled: map[string]chan struct{}{},
+		fails: map[string]int{}, asked: map[string]int{}, stalled: map[string]chan struct{}{}, secretsInUse: map[string]bool{},
 	}
 }
 

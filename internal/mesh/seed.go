@@ -1,0 +1,94 @@
+package mesh
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Seed is what an installation begins with, made before any of its nodes runs: so all of them can be started at once with what they need to join.
+// Whoever has it alone can make no certificate and join nothing: the root's key is sealed, and of tokens it has the hashes of their secrets.
+type Seed struct {
+	Authority AuthorityRecord `json:"authority"`
+	// Tokens are those of the bucket "tokens", by their keys.
+	Tokens map[string]Token `json:"tokens"`
+}
+
+// NewSeed makes an authority, a token for edges and agents, and one for control nodes. The texts of the tokens are kept nowhere.
+func NewSeed(seal *Seal, now time.Time) (seed Seed, join, joinControl string, err error) {
+	seed.Tokens = make(map[string]Token)
+	if seed.Authority, err = makeRoot(seal, now); err != nil {
+		return Seed{}, "", "", fmt.Errorf("cannot make the mesh's authority: %w", err)
+	}
+	hash, err := seed.Root()
+	if err != nil {
+		return Seed{}, "", "", err
+	}
+	token := func(roles ...Role) string {
+		text, key := newToken(hash)
+		seed.Tokens[key] = Token{Roles: roles, Uses: -1, Created: now}
+		return text
+	}
+	return seed, token(RoleAgent, RoleEdge), token(RoleControl), nil
+}
+
+// Root is the SHA-256 of the root's public key, which the tokens pin: by it a state is known to be of this installation.
+func (s Seed) Root() (hash string, err error) {
+	return s.Authority.Root()
+}
+
+// Root is the SHA-256 of the root's public key, in hexadecimal digits.
+func (r AuthorityRecord) Root() (hash string, err error) {
+	root, err := x509.ParseCertificate(r.Certificate)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the root certificate of the mesh's authority: %w", err)
+	}
+	return keyHash(root.PublicKey), nil
+}
+
+// Plant writes to the state what is not there of the seed, and changes nothing that is. A state with another authority is another installation's:
+// that is an error, and nothing is written.
+func (s Seed) Plant(ctx context.Context, authority Bucket[AuthorityRecord], tokens Bucket[Token]) error {
+	ours, err := s.Root()
+	if err != nil {
+		return err
+	}
+	_, err = authority.Create(ctx, rootKey, s.Authority)
+	if errors.Is(err, ruche.ErrExists) {
+		err = sameRoot(ctx, authority, ours)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot begin with the mesh's authority: %w", err)
+	}
+	for key, t := range s.Tokens {
+		if _, err := tokens.Create(ctx, key, t); err != nil && !errors.Is(err, ruche.ErrExists) {
+			return fmt.Errorf("cannot begin with the join tokens: %w", err)
+		}
+	}
+	return nil
+}
+
+// sameRoot returns an error where the bucket has another root than the one with that hash.
+func sameRoot(ctx context.Context, authority Bucket[AuthorityRecord], hash string) error {
+	entry, err := authority.Get(ctx, rootKey)
+	if err != nil {
+		return err
+	}
+	there, err := entry.Value.Root()
+	if err == nil && there != hash {
+		err = fmt.Errorf("the state here is another installation's (its authority is %.8s, this installation's is %.8s)", there, hash)
+	}
+	return err
+}
+
+// newToken makes the text of a token that pins a root by its hash, and the key under which the token is kept.
+func newToken(root string) (text, key string) {
+	pin, _ := hex.DecodeString(root)
+	secret := newSecret()
+	return writeToken(pin, secret), tokenKey(digits().EncodeToString(secret))
+}
