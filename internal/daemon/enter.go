@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -71,6 +70,7 @@ type entrance struct {
 	cfg  *config.Config
 	site location
 	seal *mesh.Seal
+	seed *seedRecord // as it was before this node, without a state, began or joined one; nil where there is none
 
 	mu    sync.Mutex
 	waits api.Wait
@@ -141,19 +141,6 @@ func (e *entrance) open(ctx context.Context) (*cluster.Cluster, error) {
 	return e.join(ctx)
 }
 
-// mayFound reports whether this node, which has no state, is to begin one.
-func (e *entrance) mayFound(context.Context) (bool, error) {
-	_, err := os.Stat(e.cfg.JoinTokenFile)
-	switch {
-	case e.cfg.Bootstrap:
-		return true, nil
-	case err == nil:
-		return false, nil
-	}
-	return false, fmt.Errorf("cannot start a control node: %s holds no state (give --bootstrap if there never was one, bring it back with \"ruche state restore\", "+
-		"or name the file of a join token with --join-token-file, so that it joins other control nodes)", stateDir(e.cfg.DataDir))
-}
-
 // config is that of this node's member, which others reach if it has what proves it to them.
 func (e *entrance) config(reachable bool) cluster.Config {
 	c := cluster.Config{Dir: stateDir(e.cfg.DataDir), Name: e.node, Logger: e.logger.With("component", "cluster")}
@@ -176,8 +163,14 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 		Hint: `start the other control nodes; if they are lost for good, docs/state.md ("The majority is lost for good") has the way out`,
 	})
 	c, err := cluster.Open(ctx, e.config(there))
-	if err != nil || fit {
-		return c, err
+	if err != nil {
+		return nil, err
+	}
+	if err := e.plant(ctx, c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if fit {
+		return c, nil
 	}
 	// It was alone so far, or elsewhere: what proves it to other members is to be made, by the authority in the state.
 	registry, err := newRegistry(ctx, c, e.seal)
@@ -236,7 +229,7 @@ func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
 		stop()
 		<-ended
 	}()
-	e.await(api.Wait{For: "a control node that lets this one in", Hint: "look at the log; the other control nodes must be up, and the join token theirs"})
+	e.awaitOthers()
 	if err := client.Enrolled(ctx); err != nil {
 		return nil, err
 	}

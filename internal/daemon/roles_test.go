@@ -102,7 +102,7 @@ func TestNodesThatCannotStartSayWhy(t *testing.T) {
 		change func(*config.Config)
 		want   string
 	}{
-		"control without a state": {config.Control, func(c *config.Config) { c.NoDocker, c.AdvertiseAddr = true, "127.0.0.1" }, "give --bootstrap if there never was one"},
+		"control without a state": {config.Control, func(c *config.Config) { c.NoDocker, c.AdvertiseAddr = true, "127.0.0.1" }, "ruche stack init"},
 		"control without address": {config.Control, func(c *config.Config) { c.Bootstrap, c.NoDocker = true, true }, "--advertise-addr"},
 		"edge without control":    {config.Edge, func(*config.Config) {}, "name control nodes with --control"},
 		"token that is none": {config.Edge, func(c *config.Config) {

@@ -11,6 +11,13 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
+const (
+	// SeedConfig is the name of the config of the Swarm that holds the seed, as JSON.
+	SeedConfig = "ruche-state"
+	// SeedFounder is the label of that config with the ID of the Swarm node that begins the state.
+	SeedFounder = "ruche.founder"
+)
+
 // Seed is what an installation begins with, made before any of its nodes runs: so all of them can be started at once with what they need to join.
 // Whoever has it alone can make no certificate and join nothing: the root's key is sealed, and of tokens it has the hashes of their secrets.
 type Seed struct {
@@ -51,24 +58,33 @@ func (r AuthorityRecord) Root() (hash string, err error) {
 	return keyHash(root.PublicKey), nil
 }
 
-// Plant writes to the state what is not there of the seed, and changes nothing that is. A state with another authority is another installation's:
-// that is an error, and nothing is written.
+// Plant writes the seed to a state without authority, the authority last: where there is one, nothing is written, since what is missing may have been
+// removed on purpose. A state with another authority is another installation's: that is an error.
 func (s Seed) Plant(ctx context.Context, authority Bucket[AuthorityRecord], tokens Bucket[Token]) error {
 	ours, err := s.Root()
 	if err != nil {
 		return err
 	}
-	_, err = authority.Create(ctx, rootKey, s.Authority)
-	if errors.Is(err, ruche.ErrExists) {
+	if _, err = authority.Get(ctx, rootKey); errors.Is(err, ruche.ErrNotFound) {
+		err = s.plant(ctx, authority, tokens)
+	}
+	if err == nil {
 		err = sameRoot(ctx, authority, ours)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot begin with the mesh's authority: %w", err)
+		return fmt.Errorf("cannot begin the state with the installation's authority: %w", err)
 	}
+	return nil
+}
+
+func (s Seed) plant(ctx context.Context, authority Bucket[AuthorityRecord], tokens Bucket[Token]) error {
 	for key, t := range s.Tokens {
 		if _, err := tokens.Create(ctx, key, t); err != nil && !errors.Is(err, ruche.ErrExists) {
-			return fmt.Errorf("cannot begin with the join tokens: %w", err)
+			return err
 		}
+	}
+	if _, err := authority.Create(ctx, rootKey, s.Authority); !errors.Is(err, ruche.ErrExists) {
+		return err
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestWhoHasTheSeedAloneCanMakeNoCertificate(t *testing.T) {
 	}
 }
 
-func TestPlantingAddsAndNeverChanges(t *testing.T) {
+func TestPlantingAgainChangesNothing(t *testing.T) {
 	seal := testSeal(t)
 	seed, _, _, err := NewSeed(seal, time.Now())
 	if err != nil {
@@ -126,14 +126,14 @@ func TestPlantingAddsAndNeverChanges(t *testing.T) {
 	used := seed.Tokens[keys[0]]
 	used.LastKey = "a node's"
 	tokens.put(keys[0], used)
-	if err := tokens.Delete(t.Context(), keys[1]); err != nil { // as a planting that was cut off
+	if err := tokens.Delete(t.Context(), keys[1]); err != nil { // somebody has ended it
 		t.Fatal(err)
 	}
 	if err := seed.Plant(t.Context(), authority, tokens); err != nil {
 		t.Fatal(err)
 	}
 	list, err := tokens.List(t.Context())
-	if err != nil || len(list) != 2 || list[keys[0]].Value.LastKey != used.LastKey {
+	if err != nil || len(list) != 1 || list[keys[0]].Value.LastKey != used.LastKey {
 		t.Errorf("after planting again the tokens are %v, %v", list, err)
 	}
 	other, _, _, err := NewSeed(seal, time.Now())
@@ -143,8 +143,17 @@ func TestPlantingAddsAndNeverChanges(t *testing.T) {
 	if err := other.Plant(t.Context(), authority, tokens); err == nil || !strings.Contains(err.Error(), "another installation") {
 		t.Errorf("planting over another installation's state: %v", err)
 	}
-	if list, err := tokens.List(t.Context()); err != nil || len(list) != 2 {
+	if list, err := tokens.List(t.Context()); err != nil || len(list) != 1 {
 		t.Errorf("that left the tokens %v, %v", list, err)
+	}
+	if err := authority.Delete(t.Context(), rootKey); err != nil { // as when it was cut off before the end
+		t.Fatal(err)
+	}
+	if err := seed.Plant(t.Context(), authority, tokens); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := tokens.List(t.Context()); err != nil || len(list) != 2 {
+		t.Errorf("going on with a planting left the tokens %v, %v", list, err)
 	}
 	if (Seed{}).Plant(t.Context(), authority, tokens) == nil {
 		t.Error("an empty seed was planted")
