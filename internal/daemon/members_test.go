@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,34 +20,25 @@ import (
 
 // seat is where a control node of a test lives, over several starts.
 type seat struct {
-	name, dir, token  string
-	mesh, peer, admin string
-	control           []string
-	bootstrap         bool
-	node              *node
+	name, dir, token        string
+	host, mesh, peer, admin string // addresses
+	control                 []string
+	bootstrap               bool
+	node                    *node
 }
 
-// freePort is an address on this host that nobody has now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
+// newSeat makes one with an address of its own on the loopback: ports that are free for a moment may be taken by whoever connects next.
 func newSeat(t *testing.T, name string) *seat {
 	t.Helper()
-	return &seat{name: name, dir: t.TempDir(), mesh: freePort(t), peer: freePort(t), admin: freePort(t)}
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.N(250), rand.N(250), 1+rand.N(250))
+	return &seat{name: name, dir: t.TempDir(), host: host, mesh: host + ":8901", peer: host + ":8902", admin: host + ":8910"}
 }
 
 func (s *seat) config(t *testing.T) *config.Config {
 	t.Helper()
 	cfg := testConfig(t, s.dir, "unix:///nowhere")
 	cfg.NodeName, cfg.MeshAddr, cfg.PeerAddr, cfg.AdminAddr = s.name, s.mesh, s.peer, s.admin
-	cfg.NoDocker, cfg.AdvertiseAddr, cfg.Bootstrap = true, "127.0.0.1", s.bootstrap
+	cfg.NoDocker, cfg.AdvertiseAddr, cfg.Bootstrap = true, s.host, s.bootstrap
 	cfg.Control, cfg.JoinTokenFile, cfg.SealKeyFile = s.control, s.token, filepath.Join(s.dir, "..", "seal")
 	return cfg
 }
@@ -216,7 +207,7 @@ func until(t *testing.T, what string, fn func() error) {
 func TestAControlNodeThatWaitsSaysWhatFor(t *testing.T) {
 	base := t.TempDir()
 	s := newSeat(t, "c2")
-	s.dir, s.token, s.control = filepath.Join(base, "2"), filepath.Join(base, "token"), []string{freePort(t)}
+	s.dir, s.token, s.control = filepath.Join(base, "2"), filepath.Join(base, "token"), []string{"127.0.0.1:1"}
 	for name, content := range map[string]string{"seal": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "token": "RUCHE-1-" + strings.Repeat("A", 52) + "-" + strings.Repeat("A", 32)} {
 		if err := os.WriteFile(filepath.Join(base, name), []byte(content+"\n"), 0o600); err != nil {
 			t.Fatal(err)
