@@ -23,35 +23,62 @@ type Ruche struct {
 	RoutesDir, CertsDir string
 	dir                 string
 	flags               []string
+	role                string // the verb that starts it
+	admin               string // where it is asked, on its node's loopback
 }
 
-// adminAddress is where ruche is asked on its node's loopback.
+// adminAddress is where a ruche is asked that has its node to itself, or is an edge.
 const adminAddress = "127.0.0.1:8900"
 
-// StartRuche starts the built ruche on the node and waits until it is ready. Flags are added to those that give it
+// StartRuche starts the built ruche on the node with all roles, and waits until it is ready. Flags are added to those that give it
 // directories of its own.
 func (n *Node) StartRuche(flags ...string) *Ruche {
 	n.lab.t.Helper()
-	r := &Ruche{node: n, dir: filepath.Join(n.dir, "ruche"), flags: flags}
+	r := n.ruche("up", "ruche", adminAddress, flags)
+	r.Start()
+	return r
+}
+
+// Role makes a ruche with one role (control, edge, agent), which does not run yet.
+func (n *Node) Role(role string, flags ...string) *Ruche {
+	n.lab.t.Helper()
+	admin := map[string]string{"control": "127.0.0.1:8910", "edge": adminAddress, "agent": "127.0.0.1:8920"}[role]
+	return n.ruche(role, role, admin, append([]string{"--node-name", n.Name + "-" + role}, flags...))
+}
+
+func (n *Node) ruche(role, dir, admin string, flags []string) *Ruche {
+	n.lab.t.Helper()
+	r := &Ruche{node: n, role: role, admin: admin, dir: filepath.Join(n.dir, dir), flags: flags}
 	r.RoutesDir, r.CertsDir = filepath.Join(r.dir, "routes.d"), filepath.Join(r.dir, "certs")
 	for _, dir := range []string{r.RoutesDir, r.CertsDir} {
 		n.lab.must(os.MkdirAll(dir, 0o755))
 	}
 	n.ruches = append(n.ruches, r)
-	r.Start()
 	return r
 }
 
-// Start starts it again after Stop or Kill, with the same directories.
+// Start starts it, or starts it again after Stop or Kill with the same directories, and waits until it is ready.
 func (r *Ruche) Start() {
 	r.node.lab.t.Helper()
-	client := r.node.LocalClient()
+	r.Launch()
+	r.AwaitReady()
+}
+
+// Launch starts it without waiting.
+func (r *Ruche) Launch() {
+	r.node.lab.t.Helper()
 	r.process = r.launch(r.flags...)
-	Eventually(r.node.lab.t, 30*time.Second, func() error {
+}
+
+// AwaitReady waits until it is ready. A control node may first have to become a member of the state, which waits for the others.
+func (r *Ruche) AwaitReady() {
+	r.node.lab.t.Helper()
+	client := r.node.LocalClient()
+	Eventually(r.node.lab.t, 2*time.Minute, func() error {
 		if err := r.process.running(); err != nil {
 			r.node.lab.t.Fatal(err)
 		}
-		return client.Answers("http://"+adminAddress+"/readyz", http.StatusOK)
+		return client.Answers("http://"+r.admin+"/readyz", http.StatusOK)
 	})
 }
 
@@ -59,11 +86,21 @@ func (r *Ruche) Start() {
 func (r *Ruche) launch(flags ...string) *process {
 	r.node.lab.t.Helper()
 	n := r.node
-	command := append(n.enter(), RucheBinary(), "up",
-		"--http-addr", ":80", "--https-addr", ":443", "--admin-addr", adminAddress,
-		"--data-dir", filepath.Join(r.dir, "data"), "--routes-dir", r.RoutesDir, "--certs-dir", r.CertsDir,
-		"--docker-host", "unix://"+n.Socket(), "--access-log", filepath.Join(n.logs, "access.log"), "--log-level", "debug")
-	p, err := n.start("ruche", nil, append(command, flags...)...)
+	command := append(n.enter(), RucheBinary(), r.role, "--admin-addr", r.admin, "--data-dir", filepath.Join(r.dir, "data"), "--log-level", "debug")
+	if r.role == "up" || r.role == "edge" {
+		command = append(command, "--http-addr", ":80", "--https-addr", ":443", "--certs-dir", r.CertsDir, "--access-log", filepath.Join(n.logs, "access.log"))
+	}
+	if r.role != "edge" {
+		command = append(command, "--docker-host", "unix://"+n.Socket())
+	}
+	if r.role == "up" || r.role == "agent" {
+		command = append(command, "--routes-dir", r.RoutesDir)
+	}
+	name := "ruche"
+	if r.role != "up" {
+		name = r.role
+	}
+	p, err := n.start(name, nil, append(command, flags...)...)
 	n.lab.must(err)
 	n.others = append(n.others, p)
 	return p
@@ -140,7 +177,7 @@ func (r *Ruche) Kill() {
 func (r *Ruche) Verb(args ...string) (string, error) {
 	n := r.node
 	command := append(n.enter(), RucheBinary())
-	out, err := n.run(n.lab.environ(), append(append(command, args...), "--admin-addr", adminAddress)...)
+	out, err := n.run(n.lab.environ(), append(append(command, args...), "--admin-addr", r.admin)...)
 	if err != nil {
 		return out, fmt.Errorf("cannot run ruche %v: %w", args, err)
 	}
@@ -177,4 +214,17 @@ func (r *Ruche) Explain(url string) (ruche.Explanation, error) {
 func (r *Ruche) WriteRoutes(name, content string) {
 	r.node.lab.t.Helper()
 	r.node.lab.File(r.RoutesDir, name, content)
+}
+
+// State gives what "ruche state status --output json" prints.
+func (r *Ruche) State() (ruche.StateStatus, error) {
+	var s ruche.StateStatus
+	out, err := r.Verb("state", "status", "--output", "json")
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		return s, fmt.Errorf("cannot read the output of ruche state status: %w: %.300s", err, out)
+	}
+	return s, nil
 }

@@ -10,14 +10,20 @@ import (
 // JoinSwarm makes the nodes one Swarm in which each is a manager, and waits until all see one another.
 func (l *Lab) JoinSwarm() {
 	l.t.Helper()
+	l.JoinSwarmOf(len(l.Nodes))
+}
+
+// JoinSwarmOf makes the nodes one Swarm in which the first ones are managers and the others workers.
+func (l *Lab) JoinSwarmOf(managers int) {
+	l.t.Helper()
 	first := l.Nodes[0]
 	first.Docker("swarm", "init", "--advertise-addr", first.Address)
-	token := first.Docker("swarm", "join-token", "--quiet", "manager")
-	for _, n := range l.Nodes[1:] {
-		n.Docker("swarm", "join", "--advertise-addr", n.Address, "--token", token, first.Address+":2377")
+	tokens := map[bool]string{true: first.Docker("swarm", "join-token", "--quiet", "manager"), false: first.Docker("swarm", "join-token", "--quiet", "worker")}
+	for i, n := range l.Nodes[1:] {
+		n.Docker("swarm", "join", "--advertise-addr", n.Address, "--token", tokens[i+1 < managers], first.Address+":2377")
 	}
-	for _, n := range l.Nodes {
-		Eventually(l.t, 30*time.Second, func() error { return n.seesManagers(len(l.Nodes)) })
+	for _, n := range l.Nodes[:managers] {
+		Eventually(l.t, 30*time.Second, func() error { return n.seesManagers(managers) })
 	}
 }
 
