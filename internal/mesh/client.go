@@ -185,6 +185,7 @@ func (c *Client) addresses() []string {
 			list = append(list, a)
 		}
 	}
+	list = slices.DeleteFunc(list, func(a string) bool { return a == c.cfg.Address }) // nobody is there: this node has not the state
 	if i := slices.Index(list, c.last); i > 0 {
 		list = slices.Insert(slices.Delete(list, i, i+1), 0, c.last)
 	}

@@ -39,10 +39,13 @@ type house struct {
 	state *state
 	reg   func() *Registry
 	nodes bucket[Node]
+	seal  *Seal
+	// join answers control nodes that ask to become members of the state.
+	join func(ctx context.Context, node string, req JoinRequest) (JoinAnswer, error)
 }
 
 func newHouse(t testing.TB) *house {
-	h := &house{t: t, dir: t.TempDir(), clock: newClock(), state: newState()}
+	h := &house{t: t, dir: t.TempDir(), clock: newClock(), state: newState(), seal: testSeal(t)}
 	a := testAuthority(t, h.state, h.clock.now)
 	h.nodes = bucketOf[Node](h.state, "nodes")
 	h.reg = func() *Registry {
@@ -131,7 +134,7 @@ func (h *house) controlAt(name, addr string, change ...func(*Server)) *control {
 	c.Server, err = NewServer(ServerConfig{
 		Listener: l, Dir: filepath.Join(h.dir, name), Name: name, Roles: []Role{RoleControl}, Address: c.addr,
 		Status:  func() ruche.NodeStatus { return ruche.NodeStatus{Version: "test"} },
-		Buckets: h.buckets(), Rows: h.rows,
+		Buckets: h.buckets(), Rows: h.rows, Join: h.join, Seal: h.seal,
 		Registry: h.reg(), Quorum: c.quorum.Load, Logger: slog.New(slog.NewTextHandler(c.log, nil)), Health: &health.Registry{},
 	})
 	if err != nil {
