@@ -76,10 +76,18 @@ type entrance struct {
 	waits api.Wait
 }
 
+// openingSlow is how long the state of one host takes to open at most, unless something is wrong.
+const openingSlow = 10 * time.Second
+
 // openState opens this node's member of the state, and makes it one first where it has none. That takes as long as it takes: meanwhile the admin address
 // says what is waited for.
 func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) {
 	if d.roles == config.All { // one host alone opens no port for others
+		slow := time.AfterFunc(openingSlow, func() {
+			d.logger.Warn("the state does not open: if it is one of several control nodes', start it with \"ruche control\"; docs/state.md tells how to go on with one alone",
+				"directory", stateDir(cfg.DataDir))
+		})
+		defer slow.Stop()
 		d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
 		return err
 	}

@@ -22,6 +22,8 @@ import (
 const (
 	rootLifetime        = 20 * 365 * 24 * time.Hour
 	certificateLifetime = 30 * 24 * time.Hour
+	// memberLifetime is longer, though renewed as often: control nodes that were all off for longer could not find together to make new ones.
+	memberLifetime = 180 * 24 * time.Hour
 	// backdate lets nodes in whose clock is behind.
 	backdate = time.Hour
 	// rootKey is the key of the only value in the authority's bucket.
@@ -127,7 +129,7 @@ func (a *Authority) nodeCertificate(key crypto.PublicKey, name string, roles []R
 	for _, r := range roles {
 		subject.OrganizationalUnit = append(subject.OrganizationalUnit, string(r))
 	}
-	return a.issue(key, &x509.Certificate{Subject: subject, URIs: []*url.URL{nodeURI(name)}})
+	return a.issue(key, &x509.Certificate{Subject: subject, URIs: []*url.URL{nodeURI(name)}}, certificateLifetime)
 }
 
 // peerCertificate makes the certificate by which control nodes know one another as members of the state. host is where the node is reached.
@@ -138,12 +140,12 @@ func (a *Authority) peerCertificate(key crypto.PublicKey, host string) ([]byte, 
 	} else {
 		template.DNSNames = []string{host}
 	}
-	return a.issue(key, template)
+	return a.issue(key, template, memberLifetime)
 }
 
-func (a *Authority) issue(key crypto.PublicKey, template *x509.Certificate) ([]byte, error) {
+func (a *Authority) issue(key crypto.PublicKey, template *x509.Certificate, lifetime time.Duration) ([]byte, error) {
 	now := a.now()
-	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(certificateLifetime)
+	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(lifetime)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	template.BasicConstraintsValid = true

@@ -348,8 +348,10 @@ func TestRotationUnderTraffic(t *testing.T) {
 	})
 	for i := range 5 {
 		before, _ := node.keeper.current()
+		controls := c.identity()
 		h.clock.forward(certificateLifetime*6/10 + time.Minute)
 		eventually(t, "it has another certificate", func() bool { now, _ := node.keeper.current(); return now != before })
+		eventually(t, "the control node has another one too", func() bool { return c.identity() != controls }) // before it expires by the next step
 		eventually(t, "the old key is good no more", func() bool {
 			e, err := h.nodes.Get(t.Context(), "node-1")
 			return err == nil && e.Value.OldKey == ""
