@@ -102,7 +102,11 @@ func runNode(ctx context.Context, roles config.Role, cfg *config.Config) error {
 		defer func() { _ = file.Close() }()
 	}
 	d, err := daemon.New(ctx, roles, cfg, version, logger, accessLog)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // it may wait for others long
+		logger.Info("ruche has stopped before it began")
+		return nil
+	case err != nil:
 		return err
 	}
 	logger.Info("ruche starts", "as", roles.Verb(), "version", version, "node", d.Node(), "admin", d.AdminAddr(), "data_dir", cfg.DataDir)

@@ -119,10 +119,10 @@ func (e *entrance) wait() api.Wait {
 func (e *entrance) await(w api.Wait) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if w != e.waits {
-		e.waits = w
+	if w.For != e.waits.For {
 		e.logger.Info("waiting: "+w.For, "hint", w.Hint)
 	}
+	e.waits = w
 }
 
 func (e *entrance) open(ctx context.Context) (*cluster.Cluster, error) {
@@ -252,7 +252,7 @@ func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
 			return nil, err
 		case err != nil:
 			begin = time.Now()
-			e.await(api.Wait{For: "the control nodes to answer: " + err.Error(), Hint: "a majority of them must be up"})
+			e.await(api.Wait{For: "a control node that answers", Hint: "a majority of them must be up; the last answer was: " + err.Error()})
 		case time.Since(begin) > standbyAfter:
 			e.await(api.Wait{For: "to be needed as a member of the state: there are enough (1, 3 or 5)", Ready: true, Hint: "nothing is to be done"})
 		default:
