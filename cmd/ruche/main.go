@@ -54,7 +54,7 @@ route files, and serves them by that name over HTTP and HTTPS.
 	for _, v := range nodeVerbs() {
 		root.AddCommand(newNode(v))
 	}
-	root.AddCommand(newRoutes(), newExplain(), newNodes(), newState(), newVersion())
+	root.AddCommand(newRoutes(), newExplain(), newNodes(), newState(), newHealthcheck(), newVersion())
 	return root
 }
 

@@ -29,6 +29,7 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"state backup /dev/null", []string{"error: cannot write /dev/null: it is there already", "hint: choose another name"}},
 		{"state restore /nowhere --data-dir /nowhere/else", []string{"error: cannot read the backup"}},
 		{"state force-new --data-dir /nowhere", []string{"error: cannot find the state of a node", "--data-dir"}},
+		{"healthcheck", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"state status", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
 	}

@@ -107,6 +107,9 @@ func TestClientSaysWhenNobodyListens(t *testing.T) {
 	if _, err := api.NewClient(addr).Routes(t.Context()); !errors.Is(err, api.ErrNotRunning) {
 		t.Errorf("Routes() = %v, want ErrNotRunning", err)
 	}
+	if err := api.NewClient(addr).Ready(t.Context()); !errors.Is(err, api.ErrNotRunning) {
+		t.Errorf("Ready() = %v, want ErrNotRunning", err)
+	}
 }
 
 func TestReadyzNamesWhatIsMissing(t *testing.T) {
@@ -125,8 +128,14 @@ func TestReadyzNamesWhatIsMissing(t *testing.T) {
 		}
 	}
 	check("/readyz", 503, "not ready: proxy")
+	if err := api.NewClient(addr).Ready(t.Context()); err == nil || err.Error() != "not ready: proxy" {
+		t.Errorf("Ready() = %v, want what is missing", err)
+	}
 	missing = nil
 	check("/readyz", 200, "ready")
+	if err := api.NewClient(addr).Ready(t.Context()); err != nil {
+		t.Errorf("Ready() = %v", err)
+	}
 	check("/healthz", 200, "ok")
 	check("/metrics", 200, "ruche_build_info")
 	check("/", 200, "/api/v1/routes")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -94,6 +95,33 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	}
 	return nil
 }
+
+// Ready returns nil when the node is ready, else an error that says what it waits for.
+func (c *Client) Ready(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.addr+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("cannot ask %s: %w", c.addr, err)
+	}
+	resp, err := c.http.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = ErrNotRunning
+	}
+	if err != nil {
+		return fmt.Errorf("cannot ask %s: %w", c.addr, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxReady))
+	if err != nil {
+		return fmt.Errorf("cannot read the answer of %s: %w", c.addr, err)
+	}
+	return errors.New(strings.TrimSpace(string(text)))
+}
+
+// maxReady bounds what is read of why a node is not ready.
+const maxReady = 4 << 10
 
 // maxBody bounds what a client reads: some thousand routes take a few megabytes.
 const maxBody = 256 << 20
