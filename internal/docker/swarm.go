@@ -49,8 +49,11 @@ type Service struct {
 	Replicas int
 	// Job tells that its tasks run to an end.
 	Job bool
-	// Updating tells that an update or rollback is in progress.
+	// Updating tells that an update or rollback is in progress, Update how the last one is.
 	Updating bool
+	Update   ServiceUpdate
+	// PinnedImage is Image with its digest, where it has one.
+	PinnedImage string
 }
 
 // PublishedPort is a port of a service or task that is published.
@@ -68,6 +71,7 @@ type Task struct {
 	Service string // ID
 	Node    string // ID; empty while it has none
 	Slot    int    // 0 in global services
+	Image   string // as its service named it at the time, with a digest where it has one
 	// Version grows with each change of the task.
 	Version uint64
 	// Desired and State are the task's desired and actual state; see TaskOrder.
@@ -253,6 +257,7 @@ func serviceFrom(s swarm.Service) Service {
 	}
 	if c := template.ContainerSpec; c != nil {
 		service.Image, _, _ = strings.Cut(c.Image, "@")
+		service.PinnedImage = c.Image
 		service.Env, service.ContainerLabels = envFrom(c.Env), c.Labels
 	}
 	for _, n := range template.Networks {
@@ -261,10 +266,8 @@ func serviceFrom(s swarm.Service) Service {
 	for _, v := range s.Endpoint.VirtualIPs {
 		service.VirtualIPs[v.NetworkID] = v.Addr.Addr()
 	}
-	if s.UpdateStatus != nil {
-		state := s.UpdateStatus.State
-		service.Updating = state == swarm.UpdateStateUpdating || state == swarm.UpdateStateRollbackStarted
-	}
+	service.Update = updateFrom(s.UpdateStatus)
+	service.Updating = service.Update.State == UpdateRunning || service.Update.State == string(swarm.UpdateStateRollbackStarted)
 	return service
 }
 
@@ -273,6 +276,9 @@ func taskFrom(t swarm.Task) Task {
 		ID: t.ID, Service: t.ServiceID, Node: t.NodeID, Slot: t.Slot, Version: t.Version.Index,
 		Desired: string(t.DesiredState), State: string(t.Status.State),
 		Message: t.Status.Message, Err: t.Status.Err, Since: t.Status.Timestamp.UTC(), Ports: portsFrom(t.Status.PortStatus.Ports),
+	}
+	if c := t.Spec.ContainerSpec; c != nil {
+		task.Image = c.Image
 	}
 	for _, n := range t.NetworksAttachments {
 		a := Attachment{Name: n.Network.Spec.Name, NetworkID: n.Network.ID}

@@ -26,6 +26,7 @@ type Engine struct {
 	swarm      swarm
 	configs    *objects
 	secrets    *objects
+	volumes    map[string]string // the directory that each is bound to, by name
 	streams    map[*stream]struct{}
 	serial     int
 	minAPI     int // minor versions of 1.x
@@ -48,7 +49,7 @@ func New(t testing.TB) *Engine {
 	}
 	e := &Engine{
 		t: t, socket: filepath.Join(dir, "docker.sock"), minAPI: 12, maxAPI: 41,
-		containers: map[string]*container{}, networks: map[string]*network{}, streams: map[*stream]struct{}{},
+		containers: map[string]*container{}, networks: map[string]*network{}, volumes: map[string]string{}, streams: map[*stream]struct{}{},
 		failInspects: map[string]int{}, swarm: newSwarm(),
 	}
 	e.configs, e.secrets = newObjects(e, "config"), newObjects(e, "secret")

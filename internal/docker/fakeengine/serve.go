@@ -34,6 +34,10 @@ func (e *Engine) handler() http.Handler {
 	mux.HandleFunc("GET /secrets", e.serveSwarm(e.secrets.list(false)))
 	mux.HandleFunc("POST /secrets/create", e.manager(e.secrets.create))
 	mux.HandleFunc("DELETE /secrets/{id}", e.manager(e.deleteSecret))
+	mux.HandleFunc("POST /volumes/create", e.createVolume)
+	mux.HandleFunc("GET /services/{id}", e.manager(e.serveService))
+	mux.HandleFunc("POST /services/{id}/update", e.manager(e.updateService))
+	mux.HandleFunc("GET /distribution/{rest...}", e.serveDistribution)
 	mux.HandleFunc("POST /networks/create", e.manager(e.createNetwork))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if version, rest, ok := cutVersion(r.URL.Path); ok {

@@ -12,8 +12,9 @@ import (
 
 // Service says how to create a service. Its tasks are made by AddTask: nothing is scheduled.
 type Service struct {
-	Name string
-	Env  []string // "KEY=value"
+	Name  string
+	Image string   // defaults to site:1@sha256:0000
+	Env   []string // "KEY=value"
 	// Labels are the service's, ContainerLabels those of its containers.
 	Labels          map[string]string
 	ContainerLabels map[string]string
@@ -35,13 +36,15 @@ type Port struct {
 
 type service struct {
 	Service
-	id       string
-	version  int
-	updating bool
+	id      string
+	version int
+	update  update
+	given   map[string]any // the specification of the last request that changed it; nil when none did
 }
 
 type task struct {
 	id, service, node string
+	image             string
 	slot              int
 	version           int
 	desired, state    string
@@ -53,7 +56,10 @@ type task struct {
 type node struct {
 	id, name, address string
 	state             string
+	availability      string
 	leads             bool
+	follows           bool // as a manager
+	unreachable       bool // for the other managers
 }
 
 // swarm is the Swarm that the Engine manages.
@@ -68,12 +74,13 @@ type swarm struct {
 	stalled  map[string]chan struct{}
 	// secretsInUse cannot be removed.
 	secretsInUse map[string]bool
+	digests      map[string]string // of images in the registry
 }
 
 func newSwarm() swarm {
 	return swarm{
 		services: map[string]*service{}, tasks: map[string]*task{}, nodes: map[string]*node{},
-		fails: map[string]int{}, asked: map[string]int{}, stalled: map[string]chan struct{}{}, secretsInUse: map[string]bool{},
+		fails: map[string]int{}, asked: map[string]int{}, stalled: map[string]chan struct{}{}, secretsInUse: map[string]bool{}, digests: map[string]string{},
 	}
 }
 
@@ -89,7 +96,7 @@ func (e *Engine) AddNode(name, address string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.serial++
-	n := &node{id: swarmID(e.serial), name: name, address: address, state: "ready", leads: len(e.swarm.nodes) == 0}
+	n := &node{id: swarmID(e.serial), name: name, address: address, state: "ready", availability: "active", leads: len(e.swarm.nodes) == 0}
 	e.swarm.nodes[n.id] = n
 	e.sendScoped("swarm", "node", "create", n.id, map[string]string{"name": name})
 	return n.id
@@ -111,6 +118,9 @@ func (e *Engine) CreateService(s Service) string {
 	if s.Created.IsZero() {
 		s.Created = time.Now()
 	}
+	if s.Image == "" {
+		s.Image = "site:1@sha256:0000"
+	}
 	made := &service{Service: s, id: swarmID(e.serial), version: e.nextVersion()}
 	e.swarm.services[made.id] = made
 	e.sendScoped("swarm", "service", "create", made.id, map[string]string{"name": s.Name})
@@ -125,15 +135,6 @@ func (e *Engine) UpdateService(id string, change func(*Service)) {
 	change(&s.Service)
 	s.version = e.nextVersion()
 	e.sendScoped("swarm", "service", "update", id, map[string]string{"name": s.Name})
-}
-
-// SetUpdating begins or ends an update of the service.
-func (e *Engine) SetUpdating(id string, updating bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s := e.swarm.services[id]
-	s.updating, s.version = updating, e.nextVersion()
-	e.sendScoped("swarm", "service", "update", id, map[string]string{"name": s.Name, "updatestate.new": map[bool]string{true: "updating", false: "completed"}[updating]})
 }
 
 // RemoveService removes a service and its tasks.
@@ -153,7 +154,7 @@ func (e *Engine) AddTask(service, node, desired, state string) string {
 	e.serial++
 	s := e.swarm.services[service]
 	t := &task{
-		id: swarmID(e.serial), service: service, node: node, slot: len(e.swarm.tasks) + 1, version: e.nextVersion(),
+		id: swarmID(e.serial), service: service, image: s.Image, node: node, slot: len(e.swarm.tasks) + 1, version: e.nextVersion(),
 		desired: desired, state: state, changed: time.Now(), addresses: map[string]string{},
 	}
 	for _, name := range s.Networks {
@@ -240,14 +241,11 @@ func (e *Engine) nextVersion() int {
 	return e.swarm.version
 }
 
-// swarmID has the form of Swarm's: 25 digits to the base of 36.
-func swarmID(n int) string { return fmt.Sprintf("%09d%016d", n, n) }
-
 func (e *Engine) serveInfo(w http.ResponseWriter, _ *http.Request) {
 	e.mu.Lock()
 	info := map[string]any{"LocalNodeState": "inactive"}
 	if e.swarm.manager {
-		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": "n0", "RemoteManagers": []map[string]any{{"NodeID": "n0", "Addr": "10.9.0.1:2377"}}}
+		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": ownNode, "RemoteManagers": []map[string]any{{"NodeID": ownNode, "Addr": "10.9.0.1:2377"}}}
 	}
 	e.mu.Unlock()
 	answer(w, map[string]any{"Swarm": info})
@@ -294,11 +292,16 @@ func (e *Engine) serveSwarm(list func(filters map[string]map[string]bool) []map[
 func (e *Engine) listServices(filters map[string]map[string]bool) []map[string]any {
 	list := []map[string]any{}
 	for _, s := range e.swarm.services {
-		if wanted := filters["id"]; len(wanted) == 0 || slices.ContainsFunc(slices.Collect(maps.Keys(wanted)), func(p string) bool { return strings.HasPrefix(s.id, p) }) {
+		if begins(s.id, filters["id"]) && begins(s.Name, filters["name"]) {
 			list = append(list, e.serviceJSON(s))
 		}
 	}
 	return list
+}
+
+// begins reports whether text begins with one of the prefixes, or there are none.
+func begins(text string, prefixes map[string]bool) bool {
+	return len(prefixes) == 0 || slices.ContainsFunc(slices.Collect(maps.Keys(prefixes)), func(p string) bool { return strings.HasPrefix(text, p) })
 }
 
 func (e *Engine) serviceJSON(s *service) map[string]any {
@@ -323,13 +326,13 @@ func (e *Engine) serviceJSON(s *service) map[string]any {
 		"Spec": map[string]any{
 			"Name": s.Name, "Labels": s.Labels, "Mode": map[string]any{mode: replicas},
 			"TaskTemplate": map[string]any{
-				"ContainerSpec": map[string]any{"Image": "site:1@sha256:0000", "Env": s.Env, "Labels": s.ContainerLabels}, "Networks": networks,
+				"ContainerSpec": map[string]any{"Image": s.Image, "Env": s.Env, "Labels": s.ContainerLabels}, "Networks": networks,
 			},
 		},
 		"Endpoint": map[string]any{"Spec": map[string]any{"Mode": resolution}, "Ports": portsJSON(s.Ports), "VirtualIPs": vips},
 	}
-	if s.updating {
-		made["UpdateStatus"] = map[string]any{"State": "updating"}
+	if s.update.state != "" {
+		made["UpdateStatus"] = map[string]any{"State": s.update.state, "Message": s.update.message}
 	}
 	return made
 }
@@ -364,7 +367,7 @@ func (e *Engine) listTasks(filters map[string]map[string]bool) []map[string]any 
 		}
 		list = append(list, map[string]any{
 			"ID": t.id, "Version": map[string]any{"Index": t.version}, "ServiceID": t.service, "NodeID": t.node, "Slot": t.slot,
-			"DesiredState": t.desired, "NetworksAttachments": networks,
+			"DesiredState": t.desired, "NetworksAttachments": networks, "Spec": map[string]any{"ContainerSpec": map[string]any{"Image": t.image}},
 			"Status": map[string]any{
 				"State": t.state, "Message": t.state, "Timestamp": t.changed.UTC().Format(time.RFC3339Nano),
 				"PortStatus": map[string]any{"Ports": portsJSON(t.ports)},
@@ -379,11 +382,15 @@ func (e *Engine) listNodes(map[string]map[string]bool) []map[string]any {
 	for _, n := range e.swarm.nodes {
 		made := map[string]any{
 			"ID": n.id, "Description": map[string]any{"Hostname": n.name, "Engine": map[string]any{"EngineVersion": "20.10.24"}},
-			"Status": map[string]any{"State": n.state, "Addr": n.address}, "Spec": map[string]any{"Availability": "active"},
+			"Status": map[string]any{"State": n.state, "Addr": n.address}, "Spec": map[string]any{"Availability": n.availability},
 		}
 		if n.leads { // it sees itself so
 			made["Status"] = map[string]any{"State": n.state, "Addr": "0.0.0.0"}
 			made["ManagerStatus"] = map[string]any{"Leader": true, "Reachability": "reachable", "Addr": n.address + ":2377"}
+		}
+		if n.follows {
+			reachability := map[bool]string{true: "unreachable", false: "reachable"}[n.unreachable]
+			made["ManagerStatus"] = map[string]any{"Reachability": reachability, "Addr": n.address + ":2377"}
 		}
 		list = append(list, made)
 	}
