@@ -1,0 +1,281 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/docker"
+	"github.com/ruche-project/ruche/internal/mesh"
+)
+
+// What the Swarm keeps for the services of the stack file.
+const (
+	secretSeal        = "ruche-seal"         // what mesh.ReadSeal reads
+	secretJoin        = "ruche-join"         // the token for edges and agents
+	secretJoinControl = "ruche-join-control" // the token for control nodes
+	volumeControl     = "ruche-control"      // the state of a control node
+)
+
+// Name is how the stack is called.
+const Name = "ruche"
+
+// Options say what an installation is like.
+type Options struct {
+	// Image is what the services run; empty is the image of the stack that runs already, else ruche.
+	Image string
+	// Network is the one that published services join.
+	Network string
+	// DataDir is where "ruche up" on this host has its state, if it ran here.
+	DataDir string
+	// Control are the addresses of the control nodes; none are those of the Swarm's managers.
+	Control []string
+}
+
+// Init makes what the installation begins with, and gives its stack file. What is there stays; say tells of each thing whether it was made.
+func Init(ctx context.Context, engine *docker.Client, o Options, say func(string)) (file string, err error) {
+	i := &initiation{engine: engine, o: o, say: say}
+	if err := i.look(ctx); err != nil {
+		return "", err
+	}
+	values := map[string]string{"RUCHE_IMAGE": i.image, "RUCHE_NETWORK": o.Network, "RUCHE_CONTROL": strings.Join(i.control, ",")}
+	if file, err = render(values); err != nil { // before anything is made
+		return "", err
+	}
+	for _, step := range []func(context.Context) error{i.makeNetwork, i.makeState, i.nameFounder} {
+		if err := step(ctx); err != nil {
+			return "", err
+		}
+	}
+	return file, nil
+}
+
+// initiation is one run of Init.
+type initiation struct {
+	engine *docker.Client
+	o      Options
+	say    func(string)
+
+	node    string // the ID of this Engine's node in the Swarm
+	control []string
+	image   string
+}
+
+// look learns what the Swarm is like, and warns of what is doubtful in it.
+func (i *initiation) look(ctx context.Context) error {
+	swarm, err := i.engine.Swarm(ctx)
+	switch {
+	case err != nil:
+		return err
+	case swarm.NodeID == "":
+		return hinted{errors.New("cannot begin a stack: the Docker Engine is in no Swarm"), "docker swarm init --advertise-addr ADDRESS"}
+	case !swarm.Manager:
+		return hinted{errors.New("cannot begin a stack: the Docker Engine here is a worker of its Swarm"),
+			"run this on a manager" + prefixed(": ", strings.Join(swarm.Managers, ", "))}
+	}
+	i.node = swarm.NodeID
+	nodes, err := i.engine.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	managers := managersOf(nodes)
+	if n := len(managers); n%2 == 0 && n > 0 {
+		i.say(fmt.Sprintf("warning: the Swarm has %d managers, which lose their majority with %d of them: have %d or %d", n, n/2, n-1, n+1))
+	}
+	if i.control = i.o.Control; len(i.control) == 0 {
+		for _, m := range managers {
+			if !m.Address.IsValid() || m.Address.IsLoopback() {
+				i.say(fmt.Sprintf("warning: other nodes cannot reach manager %s, whose address is %q: name control nodes with --control", m.Name, addressText(m.Address)))
+				continue
+			}
+			i.control = append(i.control, m.Address.String())
+		}
+		slices.Sort(i.control)
+	}
+	if len(i.control) == 0 {
+		return hinted{errors.New("cannot tell edges where control nodes are: no manager has an address that others reach"),
+			"name them with --control, or begin the Swarm anew with an address: docker swarm init --advertise-addr ADDRESS"}
+	}
+	running, err := i.engine.ServicesNamed(ctx, Name+"_control")
+	if err != nil {
+		return err
+	}
+	i.image = cmp.Or(i.o.Image, "ruche")
+	if i.o.Image == "" && len(running) > 0 {
+		i.image = running[0].Image
+	}
+	return nil
+}
+
+func managersOf(nodes []docker.Node) []docker.Node {
+	return slices.DeleteFunc(slices.Clone(nodes), func(n docker.Node) bool { return n.Manager == nil })
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+// told says of a thing whether it was made, and passes on what else went wrong.
+func (i *initiation) told(what string, err error) error {
+	switch {
+	case err == nil:
+		i.say(what + " is made")
+	case errors.Is(err, docker.ErrExists):
+		i.say(what + " is there already")
+		return nil
+	}
+	return err
+}
+
+func (i *initiation) makeNetwork(ctx context.Context) error {
+	what := "network " + i.o.Network
+	if err := i.told(what, i.engine.CreateOverlay(ctx, i.o.Network)); err != nil {
+		return err
+	}
+	list, err := i.engine.Networks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range list {
+		if n.Name == i.o.Network && n.Driver != "overlay" {
+			return hinted{fmt.Errorf("cannot use %s: its driver is %s, and services of a Swarm need overlay", what, n.Driver), "choose another name with --network"}
+		}
+	}
+	return nil
+}
+
+// makeState makes the secrets, and last the config, which tells that they are whole.
+func (i *initiation) makeState(ctx context.Context) error {
+	there, err := i.engine.Secrets(ctx)
+	if err != nil {
+		return err
+	}
+	secrets := []string{secretSeal, secretJoin, secretJoinControl}
+	switch _, err := i.engine.SwarmConfig(ctx, mesh.SeedConfig); {
+	case err == nil:
+		return i.checkSecrets(secrets, there)
+	case !errors.Is(err, docker.ErrNotFound):
+		return err
+	}
+	for _, name := range secrets {
+		if !slices.Contains(there, name) {
+			continue
+		}
+		err := i.engine.RemoveSecret(ctx, name)
+		if errors.Is(err, docker.ErrInUse) {
+			return hinted{fmt.Errorf("cannot begin anew: config %s is not there, so secret %s must be made anew, but %w", mesh.SeedConfig, name, err),
+				`if the services that use it are of an installation that shall end, remove them: docker stack ls, docker stack rm NAME`}
+		}
+		if err != nil {
+			return err
+		}
+		i.say("secret " + name + " was left by an init that did not end, and is made anew")
+	}
+	key, seal, err := mesh.NewSeal()
+	if err != nil {
+		return err
+	}
+	seed, join, joinControl, err := mesh.NewSeed(seal, time.Now())
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(seed)
+	if err != nil {
+		return fmt.Errorf("cannot write what the installation begins with: %w", err)
+	}
+	for name, content := range map[string]string{secretSeal: key, secretJoin: join, secretJoinControl: joinControl} {
+		if err := i.engine.CreateSecret(ctx, name, []byte(content)); err != nil {
+			return err // also when somebody makes one at the same time: only one of the two can go on
+		}
+		i.say("secret " + name + " is made")
+	}
+	if err := i.engine.CreateSwarmConfig(ctx, mesh.SeedConfig, nil, data); err != nil {
+		return err
+	}
+	i.say("config " + mesh.SeedConfig + " is made")
+	return nil
+}
+
+// checkSecrets looks whether what belongs to the config is there.
+func (i *initiation) checkSecrets(wanted, there []string) error {
+	for _, name := range wanted {
+		if !slices.Contains(there, name) {
+			hint := "on a control node: ruche nodes token | docker secret create " + name + " -"
+			switch name {
+			case secretSeal:
+				hint = "bring it back from a copy: docker secret create ruche-seal FILE; without it the state cannot be opened"
+			case secretJoinControl:
+				hint = "on a control node: ruche nodes token --role control | docker secret create " + name + " -"
+			}
+			return hinted{fmt.Errorf("cannot go on: config %s is there, but secret %s is not", mesh.SeedConfig, name), hint}
+		}
+		i.say("secret " + name + " is there already")
+	}
+	i.say("config " + mesh.SeedConfig + " is there already")
+	return nil
+}
+
+// nameFounder makes the control node of this host go on with the state of a "ruche up" that ran here: it founds the state, and finds it in its volume.
+func (i *initiation) nameFounder(ctx context.Context) error {
+	if !cluster.HasData(filepath.Join(i.o.DataDir, "cluster")) {
+		return nil
+	}
+	cfg, err := i.engine.SwarmConfig(ctx, mesh.SeedConfig)
+	if err != nil {
+		return err
+	}
+	switch cfg.Labels[mesh.SeedFounder] {
+	case i.node:
+		return nil
+	case "":
+	default:
+		i.say(fmt.Sprintf("warning: another node has founded the state: what is in %s stays out of it", i.o.DataDir))
+		return nil
+	}
+	labels := maps.Clone(cfg.Labels)
+	if labels == nil {
+		labels = make(map[string]string)
+	}
+	labels[mesh.SeedFounder] = i.node
+	if err := i.bind(ctx); err != nil {
+		return err
+	}
+	if err := i.engine.LabelSwarmConfig(ctx, cfg, labels); err != nil {
+		return err
+	}
+	i.say(fmt.Sprintf("the control node of this host goes on with the state in %s", i.o.DataDir))
+	i.say("before the stack is deployed, stop the Ruche that runs on it, such as with: systemctl disable --now ruche")
+	return nil
+}
+
+// bind makes the volume of this host's control node out of the directory.
+func (i *initiation) bind(ctx context.Context) error {
+	dir, err := filepath.Abs(i.o.DataDir)
+	if err == nil {
+		err = i.engine.BindVolume(ctx, volumeControl, dir)
+	}
+	if errors.Is(err, docker.ErrExists) {
+		return hinted{fmt.Errorf("cannot let the control node of this host go on with the state in %s: %w", i.o.DataDir, err),
+			fmt.Sprintf("if nothing in the volume is needed: docker volume rm %s", volumeControl)}
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package stack_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche/internal/docker"
+	"github.com/ruche-project/ruche/internal/docker/fakeengine"
+	"github.com/ruche-project/ruche/internal/mesh"
+	"github.com/ruche-project/ruche/internal/stack"
+)
+
+// TestTheFileInDeployIsTheOneInTheBinary holds the file that people read against the one that "ruche stack init" prints.
+func TestTheFileInDeployIsTheOneInTheBinary(t *testing.T) {
+	read, err := os.ReadFile("../../deploy/stack.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(read) != stack.StackFile() {
+		t.Error("deploy/stack.yml and internal/stack/stack.yml differ: change one and copy it to the other")
+	}
+}
+
+// swarm is a fake Engine that is the only manager of a Swarm, in which nothing was made yet.
+func swarm(t *testing.T) (*fakeengine.Engine, *docker.Client) {
+	t.Helper()
+	engine := fakeengine.New(t)
+	engine.SetManager(true)
+	engine.AddNode("n1", "10.9.0.1")
+	c, err := docker.Open(engine.Host())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return engine, c
+}
+
+// begin runs Init, and gives the file and what it said.
+func begin(t *testing.T, c *docker.Client, o stack.Options) (file string, said []string, err error) {
+	t.Helper()
+	if o.Network == "" {
+		o.Network = "public"
+	}
+	file, err = stack.Init(t.Context(), c, o, func(line string) { said = append(said, line) })
+	return file, said, err
+}
+
+func hintOf(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
+
+func TestInitMakesWhatAnInstallationBeginsWith(t *testing.T) {
+	engine, c := swarm(t)
+	file, said, err := begin(t, c, stack.Options{Image: "registry.example/ruche:1", DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 5 || slices.ContainsFunc(said, func(s string) bool { return !strings.HasSuffix(s, " is made") }) {
+		t.Errorf("it said %q, want five things made", said)
+	}
+	want := strings.NewReplacer("${RUCHE_IMAGE:-ruche}", "registry.example/ruche:1", "${RUCHE_CONTROL:?name the addresses of the managers, with commas between}", "10.9.0.1",
+		"${DOCKER_SOCKET:-/var/run/docker.sock}", "/var/run/docker.sock", "${RUCHE_NETWORK:-public}", "public").Replace(stack.StackFile())
+	if file != want || strings.Contains(file, "$") {
+		t.Errorf("the file is\n%s", file)
+	}
+	data, labels, ok := engine.Config(mesh.SeedConfig)
+	var seed mesh.Seed
+	if err := json.Unmarshal(data, &seed); err != nil || !ok || labels[mesh.SeedFounder] != "" || len(seed.Tokens) != 2 {
+		t.Errorf("config %s holds %+v with labels %v (%v)", mesh.SeedConfig, seed, labels, err)
+	}
+	if _, err := seed.Root(); err != nil {
+		t.Error(err)
+	}
+	key, _ := engine.Secret("ruche-seal")
+	sealFile := filepath.Join(t.TempDir(), "seal")
+	if err := os.WriteFile(sealFile, key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mesh.ReadSeal(sealFile); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"ruche-join", "ruche-join-control"} {
+		if token, _ := engine.Secret(name); !strings.HasPrefix(string(token), "RUCHE-1-") {
+			t.Errorf("secret %s holds %q", name, token)
+		}
+	}
+	again, said, err := begin(t, c, stack.Options{Image: "registry.example/ruche:1", DataDir: t.TempDir()})
+	if err != nil || again != file || len(said) != 5 || slices.ContainsFunc(said, func(s string) bool { return !strings.HasSuffix(s, " is there already") }) {
+		t.Errorf("again it said %q, %v", said, err)
+	}
+	if same, _, _ := engine.Config(mesh.SeedConfig); string(same) != string(data) {
+		t.Error("the second init changed what the first one made")
+	}
+}
+
+func TestInitOfManyManagers(t *testing.T) {
+	engine, c := swarm(t)
+	engine.AddManager("n2", "10.9.0.2")
+	engine.AddNode("w1", "10.9.0.9")
+	file, said, err := begin(t, c, stack.Options{})
+	if err != nil || !strings.Contains(file, `RUCHE_CONTROL: "10.9.0.1,10.9.0.2"`) || !strings.Contains(file, `image: "ruche"`) {
+		t.Errorf("file %s, %v", file, err)
+	}
+	if !strings.HasPrefix(said[0], "warning: the Swarm has 2 managers, which lose their majority with 1 of them: have 1 or 3") {
+		t.Errorf("it said %q", said)
+	}
+	engine.CreateService(fakeengine.Service{Name: "ruche_control", Image: "ruche:7@sha256:0007"})
+	file, _, err = begin(t, c, stack.Options{Network: "web", Control: []string{"[fd00::1]:8901", "m2.example"}})
+	for _, want := range []string{`RUCHE_CONTROL: "[fd00::1]:8901,m2.example"`, `image: "ruche:7"`, `name: "web"`} {
+		if !strings.Contains(file, want) {
+			t.Errorf("the file has no %s (%v):\n%s", want, err, file)
+		}
+	}
+}
+
+func TestInitGoesOnWhereAnotherWasCutOff(t *testing.T) {
+	engine, c := swarm(t)
+	if err := c.CreateSecret(t.Context(), "ruche-seal", []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := begin(t, c, stack.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if key, _ := engine.Secret("ruche-seal"); string(key) == "old" {
+		t.Error("the secret of the init that was cut off is still there")
+	}
+	if _, _, ok := engine.Config(mesh.SeedConfig); !ok {
+		t.Error("there is no config")
+	}
+}
+
+func TestInitThatCannotGoOnSaysWhatToDo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*fakeengine.Engine)
+		o       stack.Options
+		want    string
+		hint    string
+	}{
+		"no Swarm":              {func(e *fakeengine.Engine) { e.SetManager(false) }, stack.Options{}, "in no Swarm", "docker swarm init"},
+		"a network of one host": {func(*fakeengine.Engine) {}, stack.Options{Network: "bridge"}, "its driver is bridge", "--network"},
+		"a name with a space":   {func(*fakeengine.Engine) {}, stack.Options{Image: "a b"}, `"a b" has characters`, ""},
+		"a variable":            {func(*fakeengine.Engine) {}, stack.Options{Image: "a:$TAG"}, `"a:$TAG" has characters`, ""},
+		"a secret in use": {func(e *fakeengine.Engine) {
+			e.RemoveConfig(mesh.SeedConfig)
+			e.UseSecret("ruche-join")
+		}, stack.Options{}, "secret ruche-join must be made anew, but", "docker stack rm"},
+		"no seal":     {func(e *fakeengine.Engine) { e.RemoveSecret("ruche-seal") }, stack.Options{}, "secret ruche-seal is not", "docker secret create ruche-seal FILE"},
+		"no token":    {func(e *fakeengine.Engine) { e.RemoveSecret("ruche-join") }, stack.Options{}, "secret ruche-join is not", "ruche nodes token | docker"},
+		"no address":  {func(e *fakeengine.Engine) { e.SetAddress("n1", "127.0.0.1") }, stack.Options{}, "no manager has an address", "--advertise-addr"},
+		"a bad value": {func(*fakeengine.Engine) {}, stack.Options{Control: []string{"10.0.0.1", `"`}}, "RUCHE_CONTROL", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engine, c := swarm(t)
+			if _, _, err := begin(t, c, stack.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			tc.prepare(engine)
+			_, _, err := begin(t, c, tc.o)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(hintOf(err), tc.hint) {
+				t.Errorf("error %v, hint %q; want %q, %q", err, hintOf(err), tc.want, tc.hint)
+			}
+		})
+	}
+}
+
+// hostState is a data directory of a host that has run "ruche up".
+func hostState(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "cluster", "member"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestInitGoesOnWithTheStateOfTheHost(t *testing.T) {
+	engine, c := swarm(t)
+	dir := hostState(t)
+	engine.AddVolume("ruche-control", "")
+	if _, _, err := begin(t, c, stack.Options{DataDir: dir}); err == nil || !strings.Contains(hintOf(err), "docker volume rm ruche-control") {
+		t.Errorf("over a volume that is there: %v, hint %q", err, hintOf(err))
+	}
+	engine.RemoveVolume("ruche-control")
+	_, said, err := begin(t, c, stack.Options{DataDir: dir})
+	if err != nil || !strings.Contains(strings.Join(said, "\n"), "goes on with the state in "+dir) {
+		t.Errorf("it said %q, %v", said, err)
+	}
+	_, labels, _ := engine.Config(mesh.SeedConfig)
+	if device, _ := engine.VolumeDevice("ruche-control"); device != dir || labels[mesh.SeedFounder] != engine.NodeID() {
+		t.Errorf("the volume is bound to %q, labels %v", device, labels)
+	}
+	if _, said, err := begin(t, c, stack.Options{DataDir: dir}); err != nil || strings.Contains(strings.Join(said, "\n"), "stop the Ruche") {
+		t.Errorf("again it said %q, %v", said, err)
+	}
+}
+
+func TestInitLeavesTheFounderThatThereIs(t *testing.T) {
+	engine, c := swarm(t)
+	if _, _, err := begin(t, c, stack.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := c.SwarmConfig(t.Context(), mesh.SeedConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.LabelSwarmConfig(t.Context(), cfg, map[string]string{mesh.SeedFounder: "another"}); err != nil {
+		t.Fatal(err)
+	}
+	_, said, err := begin(t, c, stack.Options{DataDir: hostState(t)})
+	if err != nil || !strings.HasPrefix(said[len(said)-1], "warning: another node has founded the state") {
+		t.Errorf("it said %q, %v", said, err)
+	}
+	if _, ok := engine.VolumeDevice("ruche-control"); ok {
+		t.Error("it made a volume")
+	}
+}
