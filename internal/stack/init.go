@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +38,8 @@ type Options struct {
 	Network string
 	// DataDir is where "ruche up" on this host has its state, if it ran here.
 	DataDir string
+	// SealKeyFile has the sealing key to begin with; where it is empty one is made, which then only the Swarm has.
+	SealKeyFile string
 	// Control are the addresses of the control nodes; none are those of the Swarm's managers.
 	Control []string
 }
@@ -156,7 +159,7 @@ func (i *initiation) makeNetwork(ctx context.Context) error {
 		return err
 	}
 	for _, n := range list {
-		if n.Name == i.o.Network && n.Driver != "overlay" {
+		if n.Name == i.o.Network && n.Driver != "overlay" && n.Driver != "" { // a manager tells no driver of one that was made just now
 			return hinted{fmt.Errorf("cannot use %s: its driver is %s, and services of a Swarm need overlay", what, n.Driver), "choose another name with --network"}
 		}
 	}
@@ -165,6 +168,10 @@ func (i *initiation) makeNetwork(ctx context.Context) error {
 
 // makeState makes the secrets, and last the config, which tells that they are whole.
 func (i *initiation) makeState(ctx context.Context) error {
+	key, seal, err := i.sealingKey() // before anything is removed
+	if err != nil {
+		return err
+	}
 	there, err := i.engine.Secrets(ctx)
 	if err != nil {
 		return err
@@ -190,10 +197,6 @@ func (i *initiation) makeState(ctx context.Context) error {
 		}
 		i.say("secret " + name + " was left by an init that did not end, and is made anew")
 	}
-	key, seal, err := mesh.NewSeal()
-	if err != nil {
-		return err
-	}
 	seed, join, joinControl, err := mesh.NewSeed(seal, time.Now())
 	if err != nil {
 		return err
@@ -213,6 +216,18 @@ func (i *initiation) makeState(ctx context.Context) error {
 	}
 	i.say("config " + mesh.SeedConfig + " is made")
 	return nil
+}
+
+// sealingKey gives the sealing key as the secret holds it.
+func (i *initiation) sealingKey() (text string, seal *mesh.Seal, err error) {
+	if i.o.SealKeyFile == "" {
+		return mesh.NewSeal()
+	}
+	if seal, err = mesh.ReadSeal(i.o.SealKeyFile); err != nil {
+		return "", nil, err
+	}
+	data, err := os.ReadFile(i.o.SealKeyFile)
+	return string(data), seal, err
 }
 
 // checkSecrets looks whether what belongs to the config is there.

@@ -138,6 +138,27 @@ func TestInitGoesOnWhereAnotherWasCutOff(t *testing.T) {
 	}
 }
 
+func TestInitTakesTheSealingKeyThatItIsGiven(t *testing.T) {
+	engine, c := swarm(t)
+	file := filepath.Join(t.TempDir(), "seal")
+	if _, _, err := begin(t, c, stack.Options{SealKeyFile: file}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("with a file that is not there: %v", err)
+	}
+	text, _, err := mesh.NewSeal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := begin(t, c, stack.Options{SealKeyFile: file}); err != nil {
+		t.Fatal(err)
+	}
+	if key, _ := engine.Secret("ruche-seal"); string(key) != text {
+		t.Error("the secret holds another key")
+	}
+}
+
 func TestInitThatCannotGoOnSaysWhatToDo(t *testing.T) {
 	for name, tc := range map[string]struct {
 		prepare func(*fakeengine.Engine)
