@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -65,7 +66,8 @@ func New(ctx context.Context, roles config.Role, cfg *config.Config, version str
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory: %w (choose another with --data-dir)", err)
 	}
-	if d.node, err = nodeName(cfg.DataDir, cfg.NodeName); err != nil {
+	_, unknown := os.Stat(meshDir(cfg)) // the directory of its identity
+	if d.node, err = nodeName(cfg.DataDir, cfg.NodeName, roles == config.Control && errors.Is(unknown, fs.ErrNotExist)); err != nil {
 		return nil, err
 	}
 	if roles&config.Edge != 0 {

@@ -48,7 +48,7 @@ func (d *Daemon) watchQuorum(ctx context.Context) error {
 
 // stateConfig is that of the state in a data directory whose node does not run. The node is named as it was, else as given, else after its host.
 func stateConfig(dataDir, givenName string, logger *slog.Logger) (cluster.Config, error) {
-	name, err := nodeName(dataDir, givenName)
+	name, err := nodeName(dataDir, givenName, false)
 	return cluster.Config{Dir: stateDir(dataDir), Name: name, Logger: logger}, err
 }
 
