@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,8 +10,8 @@ import (
 	"github.com/ruche-project/ruche/e2e/lab"
 )
 
-// The stacks of deploy/swarm on two nodes: a control node on the first, an edge and an agent on both. Services are updated under load through both edges, which then
-// go on, and start again, without the control node.
+// The stack on two nodes, grown from a host that ran alone: a control node, an edge and an agent on both. Services are updated under load through both edges, which then
+// go on, and start again, without any control node.
 func TestEdgesOfASwarm(t *testing.T) {
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarm()
@@ -21,7 +19,15 @@ func TestEdgesOfASwarm(t *testing.T) {
 	for _, n := range l.Nodes {
 		n.LoadRuche()
 	}
-	beginSwarm(t, first, l.Dir("ruche"))
+	alone := first.StartRuche()
+	single, err := alone.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := first.StackInit("--data-dir", alone.DataDir())
+	alone.Stop()
+	first.StackDeploy(file)
+	lab.Eventually(t, aMinute, func() error { return hasGrown(first, single.Members[0].ID) })
 	first.CreateService(lab.SiteImage, "shop", "--replicas", "2", "--network", "public", "--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080",
 		"--update-order", "stop-first", "--update-monitor", "500ms", "--stop-grace-period", "5s")
 	var clients []*lab.Client
@@ -48,8 +54,10 @@ func TestEdgesOfASwarm(t *testing.T) {
 		t.Logf("through the edge of %s: %v", l.Nodes[i].Name, load)
 	}
 
-	first.Docker("stack", "rm", "ruche-control")
-	lab.Eventually(t, aMinute, func() error { return noContainer(first, "ruche-control_control") })
+	first.Docker("service", "rm", "ruche_control")
+	for _, n := range l.Nodes {
+		lab.Eventually(t, aMinute, func() error { return noContainer(n, "ruche_control") })
+	}
 	second := l.Nodes[1]
 	before := second.WaitTask("ruche_edge")
 	second.Docker("kill", before) // the Swarm starts another one, which has the volume of the first
@@ -61,38 +69,28 @@ func TestEdgesOfASwarm(t *testing.T) {
 	})
 	for i, c := range clients {
 		if err := servedByTasks(c, "http://shop.test/", 2); err != nil {
-			t.Errorf("without the control node, through the edge of %s: %v", l.Nodes[i].Name, err)
+			t.Errorf("without control nodes, through the edge of %s: %v", l.Nodes[i].Name, err)
 		}
 	}
 
-	// The control node comes back with what it has on disk, and what happens is followed again.
-	deployControl(first, l.Dir("ruche"), "false")
+	// The control nodes come back with what they have on disk, and what happens is followed again.
+	first.StackDeploy(file)
 	first.CreateService(lab.SiteImage, "later", "--network", "public", "--env", "VIRTUAL_HOST=later.test", "--env", "VIRTUAL_PORT=8080")
 	for _, c := range clients {
 		lab.Eventually(t, aMinute, func() error { return servedByTasks(c, "http://later.test/", 1) })
 	}
 }
 
-// beginSwarm does what docs/swarm.md says: secrets, a control node, a token, edges and agents.
-func beginSwarm(t *testing.T, first *lab.Node, data string) {
-	t.Helper()
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	first.Secret("ruche-seal", base64.StdEncoding.EncodeToString(key))
-	first.Docker("network", "create", "--driver", "overlay", "--attachable", "public")
-	first.Docker("node", "update", "--label-add", "ruche.control=true", first.Name)
-	deployControl(first, data, "true")
-	token := ""
-	lab.Eventually(t, aMinute, func() (err error) {
-		token, err = first.TryDocker("exec", first.WaitTask("ruche-control_control"), "/ruche", "nodes", "token", "--admin-addr", "127.0.0.1:8910")
+// hasGrown returns an error until the control node of a node has the member of the state that was there before.
+func hasGrown(n *lab.Node, member string) error {
+	s, err := n.ControlState()
+	if err != nil {
 		return err
-	})
-	first.Secret("ruche-join", token)
-	first.StackDeploy("edge.yml", "ruche", "RUCHE_CONTROL="+first.Address)
-}
-
-func deployControl(n *lab.Node, data, bootstrap string) {
-	n.StackDeploy("control.yml", "ruche-control", "RUCHE_BOOTSTRAP="+bootstrap, "RUCHE_DATA="+data)
+	}
+	if len(s.Members) != 1 || s.Members[0].ID != member || !s.Quorum {
+		return fmt.Errorf("the state is %+v, want the member %s alone", s, member)
+	}
+	return nil
 }
 
 // edgeIsShutIn checks what the process that faces the internet has: nothing of the Engine, and nothing that it could change but its own volume.

@@ -54,6 +54,11 @@ func (n *Node) client(from namespace, address string) *Client {
 		}
 		return from.dial(ctx, network, target)
 	}
+	return n.clientBy(dial)
+}
+
+// clientBy makes a client that gets its connections from dial.
+func (n *Node) clientBy(dial func(ctx context.Context, network, target string) (net.Conn, error)) *Client {
 	transport := &http.Transport{
 		DialContext: dial, MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // names have self-signed certificates

@@ -18,6 +18,11 @@ const commandTimeout = 2 * time.Minute
 func (n *Node) run(env []string, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
+	return n.runIn(ctx, env, command...)
+}
+
+// runIn is run with another bound.
+func (n *Node) runIn(ctx context.Context, env []string, command ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Env = &stdout, &stderr, env
@@ -58,22 +63,6 @@ func (n *Node) Compose(dir string, args ...string) string {
 		n.lab.t.Fatalf("cannot run docker-compose %s on %s: %v", strings.Join(args, " "), n.Name, err)
 	}
 	return out
-}
-
-// StackDeploy deploys a stack from a file of deploy/swarm, with these variables set.
-func (n *Node) StackDeploy(file, stack string, variables ...string) {
-	n.lab.t.Helper()
-	path := filepath.Join(moduleDir(), "deploy", "swarm", file)
-	env := append(n.dockerEnviron(), append(variables, "RUCHE_IMAGE="+RucheImage)...)
-	if _, err := n.run(env, "docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", path, stack); err != nil {
-		n.lab.t.Fatalf("cannot deploy %s on %s: %v", file, n.Name, err)
-	}
-}
-
-// Secret makes a secret of the Swarm.
-func (n *Node) Secret(name, content string) {
-	n.lab.t.Helper()
-	n.Docker("secret", "create", name, n.lab.File(n.lab.Dir("secrets"), name, content))
 }
 
 // Run starts a container of the site's image, detached, and returns its ID. The arguments are those of

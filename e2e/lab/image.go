@@ -45,6 +45,7 @@ type healthcheck struct {
 func (n *Node) LoadRuche() {
 	n.lab.t.Helper()
 	n.lab.must(n.load(RucheImage))
+	n.Docker("tag", RucheImage, NextRucheImage)
 }
 
 func (n *Node) load(image string) error {

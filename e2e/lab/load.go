@@ -20,6 +20,7 @@ type Load struct {
 	client   *Client
 	url      string
 	reached  chan struct{}
+	enough   chan struct{} // closed when no more is to be sent
 	finished chan struct{}
 
 	mu       sync.Mutex
@@ -39,7 +40,7 @@ const loadWorkers = 128
 func (c *Client) StartLoad(rawURL string, rate, count int) *Load {
 	l := &Load{
 		client: c, url: rawURL, rate: rate, count: count,
-		reached: make(chan struct{}), finished: make(chan struct{}),
+		reached: make(chan struct{}), enough: make(chan struct{}), finished: make(chan struct{}),
 		failures: map[string][]string{}, failed: map[string]int{}, byStatus: map[int]int{},
 	}
 	due := make(chan time.Time, count)
@@ -69,7 +70,11 @@ func (l *Load) pace(due chan<- time.Time) {
 	for i := range l.count {
 		at := begin.Add(time.Duration(i) * interval)
 		timer.Reset(time.Until(at))
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-l.enough:
+			return
+		}
 		due <- at
 		if i == l.count/3 {
 			close(l.reached)
@@ -119,6 +124,9 @@ func errorKind(err error) string {
 
 // UnderWay is closed when a third of the requests has been sent.
 func (l *Load) UnderWay() <-chan struct{} { return l.reached }
+
+// End sends no more requests, though their number is not reached. It is called once.
+func (l *Load) End() { close(l.enough) }
 
 // Finished is closed when every request has been answered or has failed.
 func (l *Load) Finished() <-chan struct{} { return l.finished }

@@ -64,6 +64,9 @@ func (r *Ruche) Start() {
 	r.AwaitReady()
 }
 
+// DataDir is where it keeps its state.
+func (r *Ruche) DataDir() string { return filepath.Join(r.dir, "data") }
+
 // Launch starts it without waiting.
 func (r *Ruche) Launch() {
 	r.node.lab.t.Helper()
@@ -86,7 +89,7 @@ func (r *Ruche) AwaitReady() {
 func (r *Ruche) launch(flags ...string) *process {
 	r.node.lab.t.Helper()
 	n := r.node
-	command := append(n.enter(), RucheBinary(), r.role, "--admin-addr", r.admin, "--data-dir", filepath.Join(r.dir, "data"), "--log-level", "debug")
+	command := append(n.enter(), RucheBinary(), r.role, "--admin-addr", r.admin, "--data-dir", r.DataDir(), "--log-level", "debug")
 	if r.role == "up" || r.role == "edge" {
 		command = append(command, "--http-addr", ":80", "--https-addr", ":443", "--certs-dir", r.CertsDir, "--access-log", filepath.Join(n.logs, "access.log"))
 	}
