@@ -39,8 +39,8 @@ func parts() map[string]floor {
 		"internal/cluster": leaf, "internal/config": leaf, "internal/docker": leaf, "internal/fastcgi": leaf, "internal/h2": leaf, "internal/handover": leaf, "internal/loop": leaf, "internal/match": leaf, "internal/mesh": leaf, "internal/report": leaf, "internal/uwsgi": leaf,
 		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/metrics": subsystem, "internal/api": subsystem,
 		"internal/daemon": wiring, "internal/stack": wiring,
-		"cmd/ruche":       command,
-		"e2e":             standalone, "bench": standalone, "deploy": standalone,
+		"cmd/ruche": command,
+		"e2e":       standalone, "bench": standalone, "deploy": standalone,
 	}
 }
 
