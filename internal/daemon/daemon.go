@@ -123,9 +123,11 @@ func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
 	if d.client == nil {
 		settings.Declarations = cluster.NewBucket[ruche.Declaration](d.cluster, discovery.BucketDeclarations)
 		settings.Endpoints = cluster.NewBucket[ruche.Endpoint](d.cluster, discovery.BucketEndpoints)
+		settings.Ingress = cluster.NewBucket[ruche.Ingress](d.cluster, discovery.BucketIngress)
 	} else {
 		settings.Declarations = mesh.Follow[ruche.Declaration](d.client, discovery.BucketDeclarations)
 		settings.Endpoints = mesh.Follow[ruche.Endpoint](d.client, discovery.BucketEndpoints)
+		settings.Ingress = mesh.Follow[ruche.Ingress](d.client, discovery.BucketIngress)
 		close(d.found) // what is found comes with what is followed
 	}
 	settings.AccessLog, settings.Certificates = accessLog, d.certs
