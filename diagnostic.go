@@ -72,6 +72,7 @@ const (
 	CodeIdentityUnavailable Code = "identity-unavailable"
 	CodeControlUnreachable  Code = "control-unreachable"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
+	CodeIngressMesh         Code = "ingress-mesh"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -85,6 +86,7 @@ func Codes() []Code {
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
+		CodeIngressMesh,
 	}
 }
 

@@ -1,6 +1,9 @@
 package ruche
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // EndpointState says whether an endpoint takes requests, and if not, why.
 type EndpointState string
@@ -49,6 +52,14 @@ type Sighting struct {
 	// StateReason says what led to State, as in Endpoint.
 	StateReason string    `json:"state_reason,omitempty"`
 	Since       time.Time `json:"since,omitzero"`
+}
+
+// Ingress is what edges have to know of the Swarm's routing mesh: a connection that comes over it has the address of one of the mesh's gateways, and no more the client's.
+type Ingress struct {
+	// Subnets are those of its network. Every node has a gateway somewhere in them.
+	Subnets []netip.Prefix `json:"subnets"`
+	// Mend is the command that has the edges' ports published on their nodes instead; empty when no service is known to need it.
+	Mend string `json:"mend,omitempty"`
 }
 
 // CertificateQuery asks for the certificate of one TLS handshake.

@@ -109,9 +109,20 @@ func (r RouteStatus) ReadyEndpoints() int {
 	return n
 }
 
+// ReplicaStatus is how a node that is no member of the state knows it.
+type ReplicaStatus struct {
+	// Follows is the address of the control node that it follows; empty when it follows none, since FollowsSince in both cases.
+	Follows      string    `json:"follows,omitempty"`
+	FollowsSince time.Time `json:"follows_since,omitzero"`
+	// Heard is of when what it knows is; zero when it knows nothing.
+	Heard time.Time `json:"heard,omitzero"`
+}
+
 // RouteList answers "what is published?".
 type RouteList struct {
-	Routes []RouteStatus `json:"routes"`
+	// Replica tells how old what is served may be; nil on a node that has the state itself.
+	Replica *ReplicaStatus `json:"replica,omitempty"`
+	Routes  []RouteStatus  `json:"routes"`
 	// Diagnostics are all that were found, those that belong to no route included.
 	Diagnostics []Diagnostic `json:"diagnostics"`
 	Warnings    []Warning    `json:"warnings"`
@@ -217,4 +228,25 @@ type TokenRequest struct {
 	Uses int `json:"uses"`
 	// Expires is when it ends to be good; zero: never.
 	Expires time.Time `json:"expires,omitzero"`
+}
+
+// StateCount is what is counted of the replicated state, as one member sees it.
+type StateCount struct {
+	Quorum bool
+	// Members is how many there are, Healthy how many of them answered when they were asked last, a few seconds ago. Both are 0 before that.
+	Members, Healthy int
+	// LeadsSwarm tells that this node looks after the services of the Swarm.
+	LeadsSwarm bool
+	// Refused counts connections to this member's peer address that were refused since start, by reason.
+	Refused map[string]int64
+}
+
+// MeshCount is what a control node counts of other nodes.
+type MeshCount struct {
+	// Nodes counts those that are enrolled by role, Seen those of them that some control node has heard of in the last minute. A node with several roles counts in each.
+	Nodes, Seen map[string]int
+	// Followers is how many follow this control node.
+	Followers int
+	// Refused counts peers that were turned away since start, by reason.
+	Refused map[string]uint64
 }

@@ -102,6 +102,7 @@ func edgeIsShutIn(t *testing.T, n *lab.Node) {
 	if strings.TrimSpace(got) != "true [ALL] [] /var/lib/ruche" && strings.TrimSpace(got) != "true [ALL] [] /var/lib/ruche /run/secrets/ruche-join" {
 		t.Errorf("the edge's container on %s has %q", n.Name, got)
 	}
+	processIsShutIn(t, n.Docker("inspect", "--format", "{{.State.Pid}}", id))
 }
 
 // noContainer returns an error while the node has a container of the service.

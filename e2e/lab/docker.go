@@ -65,6 +65,14 @@ func (n *Node) Compose(dir string, args ...string) string {
 	return out
 }
 
+// Logs gives what a container has written to both of its outputs.
+func (n *Node) Logs(container string) string {
+	n.lab.t.Helper()
+	out, err := n.run(n.dockerEnviron(), "sh", "-c", `docker logs "$1" 2>&1`, "sh", container)
+	n.lab.must(err)
+	return out
+}
+
 // Run starts a container of the site's image, detached, and returns its ID. The arguments are those of
 // "docker run" before the image.
 func (n *Node) Run(name string, args ...string) string {

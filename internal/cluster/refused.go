@@ -33,6 +33,11 @@ func (c *Cluster) Refused() map[string]int64 {
 	return maps.Clone(c.refused.counts)
 }
 
+// RefusalReasons lists the reasons that Refused counts by.
+func RefusalReasons() []string {
+	return []string{"forged", "not-a-member", "no-certificate", "expired", "plain-text", "tls-version", "handshake"}
+}
+
 // add takes what etcd logs of a refused connection.
 func (r *refusals) add(fields []zapcore.Field) {
 	why := cause(fields)

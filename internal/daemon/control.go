@@ -52,7 +52,7 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		return nil, err
 	}
 	buckets := map[string]mesh.Bucket[json.RawMessage]{}
-	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings} {
+	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketIngress} {
 		buckets[name] = cluster.NewBucket[json.RawMessage](d.cluster, name)
 	}
 	if c.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.MeshAddr); err != nil {
@@ -116,7 +116,7 @@ func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Ro
 	}
 	var follow []string
 	if role == mesh.RoleEdge {
-		follow = []string{discovery.BucketDeclarations, discovery.BucketEndpoints}
+		follow = []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketIngress}
 	}
 	client, err := mesh.NewClient(mesh.ClientConfig{
 		Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{role}, Address: address, Control: d.findControl(ctx, cfg, role), Token: string(token), Follow: follow,

@@ -25,7 +25,6 @@ import (
 	"github.com/ruche-project/ruche/internal/discovery"
 	"github.com/ruche-project/ruche/internal/health"
 	"github.com/ruche-project/ruche/internal/mesh"
-	"github.com/ruche-project/ruche/internal/metrics"
 	"github.com/ruche-project/ruche/internal/proxy"
 )
 
@@ -37,10 +36,11 @@ type Daemon struct {
 	node   string
 
 	cluster *cluster.Cluster
-	site    location     // of a control node
-	seal    *mesh.Seal   // likewise
-	control *control     // for other nodes
-	client  *mesh.Client // of control nodes, where the state is elsewhere
+	members atomic.Pointer[[]ruche.Member] // as they were found last
+	site    location                       // of a control node
+	seal    *mesh.Seal                     // likewise
+	control *control                       // for other nodes
+	client  *mesh.Client                   // of control nodes, where the state is elsewhere
 	certs   *certs.Certs
 	// discover finds what runs; found is closed when it has looked once.
 	discover func(context.Context) error
@@ -125,9 +125,11 @@ func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
 	if d.client == nil {
 		settings.Declarations = cluster.NewBucket[ruche.Declaration](d.cluster, discovery.BucketDeclarations)
 		settings.Endpoints = cluster.NewBucket[ruche.Endpoint](d.cluster, discovery.BucketEndpoints)
+		settings.Ingress = cluster.NewBucket[ruche.Ingress](d.cluster, discovery.BucketIngress)
 	} else {
 		settings.Declarations = mesh.Follow[ruche.Declaration](d.client, discovery.BucketDeclarations)
 		settings.Endpoints = mesh.Follow[ruche.Endpoint](d.client, discovery.BucketEndpoints)
+		settings.Ingress = mesh.Follow[ruche.Ingress](d.client, discovery.BucketIngress)
 		close(d.found) // what is found comes with what is followed
 	}
 	settings.AccessLog, settings.Certificates = accessLog, d.certs
@@ -143,11 +145,14 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 		Addr: cfg.AdminAddr, Listen: func(addr string) (*net.TCPListener, error) { return d.sockets.Listen("admin", addr) },
 		NotReady: d.notReady, Logger: d.logger.With("component", "api"),
 	}
-	if d.proxy != nil {
-		settings.Edge, settings.Metrics = d.proxy, metrics.Handler(d.proxy, d.version)
-	} else {
+	switch {
+	case d.proxy == nil:
 		b := bystander{health: d.health}
-		settings.Edge, settings.Metrics = b, metrics.Handler(b, d.version)
+		settings.Edge, settings.Metrics = b, d.metrics(b)
+	case d.client != nil:
+		settings.Edge, settings.Metrics = replicaEdge{d.proxy, d.replica}, d.metrics(d.proxy)
+	default:
+		settings.Edge, settings.Metrics = d.proxy, d.metrics(d.proxy)
 	}
 	if d.cluster != nil {
 		settings.State, settings.Backup = d.cluster.Status, d.backup

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -34,6 +35,7 @@ type finder struct {
 	pausing chan pause
 	synced  chan struct{}
 	once    sync.Once
+	leads   atomic.Bool // this node looks after the services of the Swarm
 }
 
 func newFinder(cfg *config.Config, roles config.Role, node string, c *cluster.Cluster, logger *slog.Logger, registry *health.Registry) *finder {
@@ -111,7 +113,11 @@ func (f *finder) round(ctx context.Context, manages, await bool) error {
 		looked = s.Synced()
 		running++
 		go func() {
-			ended <- f.cluster.Lead(ctx, "swarm", func(ctx context.Context, _ int64) error { return s.Run(ctx) })
+			ended <- f.cluster.Lead(ctx, "swarm", func(ctx context.Context, _ int64) error {
+				f.leads.Store(true)
+				defer f.leads.Store(false)
+				return s.Run(ctx)
+			})
 		}()
 	} else {
 		f.forgetSwarm(ctx)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -24,9 +25,12 @@ func (d *Daemon) backup(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// watchQuorum raises a warning while no majority of the members is up.
+// watchQuorum raises a warning while no majority of the members is up, and keeps for metrics which members are.
 func (d *Daemon) watchQuorum(ctx context.Context) error {
 	const code, subject = ruche.CodeClusterUnavailable, "quorum"
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	wait.Go(func() { d.watchMembers(ctx) })
 	d.cluster.WatchQuorum(ctx, func(q cluster.Quorum) {
 		if q.OK {
 			if d.health.Clear(code, subject) {

@@ -14,6 +14,7 @@ const (
 	BucketDeclarations = "declarations"
 	BucketEndpoints    = "endpoints"
 	BucketSightings    = "sightings"
+	BucketIngress      = "ingress"
 )
 
 // State is where the rows of one owner are written, and read after a start: the cluster's, or that of a control node far away.
@@ -38,7 +39,7 @@ const (
 
 // Owns reports whether a row belongs to a node: what was found on it, but nothing of the Swarm's services.
 func Owns(node, bucket, key string, value json.RawMessage) bool {
-	if strings.HasPrefix(key, servicePrefix) || strings.HasPrefix(key, taskPrefix) {
+	if bucket == BucketIngress || strings.HasPrefix(key, servicePrefix) || strings.HasPrefix(key, taskPrefix) {
 		return false
 	}
 	var of struct {
@@ -67,16 +68,16 @@ func NodeState(c *cluster.Cluster, node string) *ClusterState {
 	return newClusterState(c, func(bucket, key string, value json.RawMessage) bool { return Owns(node, bucket, key, value) })
 }
 
-// SwarmState gives the rows of the Swarm's services and tasks.
+// SwarmState gives the rows of the Swarm: those of its services and tasks, and what it is like.
 func SwarmState(c *cluster.Cluster) *ClusterState {
-	return newClusterState(c, func(_, key string, _ json.RawMessage) bool {
-		return strings.HasPrefix(key, servicePrefix) || strings.HasPrefix(key, taskPrefix)
+	return newClusterState(c, func(bucket, key string, _ json.RawMessage) bool {
+		return bucket == BucketIngress || strings.HasPrefix(key, servicePrefix) || strings.HasPrefix(key, taskPrefix)
 	})
 }
 
 func newClusterState(c *cluster.Cluster, owns func(bucket, key string, value json.RawMessage) bool) *ClusterState {
 	s := &ClusterState{cluster: c, owns: owns, buckets: map[string]*cluster.Bucket[json.RawMessage]{}}
-	for _, name := range []string{BucketDeclarations, BucketEndpoints, BucketSightings} {
+	for _, name := range []string{BucketDeclarations, BucketEndpoints, BucketSightings, BucketIngress} {
 		s.buckets[name] = cluster.NewBucket[json.RawMessage](c, name)
 	}
 	return s

@@ -18,6 +18,7 @@ func TestOwnsTellsTheRowsOfANodeFromAllOthers(t *testing.T) {
 		{"a task on the node", BucketEndpoints, "task/1", `{"workload":"service/1","node":"n1"}`, false},
 		{"a sighting of the node", BucketSightings, "1", `{"task":"1","node":"n1"}`, true},
 		{"a sighting of another node", BucketSightings, "1", `{"task":"1","node":"n2"}`, false},
+		{"the mesh of the Swarm", BucketIngress, "mesh", `{"node":"n1"}`, false},
 		{"nonsense", BucketEndpoints, "container/1", `[]`, false},
 	} {
 		if got := Owns("n1", tc.bucket, tc.key, json.RawMessage(tc.value)); got != tc.want {
@@ -37,7 +38,8 @@ func TestOnlyWhatDiffersIsWritten(t *testing.T) {
 		{"a new row", both, encoded{}, []Change{{Bucket: BucketDeclarations, Key: "k", Value: []byte("d")}, {Bucket: BucketEndpoints, Key: "k", Value: []byte("e")}}},
 		{"the endpoint went", encoded{declaration: "d"}, both, []Change{{Bucket: BucketEndpoints, Key: "k", Value: nil}}},
 		{"all went", encoded{}, both, []Change{{Bucket: BucketDeclarations, Key: "k", Value: nil}, {Bucket: BucketEndpoints, Key: "k", Value: nil}}},
-		{"after a failure", encoded{sighting: "s"}, unsure(), []Change{{Bucket: BucketDeclarations, Key: "k", Value: nil}, {Bucket: BucketEndpoints, Key: "k", Value: nil}, {Bucket: BucketSightings, Key: "k", Value: []byte("s")}}},
+		{"after a failure", encoded{sighting: "s"}, unsure("k"), []Change{{Bucket: BucketDeclarations, Key: "k", Value: nil}, {Bucket: BucketEndpoints, Key: "k", Value: nil}, {Bucket: BucketSightings, Key: "k", Value: []byte("s")}}},
+		{"after a failure to tell of the mesh", encoded{ingress: "i"}, unsure(ingressKey), []Change{{Bucket: BucketIngress, Key: "k", Value: []byte("i")}}},
 	} {
 		got, want := tc.now.changes("k", tc.stands), tc.want
 		same := len(got) == len(want)

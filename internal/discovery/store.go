@@ -24,10 +24,11 @@ type row struct {
 	declaration *ruche.Declaration
 	endpoint    *ruche.Endpoint
 	sighting    *ruche.Sighting
+	ingress     *ruche.Ingress
 }
 
 // encoded is a row as it is compared and written: by bucket, empty where there is no key.
-type encoded struct{ declaration, endpoint, sighting string }
+type encoded struct{ declaration, endpoint, sighting, ingress string }
 
 func (r row) encode() encoded {
 	var e encoded
@@ -43,6 +44,10 @@ func (r row) encode() encoded {
 		data, _ := json.Marshal(r.sighting)
 		e.sighting = string(data)
 	}
+	if r.ingress != nil {
+		data, _ := json.Marshal(r.ingress)
+		e.ingress = string(data)
+	}
 	return e
 }
 
@@ -51,7 +56,7 @@ func (e encoded) changes(key string, stands encoded) []Change {
 	var list []Change
 	for _, c := range []struct{ bucket, now, before string }{
 		{BucketDeclarations, e.declaration, stands.declaration}, {BucketEndpoints, e.endpoint, stands.endpoint},
-		{BucketSightings, e.sighting, stands.sighting},
+		{BucketSightings, e.sighting, stands.sighting}, {BucketIngress, e.ingress, stands.ingress},
 	} {
 		switch {
 		case c.now == c.before:
@@ -64,8 +69,14 @@ func (e encoded) changes(key string, stands encoded) []Change {
 	return list
 }
 
-// unsure stands for what may be in the buckets after a write that failed: it differs from every row.
-func unsure() encoded { return encoded{"?", "?", "?"} }
+// unsure stands for what may be in the buckets under a key after a write that failed: it differs from every row. Only a control node may write to the bucket of the mesh, be it
+// that a key is not there.
+func unsure(key string) encoded {
+	if key == ingressKey {
+		return encoded{ingress: "?"}
+	}
+	return encoded{declaration: "?", endpoint: "?", sighting: "?"}
+}
 
 // store holds what is wanted of one owner's rows and writes what differs from the buckets, in the order in which it
 // was asked for. Whoever asks never waits: changes of one row that come faster than they can be written are
@@ -140,6 +151,9 @@ func (s *store) tryLoad(ctx context.Context) error {
 		r := s.wanted[key]
 		r.sighting = decode[ruche.Sighting](value)
 		s.wanted[key] = r
+	}
+	for key, value := range rows[BucketIngress] {
+		s.wanted[key] = row{ingress: decode[ruche.Ingress](value)}
 	}
 	for key, r := range s.wanted {
 		s.encoded[key] = r.encode()
@@ -346,7 +360,7 @@ func (s *store) done(b batch, err error) {
 	for i, key := range b.keys {
 		switch {
 		case err != nil:
-			s.stands[key] = unsure()
+			s.stands[key] = unsure(key)
 			s.enqueue(key)
 		case b.rows[i] == encoded{}:
 			delete(s.stands, key)

@@ -119,6 +119,7 @@ type lookout struct {
 	reach     reach
 	sightings map[string]ruche.Sighting
 	graves    *graves
+	meshed    []string // services of edges that a warning stands about: they are published over the routing mesh
 	// removed has the services that an event told the end of, and the clock then: older answers may still have them.
 	removed map[string]uint64
 	// clock counts questions, to tell which of two answers is newer.
@@ -180,6 +181,7 @@ func newLookout(cfg SwarmConfig, t timing, client *docker.Client, rows *store, o
 func (l *lookout) run(ctx context.Context) {
 	l.recall()
 	defer l.work.Wait()
+	defer l.warnOfMesh(nil) // another one may lead now
 	l.work.Go(func() { l.watchSightings(ctx) })
 	select {
 	case u := <-l.updates: // first, so that no task is put in that an agent saw end

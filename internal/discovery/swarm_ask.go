@@ -110,7 +110,7 @@ func (l *lookout) answered(ctx context.Context, a swarmAnswer) {
 		nodes[n.ID] = n
 	}
 	arrived := l.hasLooked && !reflect.DeepEqual(l.nodes, nodes)
-	moved := arrived || !slices.Equal(l.networks, a.networks) || !reflect.DeepEqual(l.own, a.own)
+	moved := arrived || !slices.EqualFunc(l.networks, a.networks, docker.Network.Equal) || !reflect.DeepEqual(l.own, a.own)
 	l.nodes, l.networks, l.own = nodes, a.networks, a.own
 	changed := map[string]*serviceRecord{}
 	if a.wish == askAll {
@@ -119,6 +119,7 @@ func (l *lookout) answered(ctx context.Context, a swarmAnswer) {
 	if l.findReach() || moved {
 		changed = l.services
 	}
+	l.tellIngress()
 	for id, r := range changed {
 		if arrived && r.service.Replicas < 0 {
 			r.touched = time.Now() // it gets a task on a new node, and loses one with an old
@@ -212,8 +213,9 @@ func (l *lookout) takeTask(r *serviceRecord, t docker.Task, began uint64) bool {
 	return true
 }
 
-// reachAnew chooses again for all services when the edges' networks are others than before.
+// reachAnew looks how the edges are published, and chooses again for all services when their networks are others than before.
 func (l *lookout) reachAnew() {
+	l.tellIngress()
 	if l.findReach() {
 		for id, r := range l.services {
 			l.publish(id, r)

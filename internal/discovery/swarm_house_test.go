@@ -28,7 +28,7 @@ func buildSwarm(t testing.TB) *swarmHouse {
 	h.engine.SetManager(true)
 	h.engine.AddNetwork(fakeengine.Network{Name: "public", Driver: "overlay"})
 	h.engine.AddNetwork(fakeengine.Network{Name: "private", Driver: "overlay"})
-	h.engine.AddNetwork(fakeengine.Network{Name: "ingress", Driver: "overlay", Ingress: true})
+	h.engine.AddNetwork(fakeengine.Network{Name: "ingress", Driver: "overlay", Ingress: true, Subnets: []string{"10.0.0.0/24"}})
 	for i, name := range []string{"n1", "n2", "n3"} {
 		h.nodes = append(h.nodes, h.engine.AddNode(name, "10.9.0."+string(rune('1'+i))))
 	}

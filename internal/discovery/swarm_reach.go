@@ -44,7 +44,7 @@ func (l *lookout) findReach() bool {
 			next.networks = append(next.networks, n)
 		}
 	}
-	same := next.from == l.reach.from && next.container == l.reach.container && slices.Equal(next.networks, l.reach.networks)
+	same := next.from == l.reach.from && next.container == l.reach.container && slices.EqualFunc(next.networks, l.reach.networks, docker.Network.Equal)
 	l.reach = next
 	return !same
 }

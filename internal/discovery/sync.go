@@ -154,7 +154,7 @@ func (t *tracker) learn(networks networkList) (changed bool) {
 		}
 	}
 	slices.SortStableFunc(next, func(a, b docker.Network) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
-	changed = !slices.Equal(t.networks, next)
+	changed = !slices.EqualFunc(t.networks, next, docker.Network.Equal)
 	t.networks = next
 	return changed
 }

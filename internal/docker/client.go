@@ -157,7 +157,13 @@ func (c *Client) Networks(ctx context.Context) ([]Network, error) {
 	}
 	list := make([]Network, 0, len(result.Items))
 	for _, item := range result.Items {
-		list = append(list, Network{ID: item.ID, Name: item.Name, Driver: item.Driver, Internal: item.Internal, Ingress: item.Ingress})
+		n := Network{ID: item.ID, Name: item.Name, Driver: item.Driver, Internal: item.Internal, Ingress: item.Ingress}
+		for _, c := range item.IPAM.Config {
+			if n.Ingress && c.Subnet.IsValid() {
+				n.Subnets = append(n.Subnets, c.Subnet.Masked())
+			}
+		}
+		list = append(list, n)
 	}
 	slices.SortFunc(list, func(a, b Network) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))

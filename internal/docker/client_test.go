@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -134,7 +135,7 @@ func TestVersionIsNegotiated(t *testing.T) {
 
 func TestNetworksAreOrderedAndTold(t *testing.T) {
 	engine := fakeengine.New(t)
-	engine.AddNetwork(fakeengine.Network{Name: "ingress", Driver: "overlay", Ingress: true})
+	engine.AddNetwork(fakeengine.Network{Name: "ingress", Driver: "overlay", Ingress: true, Subnets: []string{"10.0.0.0/24", "fd00::/64"}})
 	engine.AddNetwork(fakeengine.Network{Name: "back", Driver: "bridge", Internal: true})
 	got, err := open(t, engine.Host()).Networks(t.Context())
 	if err != nil {
@@ -143,7 +144,7 @@ func TestNetworksAreOrderedAndTold(t *testing.T) {
 	var names []string
 	for _, n := range got {
 		names = append(names, n.Name)
-		if (n.Name == "ingress") != n.Ingress || (n.Name == "back") != n.Internal || n.ID == "" {
+		if (n.Name == "ingress") != n.Ingress || (n.Name == "ingress") != (fmt.Sprint(n.Subnets) == "[10.0.0.0/24 fd00::/64]") || (n.Name == "back") != n.Internal || n.ID == "" {
 			t.Errorf("network %+v", n)
 		}
 	}

@@ -85,8 +85,14 @@ type Network struct {
 	Driver string // bridge, overlay, macvlan, ipvlan, host, null, or a plugin's name
 	// Internal networks have no way out of the host.
 	Internal bool
-	// Ingress is the network of Swarm's routing mesh.
+	// Ingress is the network of Swarm's routing mesh. Of that one alone Subnets has the addresses.
 	Ingress bool
+	Subnets []netip.Prefix
+}
+
+// Equal reports whether nothing tells the two apart.
+func (n Network) Equal(o Network) bool {
+	return n.ID == o.ID && n.Name == o.Name && n.Driver == o.Driver && n.Internal == o.Internal && n.Ingress == o.Ingress && slices.Equal(n.Subnets, o.Subnets)
 }
 
 func summaryFrom(s container.Summary) Summary {

@@ -17,6 +17,7 @@ const (
 	bucketDeclarations = "declarations"
 	bucketEndpoints    = "endpoints"
 	bucketSightings    = "sightings"
+	bucketIngress      = "ingress"
 )
 
 // access says who may do what with a bucket. What is not named, nobody may.
@@ -33,6 +34,8 @@ func accessTo(bucket string) access {
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkDeclaration}
 	case bucketEndpoints:
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkEndpoint}
+	case bucketIngress:
+		return access{follow: []Role{RoleEdge}}
 	case bucketSightings:
 		return access{write: []Role{RoleAgent}, check: checkSighting}
 	}

@@ -22,7 +22,7 @@ type ClientConfig struct {
 	Name    string
 	Roles   []Role
 	Address string
-	// Control are addresses of control nodes, as host:port, to begin with. More are learned.
+	// Control are addresses of control nodes, as host:port, to begin with. More are learned, and kept: where some are known from before there need be none here.
 	Control []string
 	// Token is the text of a join token. It may be empty on a node that is enrolled.
 	Token string
@@ -65,9 +65,6 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err == nil && cfg.Token != "" {
 		c.pin, c.secret, err = parseToken(cfg.Token)
 	}
-	if err == nil && len(cfg.Control) == 0 {
-		err = errors.New("no address of a control node is given")
-	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot join the mesh: %w", err)
 	}
@@ -80,6 +77,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c.replica = &replica{client: c, hub: newHub(cfg.Follow), lacking: map[string]time.Time{}}
 	c.replica.load()
+	if len(c.addresses()) == 0 {
+		return nil, errors.New("cannot join the mesh: no address of a control node is given, and none is known from before")
+	}
 	return c, nil
 }
 

@@ -22,36 +22,40 @@ const replicaFile = "replica.json"
 
 // replicaHead is the first line.
 type replicaHead struct {
-	Format  int       `json:"format"` // 1
-	SHA256  string    `json:"sha256"` // of the rest
-	Heard   time.Time `json:"heard"`
-	Control []string  `json:"control"`
+	Format int    `json:"format"` // 1
+	SHA256 string `json:"sha256"` // of the rest
 }
 
 // load reads what was known before. What is damaged is as good as missing: it comes again from a control node.
 func (r *replica) load() {
+	r.loadContact()
+	if !r.loadContent() && len(r.client.cfg.Follow) > 0 {
+		r.now.Heard = time.Time{} // nothing is known
+	}
+}
+
+// loadContent reads the content, and reports whether it was there.
+func (r *replica) loadContent() bool {
 	file := filepath.Join(r.client.cfg.Dir, replicaFile)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return false
 	}
-	var head replicaHead
 	var content map[string]map[string]json.RawMessage
 	if err == nil {
-		head, content, err = parseReplica(data)
+		_, content, err = parseReplica(data)
 	}
 	if err != nil {
 		r.client.logger().Warn("cannot use what was known before, beginning with nothing", slog.String("file", file), slog.Any("error", err))
 		r.unwritten("what was known before cannot be used: " + err.Error())
-		return
+		return false
 	}
 	for name := range r.hub.shelves {
 		if rows, ok := content[name]; ok {
 			r.hub.apply(name, ruche.Update[json.RawMessage]{Reset: true, Puts: rows})
 		}
 	}
-	r.client.learn(head.Control)
-	r.now.Heard = head.Heard
+	return true
 }
 
 func parseReplica(data []byte) (head replicaHead, content map[string]map[string]json.RawMessage, err error) {
@@ -70,49 +74,66 @@ func parseReplica(data []byte) (head replicaHead, content map[string]map[string]
 	return head, content, err
 }
 
+// errNotWhole tells that not all of what is followed is known yet.
+var errNotWhole = errors.New("not all is known yet")
+
 // keep writes what is known to the disk, at most once in a while, until ctx ends, and then once more.
 func (r *replica) keep(ctx context.Context) {
 	t := time.NewTicker(r.client.timing.save)
 	defer t.Stop()
-	var saved <-chan struct{} // the change that comes after what was written
 	for {
-		select {
-		case <-saved:
-			saved = nil
-		default:
-		}
-		if saved == nil {
-			next := r.hub.wait()
-			if r.save() {
-				saved = next
-			}
-		}
+		r.save(false)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			r.save()
+			r.save(true)
 			return
 		}
 	}
 }
 
-// save writes what is known, if it is whole. It reports false when that is to be tried again.
-func (r *replica) save() bool {
+// save writes what is not on the disk yet. last tells that this is the end.
+func (r *replica) save(last bool) {
+	c := contact{Heard: r.client.Following().Heard, Control: r.client.known()} // before the content, which is at least as new
+	content := r.saveContent()
+	if content != nil {
+		c.Heard = r.contact.Heard
+	}
+	err := r.saveContact(c, last)
+	switch {
+	case content == nil && err == nil:
+		r.client.cfg.Health.Clear(ruche.CodeReplicaUnwritten, r.client.cfg.Name)
+	case content != nil && !errors.Is(content, errNotWhole):
+		r.unwritten(content.Error())
+	case err != nil:
+		r.unwritten(err.Error())
+	}
+}
+
+// saveContent writes the content, if it has changed and is whole.
+func (r *replica) saveContent() error {
+	select {
+	case <-r.saved:
+		r.saved = nil
+	default:
+	}
+	if r.saved != nil {
+		return nil
+	}
+	next := r.hub.wait()
 	rest, ok := r.hub.encode()
 	if !ok {
-		return false
+		return errNotWhole
 	}
 	sum := sha256.Sum256(rest)
-	head, err := json.Marshal(replicaHead{Format: 1, SHA256: hex.EncodeToString(sum[:]), Heard: r.client.Following().Heard, Control: r.client.known()})
-	if err != nil {
-		return false
+	head, err := json.Marshal(replicaHead{Format: 1, SHA256: hex.EncodeToString(sum[:])})
+	if err == nil {
+		err = fsx.WriteFile(filepath.Join(r.client.cfg.Dir, replicaFile), append(append(head, '\n'), rest...), 0o600)
 	}
-	if err := fsx.WriteFile(filepath.Join(r.client.cfg.Dir, replicaFile), append(append(head, '\n'), rest...), 0o600); err != nil {
-		r.unwritten(err.Error())
-		return false
+	if err == nil {
+		r.saved = next
 	}
-	r.client.cfg.Health.Clear(ruche.CodeReplicaUnwritten, r.client.cfg.Name)
-	return true
+	return err
 }
 
 func (r *replica) unwritten(why string) {

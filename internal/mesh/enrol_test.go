@@ -93,6 +93,7 @@ func TestEnrolmentsThatAreRefused(t *testing.T) {
 	if err := stranger.keeper.obtain(t.Context(), false); !errors.Is(err, errNotControl) {
 		t.Errorf("with the token of another installation the error is %v, want %v", err, errNotControl)
 	}
+	c.refused(t, "the token of another installation", ReasonHandshake)
 }
 
 func TestTokensAreCounted(t *testing.T) {

@@ -284,9 +284,10 @@ func TestWhoMayFollow(t *testing.T) {
 		buckets string
 		want    int
 	}{
-		{"an edge its buckets", RoleEdge, "declarations,endpoints", 200},
+		{"an edge its buckets", RoleEdge, "declarations,endpoints,ingress", 200},
 		{"an agent no bucket", RoleAgent, "", 200},
 		{"an agent endpoints", RoleAgent, "endpoints", 403},
+		{"an agent the mesh of the Swarm", RoleAgent, "ingress", 403},
 		{"an edge sightings", RoleEdge, "sightings", 403},
 		{"an edge the authority", RoleEdge, "authority", 403},
 		{"an edge tokens", RoleEdge, "endpoints,tokens", 403},

@@ -75,6 +75,40 @@ func TestPeersThatAreRefusedAtTheDoor(t *testing.T) {
 	h.enrolled("edge-1", c, h.token(1, RoleEdge))
 }
 
+// Whoever knocks again and again is counted each time, and does not fill the log.
+func TestRefusalsAreLoggedOnceInAWhile(t *testing.T) {
+	h := newHouse(t)
+	c := h.control("c1")
+	forged := certOf(t, newHouse(t).reg().authority, "edge-1", RoleEdge)
+	knocks := map[Reason]func(net.Conn){
+		ReasonPlainText: func(conn net.Conn) { _, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n") },
+		ReasonForged: func(conn net.Conn) {
+			_ = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{forged}}).Handshake()
+		},
+	}
+	for round, lines := range []int{1, 2} {
+		for reason, knock := range knocks {
+			for range 5 {
+				before := c.Refused()[reason]
+				conn, err := net.Dial("tcp", c.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				knock(conn)
+				eventually(t, string(reason)+" is counted", func() bool { return c.Refused()[reason] == before+1 })
+				_ = conn.Close()
+			}
+			if got := strings.Count(c.log.String(), "reason="+string(reason)+" "); got != lines {
+				t.Errorf("round %d: %q was logged %d times, want %d:\n%s", round, reason, got, lines, c.log)
+			}
+		}
+		h.clock.forward(logEvery)
+	}
+	if !strings.Contains(c.log.String(), "since_last_logged=5") {
+		t.Errorf("the log does not tell how many there were meanwhile:\n%s", c.log)
+	}
+}
+
 func TestStrangersAreFew(t *testing.T) {
 	h := newHouse(t)
 	c := h.control("c1", func(s *Server) { s.timing.stranger = 2 * time.Second }) // enough for who enrols, and for all to be there at once

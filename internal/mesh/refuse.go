@@ -34,6 +34,14 @@ const (
 	ReasonUnavailable  Reason = "unavailable"   // the state cannot be read or written now
 )
 
+// reasons lists all of them.
+func reasons() []Reason {
+	return []Reason{
+		ReasonTooMany, ReasonPlainText, ReasonTLSVersion, ReasonHandshake, ReasonForged, ReasonExpired, ReasonNotANode, ReasonUnknownNode, ReasonSuperseded, ReasonRole,
+		ReasonNotOwner, ReasonToken, ReasonTokenExpired, ReasonTokenUsed, ReasonTokenRole, ReasonNameInUse, ReasonRate, ReasonBadRequest, ReasonUnavailable,
+	}
+}
+
 // status is the HTTP status that goes with a reason.
 func (r Reason) status() int {
 	switch r {

@@ -68,11 +68,12 @@ type Registry struct {
 	known    map[string]Node             // what the bucket nodes holds; nil before it was read
 	changed  chan struct{}               // closed when known changes
 	reported map[string]ruche.NodeStatus // what was written here last
+	lastSeen map[string]time.Time        // what the bucket nodestatus says of each
 }
 
 // NewRegistry makes the registry of the nodes, tokens and statuses in these buckets ("nodes", "tokens", "nodestatus").
 func NewRegistry(a *Authority, nodes Bucket[Node], tokens Bucket[Token], status Bucket[ruche.NodeStatus]) *Registry {
-	return &Registry{authority: a, nodes: nodes, tokens: tokens, status: status, now: a.now, changed: make(chan struct{}), reported: map[string]ruche.NodeStatus{}}
+	return &Registry{authority: a, nodes: nodes, tokens: tokens, status: status, now: a.now, changed: make(chan struct{}), reported: map[string]ruche.NodeStatus{}, lastSeen: map[string]time.Time{}}
 }
 
 // MakeToken makes a join token for nodes with any of these roles, and gives its text, which is kept nowhere. uses is how many nodes may enrol

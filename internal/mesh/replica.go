@@ -24,7 +24,7 @@ type Following struct {
 	Control string
 	Why     string
 	Since   time.Time
-	// Heard is when a control node was heard last; zero when that was never. What is known is as old as that.
+	// Heard is of when what is known is: when a control node that had told all was heard last. It is zero when that was never.
 	Heard time.Time
 }
 
@@ -36,6 +36,10 @@ type replica struct {
 	mu      sync.Mutex
 	now     Following
 	lacking map[string]time.Time // control nodes without quorum, and when they said so
+
+	// What is on the disk; only who loads and keeps it looks at these.
+	saved   <-chan struct{} // closed when the content there is not the newest; nil when it is not there
+	contact contact
 }
 
 var (
@@ -154,7 +158,18 @@ func (r *replica) followAt(ctx context.Context, id *identity, renewed <-chan str
 		if err != nil {
 			return heard, err
 		}
+		if len(u.read) == len(r.client.cfg.Follow) { // before, what is known is as old as it was
+			r.hear()
+		}
 	}
+}
+
+// hear notes that what is known is of now.
+func (r *replica) hear() {
+	now := r.client.cfg.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now.Heard = now
 }
 
 // beat takes in how the control node that is followed is.
@@ -164,7 +179,6 @@ func (r *replica) beat(addr string, b beat) error {
 	others := c.addresses()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.now.Heard = c.cfg.Now()
 	if b.Quorum {
 		delete(r.lacking, addr)
 		c.cfg.Health.Clear(ruche.CodeControlUnreachable, c.cfg.Name)
@@ -220,6 +234,7 @@ type assembly struct {
 	bucket string
 	update ruche.Update[json.RawMessage]
 	bytes  int
+	read   []string // the buckets of which the whole content has come
 }
 
 // take takes in one line, of n bytes, about a bucket.
@@ -244,6 +259,9 @@ func (r *replica) take(a *assembly, l line, n int) error {
 	}
 	a.update.Revision = l.Revision
 	r.hub.apply(a.bucket, a.update)
+	if a.update.Reset && !slices.Contains(a.read, a.bucket) {
+		a.read = append(a.read, a.bucket)
+	}
 	a.bucket = ""
 	return nil
 }

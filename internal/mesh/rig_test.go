@@ -70,7 +70,7 @@ func (h *house) raw(name string) bucket[json.RawMessage] {
 
 func (h *house) buckets() map[string]Bucket[json.RawMessage] {
 	all := map[string]Bucket[json.RawMessage]{}
-	for _, name := range []string{bucketDeclarations, bucketEndpoints, bucketSightings} {
+	for _, name := range []string{bucketDeclarations, bucketEndpoints, bucketSightings, bucketIngress} {
 		all[name] = h.raw(name)
 	}
 	return all
@@ -93,7 +93,7 @@ func (r rowsOf) Load(ctx context.Context) (map[string]map[string]json.RawMessage
 		}
 		rows[name] = map[string]json.RawMessage{}
 		for key, e := range all {
-			if accessTo(name).check(r.node, key, e.Value) == nil {
+			if check := accessTo(name).check; check != nil && check(r.node, key, e.Value) == nil {
 				rows[name][key] = e.Value
 			}
 		}

@@ -97,10 +97,15 @@ func (s *Server) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer cancel()
-	failed := make(chan error, 2+len(s.cfg.Buckets))
+	failed := make(chan error, 3+len(s.cfg.Buckets))
 	tasks.Go(func() {
 		if err := s.registry.watch(ctx); err != nil {
 			failed <- fmt.Errorf("cannot follow which nodes there are: %w", err)
+		}
+	})
+	tasks.Go(func() {
+		if err := s.registry.watchSeen(ctx); err != nil {
+			failed <- fmt.Errorf("cannot follow how nodes are: %w", err)
 		}
 	})
 	for name, b := range s.cfg.Buckets {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,13 +25,26 @@ type Edge interface {
 	Streams() []ruche.StreamCount
 }
 
-// Handler serves the metrics of edge, of the process and of the Go runtime.
-func Handler(edge Edge, version string) http.Handler {
+// Config says where the numbers are. What is nil this node does not have. All of it is called at each scrape, and must be cheap.
+type Config struct {
+	Edge    Edge
+	Version string
+	// State is of the replicated state, Mesh of the nodes that come to this one, Replica of what this one knows without having the state.
+	State   func() ruche.StateCount
+	Mesh    func() ruche.MeshCount
+	Replica func() ruche.ReplicaStatus
+	// Expires tells until when the node's certificate of the mesh is good; zero while it has none.
+	Expires func() time.Time
+}
+
+// Handler serves the metrics of a node, of its process and of the Go runtime.
+func Handler(cfg Config) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newCollector(edge, version),
+		newCollector(cfg.Edge, cfg.Version),
+		newInstallation(cfg),
 	)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
@@ -53,10 +67,11 @@ type collector struct {
 	build       *prometheus.Desc
 }
 
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("ruche_"+name, help, labels, nil)
+}
+
 func newCollector(edge Edge, version string) *collector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("ruche_"+name, help, labels, nil)
-	}
 	return &collector{
 		edge:        edge,
 		version:     version,

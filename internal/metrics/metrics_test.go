@@ -42,7 +42,7 @@ func TestHandlerShowsWhatTheEdgeCounts(t *testing.T) {
 	}
 
 	w := httptest.NewRecorder()
-	metrics.Handler(e, "v1.2.3").ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	metrics.Handler(metrics.Config{Edge: e, Version: "v1.2.3"}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body := w.Body.String()
 
 	for _, want := range []string{

@@ -46,13 +46,15 @@ type Config struct {
 	// MaxConnections bounds the connections of all clients together; 0 means 45 % of the files that the process may open.
 	MaxConnections int
 	// MaxConnectionsPerAddress bounds those of one client: an IPv4 address, or an IPv6 network of 64 bits. The default is 1024; a negative
-	// number means no bound. Trusted proxies, what tells its clients' addresses by PROXY headers, and this host's own clients have none.
+	// number means no bound. Trusted proxies, what tells its clients' addresses by PROXY headers, gateways of the Swarm's routing mesh, and this host's own clients have none.
 	MaxConnectionsPerAddress int
 	// AccessLog takes one JSON object a line; nil turns it off.
 	AccessLog io.Writer
 
 	Declarations Bucket[ruche.Declaration]
 	Endpoints    Bucket[ruche.Endpoint]
+	// Ingress tells by what the gateways of the Swarm's routing mesh are known; nil: by nothing.
+	Ingress      Bucket[ruche.Ingress]
 	Certificates Certificates
 	Logger       *slog.Logger
 	Health       *health.Registry

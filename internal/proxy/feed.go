@@ -64,10 +64,13 @@ func (f *feed) compile(before *table.Table) *table.Table {
 	return table.Compile(before, f.declarations, f.endpoints)
 }
 
-// watch follows both buckets until ctx ends. A bucket that cannot be followed any more leaves in force what it held.
+// watch follows the buckets until ctx ends. A bucket that cannot be followed any more leaves in force what it held.
 func (p *Proxy) watch(ctx context.Context, tasks *sync.WaitGroup) {
 	tasks.Go(func() { p.follow("declarations", p.cfg.Declarations.Watch(ctx, p.feed.applyDeclarations)) })
 	tasks.Go(func() { p.follow("endpoints", p.cfg.Endpoints.Watch(ctx, p.feed.applyEndpoints)) })
+	if p.cfg.Ingress != nil {
+		tasks.Go(func() { p.follow("ingress", p.cfg.Ingress.Watch(ctx, p.ingress.apply)) })
+	}
 }
 
 func (p *Proxy) follow(bucket string, err error) {

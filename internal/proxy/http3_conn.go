@@ -90,7 +90,7 @@ func (h *http3Entry) admit(remote net.Addr) (t ticket, ok bool) {
 		p.limiter.full(1)
 		return t, false
 	}
-	if p.trusted(peer) || t.counted(peer) {
+	if p.trusted(peer) || p.ingress.met(peer) || t.counted(peer) {
 		return t, true
 	}
 	p.limiter.crowded(peer)

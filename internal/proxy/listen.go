@@ -189,6 +189,7 @@ func (e *entry) admit(v *visitor) bool {
 		p.limiter.full(1)
 		return false
 	}
+	direct := true
 	if len(p.cfg.ProxyProtocol) > 0 && p.speaksProxy(v.remote.Addr()) {
 		v.buf = v.worker.buffer(maxProxyHeader)
 		client, rest, err := readProxyHeader(v.conn, v.buf, e.timeouts.ReadHeader)
@@ -202,8 +203,9 @@ func (e *entry) admit(v *visitor) bool {
 		if !told {
 			return true // the balancer's own, such as a health check
 		}
+		direct = false
 	}
-	if p.trusted(v.remote.Addr()) || v.ticket.counted(v.remote.Addr()) {
+	if a := v.remote.Addr(); p.trusted(a) || direct && p.ingress.met(a) || v.ticket.counted(a) {
 		return true
 	}
 	p.limiter.crowded(v.remote.Addr())

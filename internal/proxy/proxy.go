@@ -21,6 +21,7 @@ type Proxy struct {
 	hop         string // see hopHeader
 	upgrades    *upgrades
 	limiter     *limiter
+	ingress     ingress
 	endpointTLS *tls.Config
 	streamTLS   *tls.Config
 
@@ -72,6 +73,7 @@ func New(cfg Config) (*Proxy, error) {
 		ready:       make(chan struct{}),
 	}
 	p.limiter = newLimiter(&p.cfg)
+	p.ingress.logger, p.ingress.health = p.cfg.Logger, p.cfg.Health
 	p.streamTLS = p.streamTLSConfig()
 	p.yard = newYard(p)
 	p.streams = newStreams(&p.cfg.Timeouts)

@@ -152,7 +152,7 @@ func (s *udpSession) admit() bool {
 	switch s.ticket, fits = l.enter(); {
 	case !fits: // connections do not make room for addresses that may be forged
 		l.full(1)
-	case p.trusted(client) || s.ticket.counted(client):
+	case p.trusted(client) || p.ingress.met(client) || s.ticket.counted(client):
 		return true
 	default:
 		l.crowded(client)

@@ -25,8 +25,11 @@ func Nodes(w io.Writer, list ruche.NodeList, now time.Time) error {
 			if age := now.Sub(s.Seen); age > quiet {
 				seen = age.Round(time.Second).String() + " ago"
 			}
-			if s.Follows != "" {
+			switch {
+			case s.Follows != "":
 				follows = s.Follows
+			case !s.FollowsSince.IsZero():
+				follows = "nobody since " + s.FollowsSince.UTC().Format(time.RFC3339)
 			}
 		}
 		rows = append(rows, []string{n.Name, strings.Join(n.Roles, ","), version, follows, seen})

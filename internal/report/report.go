@@ -25,9 +25,23 @@ func Routes(w io.Writer, list ruche.RouteList, now time.Time) error {
 		}
 		p.table("", []string{"ROUTE", "ENDPOINTS", "CERTIFICATE", "DECLARED BY"}, rows)
 	}
+	p.replica(list.Replica, now)
 	p.diagnostics(list.Diagnostics)
 	p.warnings(list.Warnings)
 	return p.err
+}
+
+// replica tells how old the routes are, when the node follows nobody who could tell it of newer ones.
+func (p *printer) replica(r *ruche.ReplicaStatus, now time.Time) {
+	if r == nil || r.Follows != "" {
+		return
+	}
+	p.line("")
+	if r.Heard.IsZero() {
+		p.line("This node follows no control node, and knows of nothing yet.")
+		return
+	}
+	p.line("This node follows no control node. What it serves is of %s, %s ago.", r.Heard.UTC().Format(time.RFC3339), now.Sub(r.Heard).Round(time.Second))
 }
 
 // Explanation writes why a URL is answered as it is.

@@ -70,6 +70,14 @@ func TestGolden(t *testing.T) {
 		"explain-route": func(b *bytes.Buffer) error { return report.Explanation(b, explainRoute(&shopStatus), now()) },
 		"explain-none":  func(b *bytes.Buffer) error { return report.Explanation(b, explainNone(list), now()) },
 	}
+	list.Replica = &ruche.ReplicaStatus{Follows: "192.0.2.1:8901", Heard: now()} // nothing to tell
+	cases["routes-alone"] = func(b *bytes.Buffer) error {
+		alone := ruche.RouteList{Routes: list.Routes[1:2], Replica: &ruche.ReplicaStatus{FollowsSince: now().Add(-time.Hour), Heard: now().Add(-90 * time.Minute)}}
+		return report.Routes(b, alone, now())
+	}
+	cases["routes-nothing"] = func(b *bytes.Buffer) error {
+		return report.Routes(b, ruche.RouteList{Replica: &ruche.ReplicaStatus{}}, now())
+	}
 	cases["nodes"] = func(b *bytes.Buffer) error {
 		return report.Nodes(b, ruche.NodeList{
 			Nodes: []ruche.NodeInfo{
@@ -78,6 +86,7 @@ func TestGolden(t *testing.T) {
 					Version: "v1", Follows: "192.0.2.1:8901", Seen: now().Add(-10 * time.Second), Warnings: list.Warnings,
 				}},
 				{Name: "n2", Roles: []string{"agent"}, Status: &ruche.NodeStatus{Version: "v1", Seen: now().Add(-3 * time.Hour)}},
+				{Name: "n2-edge", Roles: []string{"edge"}, Status: &ruche.NodeStatus{Version: "v1", FollowsSince: now().Add(-time.Minute), Seen: now()}},
 				{Name: "n3", Roles: []string{"agent"}},
 			},
 			Refused: map[string]uint64{"forged": 2, "token": 1},

@@ -35,6 +35,7 @@ type Network struct {
 	Driver   string
 	Internal bool
 	Ingress  bool
+	Subnets  []string // as its IPAM tells them
 	// IPv6Only gives containers no IPv4 address.
 	IPv6Only bool
 }

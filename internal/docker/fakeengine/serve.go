@@ -145,7 +145,13 @@ func (e *Engine) serveNetworks(w http.ResponseWriter, _ *http.Request) {
 	}
 	list := []map[string]any{}
 	for _, n := range e.networks {
-		list = append(list, map[string]any{"Id": n.id, "Name": n.Name, "Driver": n.Driver, "Internal": n.Internal, "Ingress": n.Ingress})
+		pools := []map[string]any{}
+		for _, subnet := range n.Subnets {
+			pools = append(pools, map[string]any{"Subnet": subnet})
+		}
+		list = append(list, map[string]any{
+			"Id": n.id, "Name": n.Name, "Driver": n.Driver, "Internal": n.Internal, "Ingress": n.Ingress, "IPAM": map[string]any{"Driver": "default", "Config": pools},
+		})
 	}
 	e.mu.Unlock()
 	slices.SortFunc(list, func(a, b map[string]any) int { return cmp.Compare(a["Id"].(string), b["Id"].(string)) })
