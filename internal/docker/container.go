@@ -87,6 +87,8 @@ type Network struct {
 	Internal bool
 	// Ingress is the network of Swarm's routing mesh.
 	Ingress bool
+	// Attachable tells of a network of the Swarm that containers may join which are no tasks.
+	Attachable bool
 }
 
 func summaryFrom(s container.Summary) Summary {

@@ -35,6 +35,8 @@ type Network struct {
 	Driver   string
 	Internal bool
 	Ingress  bool
+	// Attachable lets containers in that are no tasks.
+	Attachable bool
 	// IPv6Only gives containers no IPv4 address.
 	IPv6Only bool
 }

@@ -141,7 +141,7 @@ func (e *Engine) serveNetworks(w http.ResponseWriter, _ *http.Request) {
 	}
 	list := []map[string]any{}
 	for _, n := range e.networks {
-		list = append(list, map[string]any{"Id": n.id, "Name": n.Name, "Driver": n.Driver, "Internal": n.Internal, "Ingress": n.Ingress})
+		list = append(list, map[string]any{"Id": n.id, "Name": n.Name, "Driver": n.Driver, "Internal": n.Internal, "Ingress": n.Ingress, "Attachable": n.Attachable})
 	}
 	e.mu.Unlock()
 	slices.SortFunc(list, func(a, b map[string]any) int { return cmp.Compare(a["Id"].(string), b["Id"].(string)) })

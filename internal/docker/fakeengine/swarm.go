@@ -23,6 +23,8 @@ type Service struct {
 	RoundRobin bool // endpoint mode dnsrr
 	Replicas   int  // 0 makes it global
 	Job        bool
+	// Binds are paths of the node, mounted at the same path; Constraints say where tasks may run.
+	Binds, Constraints []string
 	// Created defaults to now.
 	Created time.Time
 }
@@ -247,10 +249,17 @@ func (e *Engine) serveInfo(w http.ResponseWriter, _ *http.Request) {
 	e.mu.Lock()
 	info := map[string]any{"LocalNodeState": "inactive"}
 	if e.swarm.manager {
-		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": "n0", "RemoteManagers": []map[string]any{{"NodeID": "n0", "Addr": "10.9.0.1:2377"}}}
+		id := "n0"
+		for _, n := range e.swarm.nodes {
+			if n.leads {
+				id = n.id
+			}
+		}
+		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": id, "RemoteManagers": []map[string]any{{"NodeID": id, "Addr": "10.9.0.1:2377"}}}
 	}
+	all := map[string]any{"ServerVersion": "20.10.24", "Warnings": e.warnings, "Swarm": info}
 	e.mu.Unlock()
-	answer(w, map[string]any{"Swarm": info})
+	answer(w, all)
 }
 
 // serveSwarm answers one of the lists, which only a manager does.
@@ -302,7 +311,10 @@ func (e *Engine) listServices(filters map[string]map[string]bool) []map[string]a
 }
 
 func (e *Engine) serviceJSON(s *service) map[string]any {
-	networks, vips := []map[string]any{}, []map[string]any{}
+	networks, vips, mounts := []map[string]any{}, []map[string]any{}, []map[string]any{}
+	for _, path := range s.Binds {
+		mounts = append(mounts, map[string]any{"Type": "bind", "Source": path, "Target": path})
+	}
 	for i, name := range s.Networks {
 		n := e.networks[name]
 		networks = append(networks, map[string]any{"Target": n.id})
@@ -323,7 +335,8 @@ func (e *Engine) serviceJSON(s *service) map[string]any {
 		"Spec": map[string]any{
 			"Name": s.Name, "Labels": s.Labels, "Mode": map[string]any{mode: replicas},
 			"TaskTemplate": map[string]any{
-				"ContainerSpec": map[string]any{"Image": "site:1@sha256:0000", "Env": s.Env, "Labels": s.ContainerLabels}, "Networks": networks,
+				"ContainerSpec": map[string]any{"Image": "site:1@sha256:0000", "Env": s.Env, "Labels": s.ContainerLabels, "Mounts": mounts}, "Networks": networks,
+				"Placement": map[string]any{"Constraints": s.Constraints},
 			},
 		},
 		"Endpoint": map[string]any{"Spec": map[string]any{"Mode": resolution}, "Ports": portsJSON(s.Ports), "VirtualIPs": vips},
