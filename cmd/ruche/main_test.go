@@ -30,6 +30,7 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"state restore /nowhere --data-dir /nowhere/else", []string{"error: cannot read the backup"}},
 		{"state force-new --data-dir /nowhere", []string{"error: cannot find the state of a node", "--data-dir"}},
 		{"state status", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
+		{"doctor", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
 	}
 	for _, c := range cases {
@@ -69,7 +70,7 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []string{"up", "routes", "explain", "state", "version"} {
+	for _, verb := range []string{"up", "routes", "explain", "doctor", "state", "version"} {
 		if !strings.Contains(out.String(), "\n  "+verb+" ") {
 			t.Errorf("the help does not list %q:\n%s", verb, out.String())
 		}

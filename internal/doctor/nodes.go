@@ -86,7 +86,7 @@ func versions(f Facts, n *notes) {
 	}
 	for _, v := range slices.Sorted(maps.Keys(engines)) {
 		if tooOld(v) {
-			n.add(ruche.LevelWarning, few(engines[v]), "upgrade the Engine: Ruche is tried with 20.10 and newer", "Docker Engine %s is old", v)
+			n.add(ruche.LevelWarning, "", "upgrade the Engine: Ruche is tried with 20.10 and newer", "Docker Engine %s is old (%s)", v, few(engines[v]))
 		}
 	}
 	if len(managers) > 1 {
@@ -211,9 +211,9 @@ func (n *notes) parts(f Facts) {
 		n.add(ruche.LevelNote, "", "name agents after their hosts (--node-name), or begin with that name and a dash", "no agent has the name of a node of the Swarm: which nodes lack one is not known")
 		return
 	case len(noAgent) > 0:
-		n.add(ruche.LevelWarning, few(noAgent), "run an agent on every node: docs/swarm.md", "no agent runs there: what happens to containers is known as late as the Swarm knows it")
+		n.add(ruche.LevelWarning, "", "run an agent on every node: docs/swarm.md", "without an agent, so that what happens to containers there is known as late as the Swarm knows it: %s", few(noAgent))
 	}
 	if len(noEdge) > 0 && len(edges) > 0 {
-		n.add(ruche.LevelNote, few(noEdge), "run an edge on every node that takes visitors: docs/swarm.md", "no edge runs there: visitors of these nodes are not served")
+		n.add(ruche.LevelNote, "", "run an edge on every node that takes visitors: docs/swarm.md", "without an edge, so that visitors of these nodes are not served: %s", few(noEdge))
 	}
 }

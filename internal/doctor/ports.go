@@ -13,6 +13,8 @@ import (
 type Dial struct {
 	// Address is where, as host:port; Node is whose, and For is what listens there.
 	Address, Node, For string
+	// TLS tells that a handshake belongs to it: who listens there counts what hangs up before as refused.
+	TLS bool
 	// Failure says why it failed; empty when it did not.
 	Failure string
 }
@@ -23,19 +25,20 @@ const gossip = "7946"
 // Dials gives the connections by which this node has to reach the others.
 func Dials(f Facts) []Dial {
 	var list []Dial
-	add := func(address, node, what string) {
+	add := func(address, node, what string, tls bool) {
 		if address != "" && !slices.ContainsFunc(list, func(d Dial) bool { return d.Address == address }) {
-			list = append(list, Dial{Address: address, Node: node, For: what})
+			list = append(list, Dial{Address: address, Node: node, For: what, TLS: tls})
 		}
 	}
 	for _, n := range f.Nodes {
 		if n.Name != f.Node && slices.Contains(n.Roles, "control") {
-			add(n.Address, n.Name, "mesh")
+			add(n.Address, n.Name, "mesh", true)
 		}
 	}
 	for _, m := range f.State.Members {
-		if u, err := url.Parse(m.Peer); err == nil && u.Scheme == "https" && m.Name != f.Node {
-			add(u.Host, m.Name, "state")
+		// Those that are healthy have answered there just now.
+		if u, err := url.Parse(m.Peer); err == nil && u.Scheme == "https" && m.Name != f.Node && !m.Healthy {
+			add(u.Host, m.Name, "state", false)
 		}
 	}
 	for _, n := range f.SwarmNodes {
@@ -43,10 +46,10 @@ func Dials(f Facts) []Dial {
 			continue
 		}
 		if n.Manager != nil {
-			add(n.Manager.Address, n.Name, "managers")
+			add(n.Manager.Address, n.Name, "managers", false)
 		}
 		if n.Address.IsValid() {
-			add(net.JoinHostPort(n.Address.String(), gossip), n.Name, "networks of the Swarm")
+			add(net.JoinHostPort(n.Address.String(), gossip), n.Name, "networks of the Swarm", false)
 		}
 	}
 	return list

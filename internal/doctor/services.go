@@ -58,7 +58,7 @@ func networks(f Facts, n *notes) {
 	}
 	slices.Sort(cut)
 	if len(cut) > 0 {
-		n.add(ruche.LevelWarning, few(cut), `"ruche routes" has the command that mends it, for each of them`, "declared, and in no network in which Ruche reaches it")
+		n.add(ruche.LevelWarning, "", `"ruche routes" has the command that mends it, for each of them`, "declared, and in no network in which Ruche reaches it: %s", few(cut))
 	}
 	edges := edgeNetworks(f)
 	if len(edges) > 0 && containers > 0 && !slices.ContainsFunc(edges, func(n docker.Network) bool { return n.Attachable }) {
@@ -148,10 +148,10 @@ func singlePoints(f Facts, n *notes) {
 	}
 	once, pinned := loneServices(f)
 	if len(once) > 0 {
-		n.add(ruche.LevelNote, few(once), "if they can run twice: docker service scale NAME=2", "published services with one task: they pause when it, or its node, does")
+		n.add(ruche.LevelNote, "", "if they can run twice: docker service scale NAME=2", "published services with one task, that pause when it or its node does: %s", few(once))
 	}
 	if several && len(pinned) > 0 {
-		n.add(ruche.LevelNote, few(pinned), "if other nodes can have them: docker service update --constraint-rm CONSTRAINT NAME", "published services that may run on one node only")
+		n.add(ruche.LevelNote, "", "if other nodes can have them: docker service update --constraint-rm CONSTRAINT NAME", "published services that may run on one node only: %s", few(pinned))
 	}
 	if f.Unknown.Engine != nil || f.Unknown.Swarm != nil {
 		n.noSwarm(f)
