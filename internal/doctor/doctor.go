@@ -63,6 +63,7 @@ type Unknown struct {
 
 // Check looks at everything, and has a finding for each check at least.
 func Check(f Facts) ruche.Checkup {
+	f.SwarmNodes = slices.SortedFunc(slices.Values(f.SwarmNodes), func(a, b docker.Node) int { return strings.Compare(a.Name, b.Name) })
 	c := ruche.Checkup{Node: f.Node}
 	for _, check := range []struct {
 		name string

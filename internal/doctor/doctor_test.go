@@ -186,6 +186,9 @@ func TestQuorums(t *testing.T) {
 		"a manager is down": {func(f *Facts) { f.SwarmNodes[1].State = "down" }, []string{
 			"swarm-quorum warning |2 of 3 managers are up: none of these may be lost|bring", "swarm-quorum error n2|cannot be reached|docker node demote n2",
 		}},
+		"two managers are down": {func(f *Facts) { f.SwarmNodes[2].State, f.SwarmNodes[1].State = "down", "down" }, []string{
+			"swarm-quorum error |1 of 3 managers are up, and a majority is 2|--force-new-cluster", "swarm-quorum error n2||start its Engine", "swarm-quorum error n3||start its Engine",
+		}},
 		"a manager is cut off": {func(f *Facts) { f.SwarmNodes[1].Manager.Reachability = "unreachable" }, []string{
 			"swarm-quorum warning |2 of 3|", "swarm-quorum error n2|cannot be reached|",
 		}},
@@ -293,6 +296,10 @@ func TestPorts(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("dials %v, want %v", got, want)
+	}
+	f.SwarmNodes, f.Nodes, f.State = nil, nil, ruche.StateStatus{}
+	if d := Dials(f); len(d) != 2 || d[0].Address != "10.0.0.2:2377" || d[1].Address != "10.0.0.3:2377" {
+		t.Errorf("while the Swarm does not answer, dials %v, want its other managers", d)
 	}
 	if d := Dials(alone()); len(d) > 0 {
 		t.Errorf("one host dials %v", d)

@@ -45,6 +45,9 @@ func clocks(f Facts, n *notes) {
 				aheadOrBehind(seen), f.Node)
 		}
 	}
+	if compared < 2 {
+		n.fine("not looked at: no other node reports")
+	}
 	n.fine("the clocks of %s differ by less than a second", count(compared, "node"))
 }
 

@@ -19,8 +19,11 @@ type Dial struct {
 	Failure string
 }
 
-// gossip is the port by which all nodes of a Swarm tell each other of networks.
-const gossip = "7946"
+const (
+	// gossip is the port by which all nodes of a Swarm tell each other of networks, management that of its managers unless they were given another.
+	gossip     = "7946"
+	management = "2377"
+)
 
 // Dials gives the connections by which this node has to reach the others.
 func Dials(f Facts) []Dial {
@@ -50,6 +53,13 @@ func Dials(f Facts) []Dial {
 		}
 		if n.Address.IsValid() {
 			add(net.JoinHostPort(n.Address.String(), gossip), n.Name, "networks of the Swarm", false)
+		}
+	}
+	if len(f.SwarmNodes) == 0 { // it does not answer, or the Engine is a worker: that knows the managers, too
+		for _, address := range f.Engine.Swarm.Managers {
+			if address != f.Engine.Swarm.Address {
+				add(net.JoinHostPort(address, management), address, "managers", false)
+			}
 		}
 	}
 	return list

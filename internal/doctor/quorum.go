@@ -16,7 +16,8 @@ const (
 	active     = "active"
 	reachable  = "reachable"
 	labelHint  = "docker node update --label-add ruche.datacenter=NAME NODE"
-	stateHint  = `bring its node up ("ruche state status" lists the members); when it is lost for good, docs/state.md has the way out`
+	stateHint  = `bring the node of each up ("ruche state status" lists the members); when they are lost for good, docs/state.md has the way out`
+	forceHint  = "bring a majority of the managers up; what is lost for good: docker swarm init --force-new-cluster on one that is left"
 	memberHint = "wait; when it stays so, the log of its node says why"
 )
 
@@ -35,8 +36,7 @@ func swarmQuorum(f Facts, n *notes) {
 	case !s.Manager:
 		n.add(ruche.LevelWarning, f.Node, "run control nodes on managers, or: docker node promote NODE", "the Engine of this control node is no manager: it cannot look after services")
 	case f.Unknown.Swarm != nil:
-		n.add(ruche.LevelError, "", "bring a majority of the managers up; what is lost for good: docker swarm init --force-new-cluster on one that is left",
-			"the Swarm does not answer: %v (its managers: %s)", f.Unknown.Swarm, strings.Join(s.Managers, ", "))
+		n.add(ruche.LevelError, "", forceHint, "the Swarm does not answer: %v (its managers: %s)", f.Unknown.Swarm, strings.Join(s.Managers, ", "))
 	default:
 		managers(f, n)
 	}
@@ -56,26 +56,31 @@ func managers(f Facts, n *notes) {
 		}
 		up++
 	}
-	n.majority("manager", up, len(all), "docker node promote NODE, or docker node demote NODE")
+	n.majority("manager", up, len(all), forceHint, "docker node promote NODE, or docker node demote NODE")
 	for _, name := range lost {
-		n.add(ruche.LevelError, name, "start its Engine, and look at its network; if it is gone for good: docker node demote "+name+", then docker node rm --force "+name,
-			"the manager cannot be reached by the others")
+		hint := "start its Engine, and look at its network"
+		if up > len(all)/2 { // else nothing can be changed
+			hint += "; if it is gone for good: docker node demote " + name + ", then docker node rm --force " + name
+		}
+		n.add(ruche.LevelError, name, hint, "the manager cannot be reached by the others")
 	}
 	for _, name := range idle {
 		n.add(ruche.LevelWarning, name, "docker node update --availability active "+name, "the manager takes no tasks (drain or pause): no control node is started there")
 	}
 }
 
-// majority says how many of them are up, and how many may be lost.
-func (n *notes) majority(what string, up, all int, change string) {
+// majority says how many of them are up, and how many may be lost; lost and change are what to do when too few are up, and when their number is even.
+func (n *notes) majority(what string, up, all int, lost, change string) {
 	need := all/2 + 1
 	switch {
 	case up < need:
-		n.add(ruche.LevelError, "", "bring more of them up", "%d of %s up, and a majority is %d: nothing can be changed", up, are(all, what), need)
+		n.add(ruche.LevelError, "", lost, "%d of %s up, and a majority is %d: nothing can be changed", up, are(all, what), need)
 	case all%2 == 0:
 		n.add(ruche.LevelWarning, "", "have an odd number of them: "+change, "%d of %s up: no more may be lost than of %d", up, are(all, what), all-1)
 	case up == need && up < all:
 		n.add(ruche.LevelWarning, "", "bring the others up", "%d of %s up: none of these may be lost", up, are(all, what))
+	case up == need:
+		n.add(ruche.LevelOK, "", "", "%d of %s up: it must not be lost", up, are(all, what))
 	default:
 		n.add(ruche.LevelOK, "", "", "%d of %s up: %d may be lost", up, are(all, what), up-need)
 	}
@@ -104,7 +109,7 @@ func stateQuorum(f Facts, n *notes) {
 			}
 		}
 	}
-	n.majority("member", up, voters, "let one more control node join, or take one away")
+	n.majority("member", up, voters, stateHint, "let one more control node join, or take one away")
 	if !f.State.Quorum && up > voters/2 {
 		n.add(ruche.LevelError, f.Node, "look at the network between the control nodes", "this node sees no majority since %s, although the members answer", f.State.QuorumSince.UTC().Format(time.RFC3339))
 	}

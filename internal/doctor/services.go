@@ -123,7 +123,7 @@ func firstLine(s string) string {
 
 // singlePoints looks for what there is only one of.
 func singlePoints(f Facts, n *notes) {
-	several := len(f.SwarmNodes) > 1
+	several := len(f.SwarmNodes) > 1 || len(f.Engine.Swarm.Managers) > 1
 	level := ruche.LevelNote // what is there once on one host is meant so
 	if several {
 		level = ruche.LevelWarning

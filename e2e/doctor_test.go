@@ -1,0 +1,81 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/e2e/lab"
+)
+
+// Three managers with the stacks of deploy/swarm: the doctor names what is weak and nothing that is sound, notices that a manager has gone, and that it is back.
+func TestDoctorOfASwarm(t *testing.T) {
+	l := lab.New(t, 3, lab.Options{})
+	l.JoinSwarm()
+	first, third := l.Nodes[0], l.Nodes[2]
+	for _, n := range l.Nodes {
+		n.LoadRuche()
+	}
+	beginSwarm(t, first, l.Dir("ruche"))
+	first.CreateService(lab.SiteImage, "shop", "--network", "public", "--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080")
+	first.CreateService(lab.SiteImage, "panel", "--publish", "mode=host,target=8080", "--mount", "type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock")
+	weak := []string{"single-points note ", "single-points warning n1-control", "sockets warning panel"}
+	sees := func(want []string) func() error {
+		return func() error {
+			if got, _ := doctorFinds(t, first); !slices.Equal(got, want) {
+				return fmt.Errorf("the doctor finds %q, want %q:\n%s", got, want, doctorSays(first))
+			}
+			return nil
+		}
+	}
+	lab.Eventually(t, aMinute, sees(weak))
+
+	third.KillEngine()
+	lab.Eventually(t, aMinute, func() error {
+		got, text := doctorFinds(t, first)
+		for _, want := range append([]string{"nodes error n3", "ports error n3", "swarm-quorum error n3", "swarm-quorum warning "}, weak...) {
+			if !slices.Contains(got, want) {
+				return fmt.Errorf("the doctor finds %q, want %q too", got, want)
+			}
+		}
+		if hint := "docker node demote n3"; !strings.Contains(text, hint) {
+			return fmt.Errorf("no hint says %q:\n%s", hint, text)
+		}
+		return nil
+	})
+	t.Logf("with the Engine of %s killed:\n%s", third.Name, doctorSays(first))
+	third.StartEngine()
+	lab.Eventually(t, aMinute, sees(weak))
+	t.Log("with all Engines:\n" + doctorSays(first))
+}
+
+// doctorFinds gives what the doctor finds that is not ok, sorted, each as "check level subject", and all of its answer. The exit status has to say whether there is an error.
+func doctorFinds(t *testing.T, n *lab.Node) (found []string, out string) {
+	t.Helper()
+	out, failed := n.TryDocker("exec", n.WaitTask("ruche-control_control"), "/ruche", "doctor", "--admin-addr", "127.0.0.1:8910", "--output", "json")
+	var c ruche.Checkup
+	if err := json.Unmarshal([]byte(out), &c); err != nil {
+		return nil, fmt.Sprint(err, failed) // it may not answer yet
+	}
+	if (failed != nil) != (c.Count(ruche.LevelError) > 0) {
+		t.Fatalf("%d errors were found, and the command ended with %v", c.Count(ruche.LevelError), failed)
+	}
+	for _, f := range c.Findings {
+		if f.Level != ruche.LevelOK {
+			found = append(found, fmt.Sprintf("%s %s %s", f.Check, f.Level, f.Subject))
+		}
+	}
+	slices.Sort(found)
+	return found, out
+}
+
+// doctorSays gives what people read.
+func doctorSays(n *lab.Node) string {
+	out, _ := n.TryDocker("exec", n.WaitTask("ruche-control_control"), "/ruche", "doctor", "--admin-addr", "127.0.0.1:8910") // it fails where there is an error
+	return out
+}
