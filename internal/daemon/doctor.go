@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// factsTimeout bounds how long everybody who is asked may take: a Swarm without a leader does not answer at all.
-	factsTimeout = 10 * time.Second
+	// factsTimeout bounds how long everybody who is asked may take: an Engine whose Swarm looks for a leader takes 20 s to say so.
+	factsTimeout = 8 * time.Second
 	// dialTimeout is how long another node may take to accept a connection, dialsAtOnce how many are tried at once.
 	dialTimeout = time.Second
 	dialsAtOnce = 64
@@ -89,7 +89,11 @@ func (e *examiner) askEngine(ctx context.Context, f *doctor.Facts) {
 	}
 	defer func() { _ = client.Close() }()
 	f.PlainEngine, f.EngineHost = client.Plain(), client.Host()
-	if f.Engine, f.Unknown.Engine = client.Info(ctx); f.Unknown.Engine != nil || !f.Engine.Swarm.Manager {
+	if _, f.Unknown.Engine = client.Ping(ctx); f.Unknown.Engine != nil {
+		return
+	}
+	// What the Engine tells of itself waits for its Swarm, too.
+	if f.Engine, f.Unknown.Swarm = client.Info(ctx); f.Unknown.Swarm != nil || !f.Engine.Swarm.Manager {
 		return
 	}
 	nodes, err := client.Nodes(ctx)
@@ -129,19 +133,15 @@ func dial(ctx context.Context, d doctor.Dial, timeout time.Duration) string {
 			err = tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{"h2"}}).HandshakeContext(ctx)
 		}
 	}
-	var op *net.OpError
+	var wait net.Error
+	var system syscall.Errno
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused"
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT):
+	case errors.As(err, &wait) && wait.Timeout():
 		return "no answer"
-	case errors.As(err, &op):
-		if op.Timeout() {
-			return "no answer"
-		}
-		return op.Err.Error()
+	case errors.As(err, &system):
+		return system.Error() // "connection refused", "no route to host"
 	}
 	return err.Error()
 }

@@ -56,12 +56,13 @@ func TestTheDoctorLooksAtAnInstallation(t *testing.T) {
 	})
 	shop := engine.CreateService(fakeengine.Service{Name: "shop", Env: []string{"VIRTUAL_HOST=shop.example"}, Replicas: 1, Constraints: []string{"node.hostname==n1"}})
 	engine.AddTask(shop, first, "running", "running")
-	control := apart(t, config.Control, t.TempDir(), "c1", func(c *config.Config) {
-		c.DockerHost, c.AdvertiseAddr, c.Bootstrap = engine.Host(), "127.0.0.1", true
+	seat := newSeat(t, "c1")
+	control := apart(t, config.Control, seat.dir, seat.name, func(c *config.Config) {
+		c.DockerHost, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap = engine.Host(), seat.host, seat.mesh, seat.peer, true
 	})
 	token := joinToken(t, control, ruche.TokenRequest{Roles: []string{"edge"}, Uses: -1})
 	edge := apart(t, config.Edge, t.TempDir(), "n1-edge", func(c *config.Config) {
-		c.Control, c.JoinTokenFile = []string{control.control.listener.Addr().String()}, token
+		c.Control, c.JoinTokenFile = []string{seat.mesh}, token
 	})
 	examined(t, control,
 		"swarm-quorum ok ", "state-quorum ok ", "data-centres ok ", "clock ok ", "versions ok ", "nodes error n2", "networks warning ", "sockets error c1", "sockets error ruche_edge",
@@ -73,7 +74,7 @@ func TestTheDoctorLooksAtAnInstallation(t *testing.T) {
 		t.Errorf("an edge answers %v, want whom to ask", err)
 	}
 	// What another control node tries here is not taken for a stranger that was refused.
-	if failure := dial(t.Context(), doctor.Dial{Address: control.control.listener.Addr().String(), TLS: true}, time.Minute); failure != "" {
+	if failure := dial(t.Context(), doctor.Dial{Address: seat.mesh, TLS: true}, time.Minute); failure != "" {
 		t.Errorf("the mesh cannot be reached: %s", failure)
 	}
 	edge.stop(t)

@@ -41,7 +41,8 @@ type Facts struct {
 
 	// NoDocker tells that no Engine is to be asked.
 	NoDocker bool
-	Engine   docker.Info
+	// Engine is unknown where the Swarm is, in part or as a whole.
+	Engine docker.Info
 	// PlainEngine tells that Engine is asked over a network without TLS, at EngineHost.
 	PlainEngine bool
 	EngineHost  string
@@ -115,14 +116,14 @@ func (n *notes) noSwarm(f Facts) bool {
 	switch {
 	case len(f.SwarmNodes) > 0:
 		return false
-	case f.NoDocker || f.Unknown.Engine == nil && f.Engine.Swarm.NodeID == "":
-		n.fine("not looked at: there is no Swarm")
-	case f.Unknown.Engine == nil && !f.Engine.Swarm.Manager:
-		n.fine("not looked at: the Engine of %s is no manager", f.Node)
 	case f.Unknown.Engine != nil:
 		n.add(ruche.LevelNote, "", swarmFirst, "not looked at: the Engine does not answer")
-	default:
+	case f.Unknown.Swarm != nil:
 		n.add(ruche.LevelNote, "", swarmFirst, "not looked at: the Swarm does not answer")
+	case f.Engine.Swarm.NodeID == "":
+		n.fine("not looked at: there is no Swarm")
+	default:
+		n.fine("not looked at: the Engine of %s is no manager", f.Node)
 	}
 	return true
 }

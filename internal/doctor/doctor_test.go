@@ -187,7 +187,7 @@ func TestQuorums(t *testing.T) {
 			"swarm-quorum warning |2 of 3 managers are up: none of these may be lost|bring", "swarm-quorum error n2|cannot be reached|docker node demote n2",
 		}},
 		"two managers are down": {func(f *Facts) { f.SwarmNodes[2].State, f.SwarmNodes[1].State = "down", "down" }, []string{
-			"swarm-quorum error |1 of 3 managers are up, and a majority is 2|--force-new-cluster", "swarm-quorum error n2||start its Engine", "swarm-quorum error n3||start its Engine",
+			"swarm-quorum error |1 of 3 managers are up, and a majority is 2|docs/doctor.md#swarm-quorum", "swarm-quorum error n2||start its Engine", "swarm-quorum error n3||start its Engine",
 		}},
 		"a manager is cut off": {func(f *Facts) { f.SwarmNodes[1].Manager.Reachability = "unreachable" }, []string{
 			"swarm-quorum warning |2 of 3|", "swarm-quorum error n2|cannot be reached|",
@@ -199,7 +199,13 @@ func TestQuorums(t *testing.T) {
 		"no majority of the managers": {func(f *Facts) {
 			f.Unknown.Swarm, f.SwarmNodes, f.Services, f.Networks = errors.New("the swarm does not have a leader"), nil, nil, nil
 		}, []string{
-			"swarm-quorum error |the swarm does not have a leader (its managers: 10.0.0.1, 10.0.0.2, 10.0.0.3)|--force-new-cluster", "data-centres note ||swarm-quorum",
+			"swarm-quorum error |the swarm does not have a leader (its managers: 10.0.0.1, 10.0.0.2, 10.0.0.3)|docs/doctor.md#swarm-quorum", "data-centres note ||swarm-quorum",
+			"sockets note ||swarm-quorum", "single-points note ||swarm-quorum", "ingress note ||swarm-quorum",
+		}},
+		"a Swarm that looks for a leader": {func(f *Facts) {
+			f.Unknown.Swarm, f.Engine, f.SwarmNodes, f.Services, f.Networks = errors.New("no answer in time"), docker.Info{}, nil, nil, nil
+		}, []string{
+			"swarm-quorum error |the Swarm does not answer: no answer in time|ask again in a minute", "data-centres note ||swarm-quorum",
 			"sockets note ||swarm-quorum", "single-points note ||swarm-quorum", "ingress note ||swarm-quorum",
 		}},
 		"a control node on a worker": {func(f *Facts) {
@@ -209,7 +215,10 @@ func TestQuorums(t *testing.T) {
 			"state-quorum warning |2 of 3 members are up: none|bring", "state-quorum error n3-control|does not answer|docs/state.md",
 		}},
 		"no majority of the members": {func(f *Facts) {
-			f.State.Members[1].Healthy, f.State.Members[2].Healthy, f.State.Quorum = false, false, false
+			for i := range f.State.Members {
+				f.State.Members[i].Healthy = false // that of this node as well, which knows no leader
+			}
+			f.State.Quorum = false
 			f.Unknown.Nodes, f.Nodes, f.Unknown.Declared, f.Declarations = errors.New("no"), nil, errors.New("no"), nil
 		}, []string{
 			"state-quorum error |1 of 3 members are up, and a majority is 2|bring", "state-quorum error n2-control||", "state-quorum error n3-control||",

@@ -16,8 +16,8 @@ const (
 	active     = "active"
 	reachable  = "reachable"
 	labelHint  = "docker node update --label-add ruche.datacenter=NAME NODE"
-	stateHint  = `bring the node of each up ("ruche state status" lists the members); when they are lost for good, docs/state.md has the way out`
-	forceHint  = "bring a majority of the managers up; what is lost for good: docker swarm init --force-new-cluster on one that is left"
+	stateHint  = `bring their nodes up ("ruche state status" lists the members); when they are lost for good, docs/state.md has the way out`
+	swarmHint  = "bring a majority of the managers up; when they are lost for good, docs/doctor.md#swarm-quorum has the way out"
 	memberHint = "wait; when it stays so, the log of its node says why"
 )
 
@@ -29,14 +29,18 @@ func swarmQuorum(f Facts, n *notes) {
 		n.fine("not looked at: no Engine is asked (--no-docker)")
 	case f.Unknown.Engine != nil:
 		n.add(ruche.LevelError, f.Node, "start the Engine there; docs/errors.md#docker-unreachable says more", "the Engine does not answer: %v", f.Unknown.Engine)
+	case f.Unknown.Swarm != nil:
+		known := ""
+		if len(s.Managers) > 0 {
+			known = " (its managers: " + strings.Join(s.Managers, ", ") + ")"
+		}
+		n.add(ruche.LevelError, "", "ask again in a minute, since managers that have lost their leader choose another; else "+swarmHint, "the Swarm does not answer: %v%s", f.Unknown.Swarm, known)
 	case s.NodeID == "":
 		n.fine("the Engine of %s is in no Swarm", f.Node)
 	case !s.Manager && f.Alone:
 		n.fine("the Engine of %s is a worker: containers declare for themselves there", f.Node)
 	case !s.Manager:
 		n.add(ruche.LevelWarning, f.Node, "run control nodes on managers, or: docker node promote NODE", "the Engine of this control node is no manager: it cannot look after services")
-	case f.Unknown.Swarm != nil:
-		n.add(ruche.LevelError, "", forceHint, "the Swarm does not answer: %v (its managers: %s)", f.Unknown.Swarm, strings.Join(s.Managers, ", "))
 	default:
 		managers(f, n)
 	}
@@ -56,7 +60,7 @@ func managers(f Facts, n *notes) {
 		}
 		up++
 	}
-	n.majority("manager", up, len(all), forceHint, "docker node promote NODE, or docker node demote NODE")
+	n.majority("manager", up, len(all), swarmHint, "docker node promote NODE, or docker node demote NODE")
 	for _, name := range lost {
 		hint := "start its Engine, and look at its network"
 		if up > len(all)/2 { // else nothing can be changed
@@ -104,7 +108,7 @@ func stateQuorum(f Facts, n *notes) {
 	for _, m := range f.State.Members {
 		if !m.Learner {
 			voters++
-			if m.Healthy {
+			if answers(f, m) {
 				up++
 			}
 		}
@@ -120,8 +124,8 @@ func stateQuorum(f Facts, n *notes) {
 			n.add(ruche.LevelWarning, name, memberHint, "the member receives the state and does not vote yet")
 		case m.Learner:
 			n.add(ruche.LevelWarning, name, memberHint, "the member was invited and has not come up")
-		case !m.Healthy:
-			n.add(ruche.LevelError, name, stateHint, "the member does not answer")
+		case !answers(f, m):
+			n.add(ruche.LevelError, name, "start its node, and look at its network; when it is lost for good, docs/state.md has the way out", "the member does not answer")
 		}
 	}
 	const enough = 3
@@ -130,6 +134,9 @@ func stateQuorum(f Facts, n *notes) {
 		n.add(ruche.LevelNote, "", controlHint, "there are %d managers, and %d control nodes", managers, len(control))
 	}
 }
+
+// answers reports whether a member is up. That of this node is: without a majority it is not healthy, and it has told all that is known here.
+func answers(f Facts, m ruche.Member) bool { return m.Healthy || m.Name == f.Node }
 
 const controlHint = "run control nodes on three managers: docker node update --label-add ruche.control=true NODE"
 
