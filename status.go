@@ -202,6 +202,8 @@ type NodeStatus struct {
 	FollowsSince time.Time `json:"follows_since,omitzero"`
 	// Seen is when a control node heard this, by that one's clock, to some 15 s.
 	Seen time.Time `json:"seen,omitzero"`
+	// ClockOffset is how far its clock is ahead of that control node's, negative where it is behind; 0 where they differ by less than half a second.
+	ClockOffset time.Duration `json:"clock_offset,omitempty"`
 }
 
 // NodeInfo is a node as the control nodes know it.

@@ -41,6 +41,7 @@ route files, and serves them by that name over HTTP and HTTPS.
   ruche control, edge, agent     the same on several hosts, each with its part
   ruche routes                   what is published, and what is wrong with the rest
   ruche explain https://HOST/    why that URL is answered as it is
+  ruche doctor                   what is wrong or weak in the installation
   ruche state                    the replicated state: members, backup, restore
   ruche stack                    all of it on a Docker Swarm: begin, deploy, upgrade`,
 		SilenceUsage:  true,
@@ -55,7 +56,7 @@ route files, and serves them by that name over HTTP and HTTPS.
 	for _, v := range nodeVerbs() {
 		root.AddCommand(newNode(v))
 	}
-	root.AddCommand(newRoutes(), newExplain(), newNodes(), newState(), newStack(), newHealthcheck(), newVersion())
+	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newState(), newStack(), newHealthcheck(), newVersion())
 	return root
 }
 

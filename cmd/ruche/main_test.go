@@ -31,8 +31,9 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"state force-new --data-dir /nowhere", []string{"error: cannot find the state of a node", "--data-dir"}},
 		{"healthcheck", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"state status", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
-		{"stack init --docker-host unix:///nowhere", []string{"error: cannot ask for the Swarm", "hint: start the Docker Engine"}},
+		{"stack init --docker-host unix:///nowhere", []string{"error: cannot ask the Engine about itself", "hint: start the Docker Engine"}},
 		{"stack upgrade", []string{"error: ruche stack upgrade takes one image, 0 were given", "hint: ruche stack upgrade registry"}},
+		{"doctor", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
 	}
 	for _, c := range cases {
@@ -72,7 +73,7 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []string{"up", "routes", "explain", "state", "stack", "version"} {
+	for _, verb := range []string{"up", "routes", "explain", "doctor", "state", "stack", "version"} {
 		if !strings.Contains(out.String(), "\n  "+verb+" ") {
 			t.Errorf("the help does not list %q:\n%s", verb, out.String())
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -59,7 +60,10 @@ func start(t *testing.T, notReady func() []string) string {
 			_, err := io.WriteString(w, "all of it")
 			return err
 		},
-		Nodes:   nodes{},
+		Nodes: nodes{},
+		Doctor: func(context.Context) (ruche.Checkup, error) {
+			return ruche.Checkup{Node: "n1", Findings: []ruche.Finding{{Check: "clock", Level: ruche.LevelOK}}}, nil
+		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ruche_build_info 1\n") }),
 		Logger:  slog.New(slog.DiscardHandler),
 	})
@@ -94,6 +98,18 @@ func TestClientReadsWhatTheServerKnows(t *testing.T) {
 	}
 	if _, err := client.Explain(t.Context(), ""); !errors.Is(err, api.ErrRejected) {
 		t.Errorf("Explain of nothing: %v, want ErrRejected", err)
+	}
+}
+
+func TestTheDoctorAnswersOnNodesWithTheState(t *testing.T) {
+	client := api.NewClient(start(t, func() []string { return nil }))
+	if c, err := client.Doctor(t.Context()); err != nil || c.Node != "n1" || c.Count(ruche.LevelOK) != 1 || c.Count(ruche.LevelError) != 0 {
+		t.Errorf("Doctor() = %+v, %v", c, err)
+	}
+	w := httptest.NewRecorder()
+	api.HandlerForTest(api.Config{Edge: edge{}, Metrics: http.NotFoundHandler()}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v1/doctor", nil))
+	if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "ask a control node") {
+		t.Errorf("a node without the state answers %d %q, want 404 and whom to ask", w.Code, w.Body)
 	}
 }
 

@@ -71,6 +71,13 @@ func (c *Client) Nodes(ctx context.Context) (ruche.NodeList, error) {
 	return list, err
 }
 
+// Doctor asks a control node what is wrong or weak in the installation.
+func (c *Client) Doctor(ctx context.Context) (ruche.Checkup, error) {
+	var checkup ruche.Checkup
+	err := c.get(ctx, "/api/v1/doctor", &checkup)
+	return checkup, err
+}
+
 // MakeToken asks for a join token.
 func (c *Client) MakeToken(ctx context.Context, r ruche.TokenRequest) (string, error) {
 	var t token

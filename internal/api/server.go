@@ -45,6 +45,8 @@ type Config struct {
 	Backup func(context.Context, io.Writer) error
 	// Nodes answers for all nodes; nil on a node that is not control.
 	Nodes Nodes
+	// Doctor looks at the whole installation; nil on a node that has no state.
+	Doctor func(context.Context) (ruche.Checkup, error)
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
 	NotReady func() []string
 	Logger   *slog.Logger
@@ -139,8 +141,13 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("/api/v1/nodes/{name}", notControl)
 		mux.HandleFunc("/api/v1/tokens", notControl)
 	}
+	if s.cfg.Doctor != nil {
+		mux.HandleFunc("GET /api/v1/doctor", s.doctor)
+	} else {
+		mux.HandleFunc("/api/v1/doctor", notControl)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes, /api/v1/explain?url=URL and /api/v1/state\n")
+		_, _ = fmt.Fprint(w, "Ruche. Here are /healthz, /readyz, /metrics, /api/v1/routes, /api/v1/explain?url=URL, /api/v1/state and /api/v1/doctor\n")
 	})
 	return mux
 }

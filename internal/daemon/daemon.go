@@ -155,7 +155,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 		settings.Edge, settings.Metrics = d.proxy, d.metrics(d.proxy)
 	}
 	if d.cluster != nil {
-		settings.State, settings.Backup = d.cluster.Status, d.backup
+		settings.State, settings.Backup, settings.Doctor = d.cluster.Status, d.backup, newExaminer(d, cfg).look
 	}
 	if d.control != nil {
 		settings.Nodes = d.control

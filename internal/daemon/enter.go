@@ -235,7 +235,7 @@ func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
 	go func() { ended <- client.Run(running) }()
 	defer func() {
 		stop()
-		<-ended
+		_ = <-ended // it ended because it was told to
 	}()
 	e.awaitOthers()
 	if err := client.Enrolled(ctx); err != nil {

@@ -30,6 +30,7 @@ type Client struct {
 	host string
 	// sockets are the unix sockets tried in order; empty for tcp.
 	sockets []string
+	plain   bool
 }
 
 // Open prepares a client without connecting. host is unix:///path or tcp://address:port; empty means the environment
@@ -52,7 +53,7 @@ func Open(host string) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		opts = append(opts, tls)
+		opts, c.plain = append(opts, tls), os.Getenv(client.EnvOverrideCertPath) == ""
 	default:
 		return nil, fmt.Errorf("cannot use Docker host %q: it must be unix:///path/to/docker.sock or tcp://address:port", host)
 	}
@@ -89,6 +90,9 @@ func (c *Client) Host() string { return c.host }
 
 // Local reports whether the Engine is on this host, so that both have one clock.
 func (c *Client) Local() bool { return len(c.sockets) > 0 }
+
+// Plain reports whether it speaks to the Engine over a network without TLS.
+func (c *Client) Plain() bool { return c.plain }
 
 // Close closes idle connections.
 func (c *Client) Close() error { return c.api.Close() }
@@ -157,7 +161,7 @@ func (c *Client) Networks(ctx context.Context) ([]Network, error) {
 	}
 	list := make([]Network, 0, len(result.Items))
 	for _, item := range result.Items {
-		n := Network{ID: item.ID, Name: item.Name, Driver: item.Driver, Internal: item.Internal, Ingress: item.Ingress}
+		n := Network{ID: item.ID, Name: item.Name, Driver: item.Driver, Internal: item.Internal, Ingress: item.Ingress, Attachable: item.Attachable}
 		for _, c := range item.IPAM.Config {
 			if n.Ingress && c.Subnet.IsValid() {
 				n.Subnets = append(n.Subnets, c.Subnet.Masked())

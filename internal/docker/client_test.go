@@ -226,6 +226,9 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 	if c := open(t, ""); c.Host() != "unix:///from/env.sock" {
 		t.Errorf("Host() = %q, want DOCKER_HOST", c.Host())
 	}
+	if c := open(t, "tcp://127.0.0.1:2375"); !c.Plain() || c.Local() {
+		t.Errorf("tcp without TLS: Plain() = %v, Local() = %v", c.Plain(), c.Local())
+	}
 	t.Setenv("DOCKER_TLS_VERIFY", "1")
 	if _, err := docker.Open("tcp://127.0.0.1:2376"); err == nil || !strings.Contains(err.Error(), "DOCKER_CERT_PATH") {
 		t.Errorf("Open with DOCKER_TLS_VERIFY alone: %v", err)
@@ -234,7 +237,7 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 	if _, err := docker.Open("tcp://127.0.0.1:2376"); err == nil {
 		t.Error("Open with an empty DOCKER_CERT_PATH succeeded")
 	}
-	if _, err := docker.Open("unix:///var/run/docker.sock"); err != nil {
+	if c, err := docker.Open("unix:///var/run/docker.sock"); err != nil || c.Plain() {
 		t.Errorf("TLS settings got in the way of a socket: %v", err)
 	}
 }

@@ -88,11 +88,13 @@ type Network struct {
 	// Ingress is the network of Swarm's routing mesh. Of that one alone Subnets has the addresses.
 	Ingress bool
 	Subnets []netip.Prefix
+	// Attachable tells of a network of the Swarm that containers may join which are no tasks.
+	Attachable bool
 }
 
 // Equal reports whether nothing tells the two apart.
 func (n Network) Equal(o Network) bool {
-	return n.ID == o.ID && n.Name == o.Name && n.Driver == o.Driver && n.Internal == o.Internal && n.Ingress == o.Ingress && slices.Equal(n.Subnets, o.Subnets)
+	return n.ID == o.ID && n.Name == o.Name && n.Driver == o.Driver && n.Internal == o.Internal && n.Ingress == o.Ingress && n.Attachable == o.Attachable && slices.Equal(n.Subnets, o.Subnets)
 }
 
 func summaryFrom(s container.Summary) Summary {

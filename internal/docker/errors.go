@@ -53,7 +53,7 @@ func (c *Client) explain(op string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case errors.Is(err, context.DeadlineExceeded):
-		e.Err = errors.New("no answer within " + callTimeout.String())
+		e.Err = errors.New("no answer in time") // callTimeout, or the less that the caller gave it
 		e.Hint = "look whether the Engine is overloaded: docker info"
 	case client.IsErrConnectionFailed(err) && c.Local():
 		e.Hint, e.Err = c.socketTrouble(err)

@@ -54,6 +54,17 @@ type Service struct {
 	Update   ServiceUpdate
 	// PinnedImage is Image with its digest, where it has one.
 	PinnedImage string
+	// Mounts are what its containers get of their nodes, and volumes, as declared.
+	Mounts []Mount
+	// Constraints say on which nodes its tasks may run: "node.role==manager".
+	Constraints []string
+}
+
+// Mount is one mount of a service.
+type Mount struct {
+	Type   string // bind, volume, tmpfs, ...
+	Source string // of a bind the path on the node, else a name
+	Target string
 }
 
 // PublishedPort is a port of a service or task that is published.
@@ -127,17 +138,36 @@ type Manager struct {
 	Leader bool
 	// Reachability is reachable, unreachable or unknown.
 	Reachability string
+	// Address is where other managers reach it, as host:port.
+	Address string
 }
 
-// Swarm asks what the Engine is in a Swarm.
-func (c *Client) Swarm(ctx context.Context) (SwarmStatus, error) {
+// Info is what an Engine tells of itself (GET /info).
+type Info struct {
+	Version string
+	// Warnings are what it finds wrong with how it was set up: "WARNING: API is accessible on http://0.0.0.0:2375 without encryption...".
+	Warnings []string
+	Swarm    SwarmStatus
+}
+
+// Info asks what the Engine tells of itself.
+func (c *Client) Info(ctx context.Context) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	result, err := c.api.Info(ctx, client.InfoOptions{})
 	if err != nil {
-		return SwarmStatus{}, c.explain("ask for the Swarm", err)
+		return Info{}, c.explain("ask the Engine about itself", err)
 	}
-	s := result.Info.Swarm
+	return Info{Version: result.Info.ServerVersion, Warnings: result.Info.Warnings, Swarm: swarmFrom(result.Info.Swarm)}, nil
+}
+
+// Swarm asks what the Engine is in a Swarm.
+func (c *Client) Swarm(ctx context.Context) (SwarmStatus, error) {
+	info, err := c.Info(ctx)
+	return info.Swarm, err
+}
+
+func swarmFrom(s swarm.Info) SwarmStatus {
 	status := SwarmStatus{NodeID: s.NodeID, Manager: s.ControlAvailable, Address: s.NodeAddr}
 	for _, m := range s.RemoteManagers {
 		if host, _, err := net.SplitHostPort(m.Addr); err == nil {
@@ -145,7 +175,7 @@ func (c *Client) Swarm(ctx context.Context) (SwarmStatus, error) {
 		}
 	}
 	slices.Sort(status.Managers)
-	return status, nil
+	return status
 }
 
 // Services returns all services, ordered by ID.
@@ -229,7 +259,7 @@ func nodeFrom(n swarm.Node) Node {
 		Labels: n.Spec.Labels, Engine: n.Description.Engine.EngineVersion,
 	}
 	if m := n.ManagerStatus; m != nil {
-		node.Manager = &Manager{Leader: m.Leader, Reachability: string(m.Reachability)}
+		node.Manager = &Manager{Leader: m.Leader, Reachability: string(m.Reachability), Address: m.Addr}
 	}
 	node.Address, _ = netip.ParseAddr(n.Status.Addr)
 	// The manager that leads sees itself at 0.0.0.0 or 127.0.0.1, while others are told where to find it.
@@ -259,6 +289,12 @@ func serviceFrom(s swarm.Service) Service {
 		service.Image, _, _ = strings.Cut(c.Image, "@")
 		service.PinnedImage = c.Image
 		service.Env, service.ContainerLabels = envFrom(c.Env), c.Labels
+		for _, m := range c.Mounts {
+			service.Mounts = append(service.Mounts, Mount{Type: string(m.Type), Source: m.Source, Target: m.Target})
+		}
+	}
+	if template.Placement != nil {
+		service.Constraints = template.Placement.Constraints
 	}
 	for _, n := range template.Networks {
 		service.Networks = append(service.Networks, n.Target)

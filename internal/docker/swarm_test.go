@@ -34,12 +34,21 @@ func TestSwarmTellsWhoManages(t *testing.T) {
 	}
 }
 
+func TestInfoTellsOfTheEngine(t *testing.T) {
+	engine, c := manager(t)
+	engine.SetWarnings("WARNING: something")
+	if i, err := c.Info(t.Context()); err != nil || i.Version != "20.10.24" || !slices.Equal(i.Warnings, []string{"WARNING: something"}) || !i.Swarm.Manager {
+		t.Errorf("Info() = %+v, %v", i, err)
+	}
+}
+
 func TestServicesAndTasksInPlainTypes(t *testing.T) {
 	engine, c := manager(t)
 	node := engine.AddNode("n1", "10.9.0.1")
 	id := engine.CreateService(fakeengine.Service{
 		Name: "shop", Env: []string{"VIRTUAL_HOST=shop.example"}, Labels: map[string]string{"a": "service"},
 		ContainerLabels: map[string]string{"a": "container"}, Networks: []string{"public"}, Replicas: 2,
+		Binds: []string{"/var/run/docker.sock"}, Constraints: []string{"node.role==manager"},
 		Ports: []fakeengine.Port{{Target: 8080, Published: 80}, {Target: 81, Host: true}},
 	})
 	task := engine.AddTask(id, node, "running", "running")
@@ -58,6 +67,9 @@ func TestServicesAndTasksInPlainTypes(t *testing.T) {
 	wantPorts := []docker.PublishedPort{{Target: 81, Protocol: "tcp", Host: true}, {Target: 8080, Published: 80, Protocol: "tcp"}}
 	if !slices.Equal(s.Ports, wantPorts) || len(s.Networks) != 1 || !s.VirtualIPs[s.Networks[0]].IsValid() {
 		t.Errorf("ports %v, want %v; networks %v, virtual IPs %v", s.Ports, wantPorts, s.Networks, s.VirtualIPs)
+	}
+	if !slices.Equal(s.Mounts, []docker.Mount{{Type: "bind", Source: "/var/run/docker.sock", Target: "/var/run/docker.sock"}}) || !slices.Equal(s.Constraints, []string{"node.role==manager"}) {
+		t.Errorf("mounts %v, constraints %v", s.Mounts, s.Constraints)
 	}
 	tasks, err := c.Tasks(t.Context(), id)
 	if err != nil || len(tasks) != 3 {
@@ -87,7 +99,7 @@ func TestTheLeadersAddressIsKnown(t *testing.T) {
 		t.Fatalf("Nodes() = %v, %v", nodes, err)
 	}
 	for i, want := range []docker.Node{
-		{Name: "n1", Address: netip.MustParseAddr("10.9.0.1"), State: "ready", Manager: &docker.Manager{Leader: true, Reachability: "reachable"}},
+		{Name: "n1", Address: netip.MustParseAddr("10.9.0.1"), State: "ready", Manager: &docker.Manager{Leader: true, Reachability: "reachable", Address: "10.9.0.1:2377"}},
 		{Name: "n2", Address: netip.MustParseAddr("10.9.0.2"), State: "down"},
 	} {
 		want.ID, want.Availability, want.Engine = nodes[i].ID, "active", "20.10.24"

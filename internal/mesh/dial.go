@@ -128,6 +128,7 @@ func (c *Client) ask(ctx context.Context, id *identity, addr, path string, body 
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(clockHeader, c.cfg.Now().UTC().Format(time.RFC3339Nano)) // here, since the body may be older: another control node was asked first
 	resp, err := c.client(id).Do(req)
 	if err != nil {
 		return fmt.Errorf("cannot ask control node %s: %w", addr, err)

@@ -15,6 +15,10 @@ const (
 	maxReport = 256 << 10
 	// reportKept is for how long a report that says nothing new is not written again.
 	reportKept = 15 * time.Second
+	// clockHeader has a node's time in what it asks, and smallOffset is what a network, or a busy node, may make of a clock that is right.
+	clockHeader = "Ruche-Clock"
+	smallOffset = 500 * time.Millisecond
+	offsetStep  = 100 * time.Millisecond
 )
 
 // reporting calls send with how this node is, every report interval and when that has changed, until ctx ends. What fails is sent again.
@@ -39,10 +43,12 @@ func reporting(ctx context.Context, t timing, status func() ruche.NodeStatus, se
 
 // takeReport keeps what a node says of itself.
 func (s *Server) takeReport(w http.ResponseWriter, r *http.Request, p Peer) error {
+	offset := clockOffset(r.Header.Get(clockHeader), s.registry.now())
 	var status ruche.NodeStatus
 	if err := readBody(w, r, maxReport, &status); err != nil {
 		return err
 	}
+	status.ClockOffset = offset
 	if err := s.needQuorum(); err != nil {
 		return err
 	}
@@ -51,6 +57,16 @@ func (s *Server) takeReport(w http.ResponseWriter, r *http.Request, p Peer) erro
 	}
 	answer(w, struct{}{})
 	return nil
+}
+
+// clockOffset is how far the clock of a node is ahead that told its time now. It is rounded, so that what a network does to it is nothing new to be written; 0 also
+// where no time was told.
+func clockOffset(told string, now time.Time) time.Duration {
+	t, err := time.Parse(time.RFC3339Nano, told)
+	if offset := t.Sub(now); err == nil && offset.Abs() >= smallOffset {
+		return offset.Round(offsetStep)
+	}
+	return 0
 }
 
 // report keeps what a node says of itself. By that it has shown its key, too.

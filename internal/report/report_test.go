@@ -109,6 +109,18 @@ func TestGolden(t *testing.T) {
 			Node: "node-1", QuorumSince: now().Add(-time.Minute), Revision: 3, Members: []ruche.Member{{ID: "1", Name: "node-1"}, {ID: "2", Name: "node-2", Learner: true, Healthy: true}},
 		}, now())
 	}
+	cases["doctor"] = func(b *bytes.Buffer) error {
+		return report.Checkup(b, ruche.Checkup{Node: "n1-control", Findings: []ruche.Finding{
+			{Check: "swarm-quorum", Level: ruche.LevelWarning, Message: "2 of 3 managers are up: none of these may be lost", Hint: "bring the others up"},
+			{Check: "swarm-quorum", Level: ruche.LevelError, Subject: "n3", Message: "the manager cannot be reached by the others", Hint: "start its Engine"},
+			{Check: "clock", Level: ruche.LevelOK, Message: "the clocks of 7 nodes differ by less than a second"},
+			{Check: "single-points", Level: ruche.LevelNote, Message: "published services with one task: blog, shop", Hint: "docker service scale NAME=2"},
+			{Check: "single-points", Level: ruche.LevelNote, Subject: "db\x1b[2J", Message: "it may run on one node only", Hint: "think"},
+		}})
+	}
+	cases["doctor-fine"] = func(b *bytes.Buffer) error {
+		return report.Checkup(b, ruche.Checkup{Node: "n1", Findings: []ruche.Finding{{Check: "ports", Level: ruche.LevelOK, Message: "9 ports on 3 nodes answered"}}})
+	}
 	for name, write := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer

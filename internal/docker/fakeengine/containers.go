@@ -36,6 +36,8 @@ type Network struct {
 	Internal bool
 	Ingress  bool
 	Subnets  []string // as its IPAM tells them
+	// Attachable lets containers in that are no tasks.
+	Attachable bool
 	// IPv6Only gives containers no IPv4 address.
 	IPv6Only bool
 }

@@ -31,6 +31,7 @@ type Engine struct {
 	serial     int
 	minAPI     int // minor versions of 1.x
 	maxAPI     int
+	warnings   []string
 
 	failLists    int
 	failNetworks int
@@ -75,6 +76,13 @@ func (e *Engine) SetAPI(minimum, maximum int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.minAPI, e.maxAPI = minimum, maximum
+}
+
+// SetWarnings says what the Engine finds wrong with its set-up.
+func (e *Engine) SetWarnings(warnings ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.warnings = warnings
 }
 
 // Up lets the Engine listen again after Down. Its containers are as they were left.

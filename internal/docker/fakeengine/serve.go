@@ -150,7 +150,7 @@ func (e *Engine) serveNetworks(w http.ResponseWriter, _ *http.Request) {
 			pools = append(pools, map[string]any{"Subnet": subnet})
 		}
 		list = append(list, map[string]any{
-			"Id": n.id, "Name": n.Name, "Driver": n.Driver, "Internal": n.Internal, "Ingress": n.Ingress, "IPAM": map[string]any{"Driver": "default", "Config": pools},
+			"Id": n.id, "Name": n.Name, "Driver": n.Driver, "Internal": n.Internal, "Ingress": n.Ingress, "Attachable": n.Attachable, "IPAM": map[string]any{"Driver": "default", "Config": pools},
 		})
 	}
 	e.mu.Unlock()

@@ -24,6 +24,8 @@ type Service struct {
 	RoundRobin bool // endpoint mode dnsrr
 	Replicas   int  // 0 makes it global
 	Job        bool
+	// Binds are paths of the node, mounted at the same path; Constraints say where tasks may run.
+	Binds, Constraints []string
 	// Created defaults to now.
 	Created time.Time
 }
@@ -245,10 +247,12 @@ func (e *Engine) serveInfo(w http.ResponseWriter, _ *http.Request) {
 	e.mu.Lock()
 	info := map[string]any{"LocalNodeState": "inactive"}
 	if e.swarm.manager {
-		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": ownNode, "RemoteManagers": []map[string]any{{"NodeID": ownNode, "Addr": "10.9.0.1:2377"}}}
+		id := e.nodeID()
+		info = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": id, "RemoteManagers": []map[string]any{{"NodeID": id, "Addr": "10.9.0.1:2377"}}}
 	}
+	all := map[string]any{"ServerVersion": "20.10.24", "Warnings": e.warnings, "Swarm": info}
 	e.mu.Unlock()
-	answer(w, map[string]any{"Swarm": info})
+	answer(w, all)
 }
 
 // serveSwarm answers one of the lists, which only a manager does.
@@ -305,7 +309,10 @@ func begins(text string, prefixes map[string]bool) bool {
 }
 
 func (e *Engine) serviceJSON(s *service) map[string]any {
-	networks, vips := []map[string]any{}, []map[string]any{}
+	networks, vips, mounts := []map[string]any{}, []map[string]any{}, []map[string]any{}
+	for _, path := range s.Binds {
+		mounts = append(mounts, map[string]any{"Type": "bind", "Source": path, "Target": path})
+	}
 	for i, name := range s.Networks {
 		n := e.networks[name]
 		networks = append(networks, map[string]any{"Target": n.id})
@@ -326,7 +333,8 @@ func (e *Engine) serviceJSON(s *service) map[string]any {
 		"Spec": map[string]any{
 			"Name": s.Name, "Labels": s.Labels, "Mode": map[string]any{mode: replicas},
 			"TaskTemplate": map[string]any{
-				"ContainerSpec": map[string]any{"Image": s.Image, "Env": s.Env, "Labels": s.ContainerLabels}, "Networks": networks,
+				"ContainerSpec": map[string]any{"Image": s.Image, "Env": s.Env, "Labels": s.ContainerLabels, "Mounts": mounts}, "Networks": networks,
+				"Placement": map[string]any{"Constraints": s.Constraints},
 			},
 		},
 		"Endpoint": map[string]any{"Spec": map[string]any{"Mode": resolution}, "Ports": portsJSON(s.Ports), "VirtualIPs": vips},

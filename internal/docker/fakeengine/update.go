@@ -170,10 +170,21 @@ func (e *Engine) SetAddress(name, address string) {
 }
 
 // NodeID is the ID of the Engine's own node in the Swarm.
-func (e *Engine) NodeID() string { return ownNode }
+func (e *Engine) NodeID() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.nodeID()
+}
 
-// ownNode is the ID that the Engine has in the Swarm by GET /info.
-const ownNode = "n0"
+// nodeID is the ID of the node that leads, "n0" without nodes. It is called with the lock held.
+func (e *Engine) nodeID() string {
+	for _, n := range e.swarm.nodes {
+		if n.leads {
+			return n.id
+		}
+	}
+	return "n0"
+}
 
 // swarmID has the form of Swarm's: 25 digits to the base of 36.
 func swarmID(n int) string { return fmt.Sprintf("%09d%016d", n, n) }
