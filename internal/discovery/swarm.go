@@ -129,8 +129,9 @@ type lookout struct {
 	answers chan swarmAnswer
 	looks   chan serviceAnswer
 	due     chan string
-	waiting int // services whose next look is due some time
-	slots   chan struct{}
+	waiting int            // services whose next look is due some time
+	wishes  []string       // services that are to be looked at
+	asked   int            // questions for services that are under way
 	work    sync.WaitGroup // what waits for the Engine
 
 	asking    bool
@@ -150,8 +151,9 @@ type serviceRecord struct {
 	diagnostics []ruche.Diagnostic
 	tasks       map[string]*taskRecord
 
-	looking, again bool
-	failures       int
+	// wished: the next question is for it, too; looking: it is, or the question is under way; again: it is to be followed by another.
+	wished, looking, again bool
+	failures               int
 	// changed is when one of its tasks changed last, touched when something told that they will; took is how long its last look took.
 	changed, touched time.Time
 	took             time.Duration
@@ -172,7 +174,7 @@ func newLookout(cfg SwarmConfig, t timing, client *docker.Client, rows *store, o
 		graves: newGraves(rows, cfg.Logger, t.gone), removed: map[string]uint64{},
 		stream:  newFollower(client.SubscribeSwarm, cfg.Logger, t.minBackoff, reconnect(t.maxBackoff, client)),
 		updates: make(chan ruche.Update[ruche.Sighting], 64), answers: make(chan swarmAnswer, 1), looks: make(chan serviceAnswer, parallelLooks),
-		due: make(chan string, 16), slots: make(chan struct{}, parallelLooks), backoff: t.minBackoff, looked: make(chan struct{}),
+		due: make(chan string, 16), backoff: t.minBackoff, looked: make(chan struct{}),
 	}
 }
 

@@ -271,6 +271,12 @@ func (e *Engine) serveSwarm(list func(filters map[string]map[string]bool) []map[
 			e.swarm.fails[path]--
 		}
 		answered := list(filters)
+		missing := ""
+		for id := range filters["service"] {
+			if e.swarm.services[id] == nil {
+				missing = id
+			}
+		}
 		e.mu.Unlock()
 		if gate != nil {
 			select {
@@ -284,6 +290,8 @@ func (e *Engine) serveSwarm(list func(filters map[string]map[string]bool) []map[
 			fail(w, http.StatusServiceUnavailable, "This node is not a swarm manager.")
 		case failing:
 			fail(w, http.StatusInternalServerError, "the fake engine was told to fail")
+		case missing != "": // of several, too
+			fail(w, http.StatusNotFound, "service "+missing+" not found")
 		default:
 			answer(w, answered)
 		}
@@ -293,8 +301,9 @@ func (e *Engine) serveSwarm(list func(filters map[string]map[string]bool) []map[
 // listServices and the other lists are called with the lock held.
 func (e *Engine) listServices(filters map[string]map[string]bool) []map[string]any {
 	list := []map[string]any{}
+	prefixes := slices.Collect(maps.Keys(filters["id"]))
 	for _, s := range e.swarm.services {
-		if wanted := filters["id"]; len(wanted) == 0 || slices.ContainsFunc(slices.Collect(maps.Keys(wanted)), func(p string) bool { return strings.HasPrefix(s.id, p) }) {
+		if len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s.id, p) }) {
 			list = append(list, e.serviceJSON(s))
 		}
 	}
