@@ -58,13 +58,16 @@ func (s *Swarm) Run(ctx context.Context) error {
 	defer func() { _ = client.Close() }()
 	rows := newStore(s.cfg.State, s.cfg.Logger, s.cfg.Health, s.timing)
 	rows.subject = swarmSubject
+	// Another control node may look after the Swarm from here on, and says what is wrong then.
+	defer s.cfg.Health.Clear(ruche.CodeClusterUnavailable, swarmSubject)
 	if !rows.load(ctx) {
 		return nil
 	}
+	l := newLookout(s.cfg, s.timing, client, rows, s.ownID())
+	defer l.withdraw()
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { rows.run(ctx) })
-	l := newLookout(s.cfg, s.timing, client, rows, s.ownID())
 	wait.Go(func() { l.run(ctx) })
 	select {
 	case <-l.looked:
@@ -322,6 +325,14 @@ func (l *lookout) sighted(ctx context.Context, u ruche.Update[ruche.Sighting]) {
 func (l *lookout) unavailable(err error) {
 	l.alarm.raise(swarmSubject, "the services of the Swarm cannot be listed: "+err.Error(),
 		orHint(docker.Hint(err), "look whether the Swarm has a leader: docker node ls"))
+}
+
+// withdraw takes back what was said to be wrong.
+func (l *lookout) withdraw() {
+	l.cfg.Health.Clear(l.alarm.code, swarmSubject)
+	for id := range l.services {
+		l.cfg.Health.Clear(l.alarm.code, "service "+id)
+	}
 }
 
 func orHint(hint, other string) string {

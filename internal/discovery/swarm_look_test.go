@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/docker"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
 )
@@ -67,5 +69,41 @@ func TestAServiceIsRemovedBetweenTwoQuestions(t *testing.T) {
 	}
 	if len(a.services) != 1 || a.services[0].ID != stays || len(a.tasks) != 1 || a.tasks[0].ID != task {
 		t.Errorf("the answer is %+v with %+v", a.services, a.tasks)
+	}
+}
+
+// deposed is the State of a leader that loses its place when it writes.
+type deposed struct {
+	State
+	end context.CancelFunc
+}
+
+func (d deposed) Apply(context.Context, []Change) error {
+	d.end()
+	return cluster.ErrNotLeading
+}
+
+func TestWhoLeadsNoMoreHasNothingToSay(t *testing.T) {
+	h := buildSwarm(t)
+	id := h.engine.CreateService(shop("shop", "shop.example"))
+	h.engine.AddTask(id, h.nodes[0], "running", "running")
+	ctx, cancel := context.WithCancel(t.Context())
+	h.cfg.State = deposed{h.cfg.State, cancel}
+	if err := NewSwarm(h.cfg).Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if list := h.health.List(); len(list) > 0 {
+		t.Errorf("a write that was refused because another one leads left %v", list)
+	}
+
+	h.cfg.State = SwarmState(h.cluster)
+	h.engine.FailSwarm("/services", 1000)
+	h.runSwarm()
+	if !h.warned(ruche.CodeSwarmUnavailable, swarmSubject) {
+		t.Error("no warning while the Swarm does not answer")
+	}
+	h.stopSwarm()
+	if list := h.health.List(); len(list) > 0 {
+		t.Errorf("who leads no more goes on complaining: %v", list)
 	}
 }
