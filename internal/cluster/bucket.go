@@ -24,7 +24,7 @@ var (
 type Entry[T any] = ruche.Entry[T]
 
 // Bucket holds values of one type under text keys. One package writes it. It is safe for
-// concurrent use.
+// concurrent use. With the context that Lead gives, writes are refused once that member leads no more: the error wraps ErrNotLeading.
 type Bucket[T any] struct {
 	c      *Cluster
 	name   string
@@ -175,9 +175,6 @@ func (c *Cluster) Apply(ctx context.Context, ops ...Op) error {
 	return err
 }
 
-// errCompare tells that the condition of a transaction did not hold.
-var errCompare = errors.New("the condition does not hold")
-
 func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int64, error) {
 	if len(ops) > maxOps {
 		return 0, fmt.Errorf("cannot write %d keys at once: a transaction holds at most %d", len(ops), maxOps)
@@ -191,10 +188,6 @@ func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int6
 	}
 	ctx, done := c.quorum.join(ctx)
 	defer done()
-	txn := m.client.Txn(ctx)
-	if cond != nil {
-		txn = txn.If(*cond)
-	}
 	list := make([]clientv3.Op, 0, len(ops))
 	for _, op := range ops {
 		if op.err != nil {
@@ -206,12 +199,9 @@ func (c *Cluster) apply(ctx context.Context, cond *clientv3.Cmp, ops []Op) (int6
 	if len(ops) > 1 {
 		what += fmt.Sprintf(" and %d more", len(ops)-1)
 	}
-	resp, err := txn.Then(list...).Commit()
+	revision, err := m.commit(ctx, cond, list)
 	if err != nil {
 		return 0, fmt.Errorf("cannot write %s: %w", what, because(ctx, err))
 	}
-	if !resp.Succeeded {
-		return 0, fmt.Errorf("cannot write %s: %w", what, errCompare)
-	}
-	return resp.Header.Revision, nil
+	return revision, nil
 }

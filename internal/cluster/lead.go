@@ -14,8 +14,9 @@ import (
 const leaseSeconds = 5
 
 // Lead runs fn while this member leads under name; of all members, one leads at a time. The token grows with every
-// change of leader: who writes elsewhere with it can tell an old leader's write. The context of fn ends when leadership is lost, or
-// when ctx ends; fn must return then, and leadership is sought again. Lead returns fn's error, or nil, when fn returns
+// change of leader: who writes elsewhere with it can tell an old leader's write. Writes to this cluster with the context of fn are refused when
+// leadership is lost (ErrNotLeading), whether this member knows that yet or not. That context ends when leadership is lost, or when ctx ends; fn must
+// return then, and leadership is sought again. Lead returns fn's error, or nil, when fn returns
 // although it leads, and nil when ctx ends. When the cluster is closed, the error wraps ErrClosed.
 func (c *Cluster) Lead(ctx context.Context, name string, fn func(ctx context.Context, token int64) error) error {
 	for {
@@ -31,7 +32,11 @@ func (c *Cluster) Lead(ctx context.Context, name string, fn func(ctx context.Con
 		if !lost {
 			return err
 		}
-		c.logger.Warn("leadership is lost, seeking it again", slog.String("name", name), slog.Any("error", err))
+		level := slog.LevelWarn
+		if err == nil || errors.Is(err, ErrNotLeading) {
+			level = slog.LevelInfo // another one leads, and all is as it should be
+		}
+		c.logger.Log(ctx, level, "leadership is lost, seeking it again", slog.String("name", name), slog.Any("error", err))
 		if err := errors.Join(c.pause(ctx), c.awaitQuorum(ctx)); errors.Is(err, ErrClosed) {
 			return fmt.Errorf("cannot lead %s: %w", name, err)
 		}
@@ -83,7 +88,7 @@ func (c *Cluster) leadOnce(ctx context.Context, name string, fn func(context.Con
 	if err := election.Campaign(seeking, c.cfg.Name); err != nil {
 		return true, err
 	}
-	err = fn(seeking, election.Rev())
+	err = fn(fenced(seeking, fence{election.Key(), election.Rev(), stop}), election.Rev())
 	return seeking.Err() != nil, err
 }
 

@@ -26,7 +26,7 @@ type node struct {
 	done   chan error
 }
 
-func testConfig(t *testing.T, dir, dockerHost string) *config.Config {
+func testConfig(t testing.TB, dir, dockerHost string) *config.Config {
 	t.Helper()
 	cfg, err := config.Load(map[string]string{
 		"http-addr": "127.0.0.1:0", "https-addr": "127.0.0.1:0", "admin-addr": "127.0.0.1:0", "node-name": "n1",
@@ -56,7 +56,7 @@ func prepare(t *testing.T, dir, dockerHost string) *Daemon {
 }
 
 // serve runs a node until stop, or until the test ends, and waits until it serves.
-func serve(t *testing.T, d *Daemon) *node {
+func serve(t testing.TB, d *Daemon) *node {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &node{Daemon: d, cancel: cancel, done: make(chan error, 1)}
@@ -72,7 +72,7 @@ func serve(t *testing.T, d *Daemon) *node {
 	return n
 }
 
-func (n *node) stop(t *testing.T) {
+func (n *node) stop(t testing.TB) {
 	t.Helper()
 	n.cancel()
 	if err := <-n.done; err != nil {

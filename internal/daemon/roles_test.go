@@ -15,7 +15,7 @@ import (
 )
 
 // apart makes and runs one of several nodes.
-func apart(t *testing.T, roles config.Role, dir, name string, change func(*config.Config)) *node {
+func apart(t testing.TB, roles config.Role, dir, name string, change func(*config.Config)) *node {
 	t.Helper()
 	cfg := testConfig(t, dir, "unix:///nowhere")
 	cfg.NodeName, cfg.MeshAddr = name, "127.0.0.1:0"
@@ -28,7 +28,7 @@ func apart(t *testing.T, roles config.Role, dir, name string, change func(*confi
 }
 
 // joinToken makes a token and returns the file that holds it.
-func joinToken(t *testing.T, n *node, r ruche.TokenRequest) string {
+func joinToken(t testing.TB, n *node, r ruche.TokenRequest) string {
 	t.Helper()
 	text, err := n.control.MakeToken(t.Context(), r)
 	if err != nil {

@@ -58,13 +58,16 @@ func (s *Swarm) Run(ctx context.Context) error {
 	defer func() { _ = client.Close() }()
 	rows := newStore(s.cfg.State, s.cfg.Logger, s.cfg.Health, s.timing)
 	rows.subject = swarmSubject
+	// Another control node may look after the Swarm from here on, and says what is wrong then.
+	defer s.cfg.Health.Clear(ruche.CodeClusterUnavailable, swarmSubject)
 	if !rows.load(ctx) {
 		return nil
 	}
+	l := newLookout(s.cfg, s.timing, client, rows, s.ownID())
+	defer l.withdraw()
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { rows.run(ctx) })
-	l := newLookout(s.cfg, s.timing, client, rows, s.ownID())
 	wait.Go(func() { l.run(ctx) })
 	select {
 	case <-l.looked:
@@ -130,8 +133,9 @@ type lookout struct {
 	answers chan swarmAnswer
 	looks   chan serviceAnswer
 	due     chan string
-	waiting int // services whose next look is due some time
-	slots   chan struct{}
+	waiting int            // services whose next look is due some time
+	wishes  []string       // services that are to be looked at
+	asked   int            // questions for services that are under way
 	work    sync.WaitGroup // what waits for the Engine
 
 	asking    bool
@@ -151,8 +155,9 @@ type serviceRecord struct {
 	diagnostics []ruche.Diagnostic
 	tasks       map[string]*taskRecord
 
-	looking, again bool
-	failures       int
+	// wished: the next question is for it, too; looking: it is, or the question is under way; again: it is to be followed by another.
+	wished, looking, again bool
+	failures               int
 	// changed is when one of its tasks changed last, touched when something told that they will; took is how long its last look took.
 	changed, touched time.Time
 	took             time.Duration
@@ -173,7 +178,7 @@ func newLookout(cfg SwarmConfig, t timing, client *docker.Client, rows *store, o
 		graves: newGraves(rows, cfg.Logger, t.gone), removed: map[string]uint64{},
 		stream:  newFollower(client.SubscribeSwarm, cfg.Logger, t.minBackoff, reconnect(t.maxBackoff, client)),
 		updates: make(chan ruche.Update[ruche.Sighting], 64), answers: make(chan swarmAnswer, 1), looks: make(chan serviceAnswer, parallelLooks),
-		due: make(chan string, 16), slots: make(chan struct{}, parallelLooks), backoff: t.minBackoff, looked: make(chan struct{}),
+		due: make(chan string, 16), backoff: t.minBackoff, looked: make(chan struct{}),
 	}
 }
 
@@ -322,6 +327,14 @@ func (l *lookout) sighted(ctx context.Context, u ruche.Update[ruche.Sighting]) {
 func (l *lookout) unavailable(err error) {
 	l.alarm.raise(swarmSubject, "the services of the Swarm cannot be listed: "+err.Error(),
 		orHint(docker.Hint(err), "look whether the Swarm has a leader: docker node ls"))
+}
+
+// withdraw takes back what was said to be wrong.
+func (l *lookout) withdraw() {
+	l.cfg.Health.Clear(l.alarm.code, swarmSubject)
+	for id := range l.services {
+		l.cfg.Health.Clear(l.alarm.code, "service "+id)
+	}
 }
 
 func orHint(hint, other string) string {

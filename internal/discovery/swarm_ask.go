@@ -2,16 +2,12 @@ package discovery
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche/internal/docker"
 )
-
-// parallelLooks bounds how many services are looked at at once.
-const parallelLooks = 4
 
 // swarmWish says what to ask a manager for.
 type swarmWish int
@@ -33,16 +29,6 @@ type swarmAnswer struct {
 	own      place
 	services []docker.Service
 	tasks    []docker.Task
-}
-
-// serviceAnswer is what a manager answered about one service.
-type serviceAnswer struct {
-	id      string
-	began   uint64
-	took    time.Duration
-	err     error
-	service docker.Service
-	tasks   []docker.Task
 }
 
 // ask asks for the whole, or has the question that is under way followed by another.
@@ -221,155 +207,4 @@ func (l *lookout) reachAnew() {
 			l.publish(id, r)
 		}
 	}
-}
-
-// look looks at one service and all of its tasks. Wishes that come while that is under way are joined to one more.
-func (l *lookout) look(ctx context.Context, id string, r *serviceRecord) {
-	if r.looking {
-		r.again = true
-		return
-	}
-	r.looking = true
-	l.clock++
-	a := serviceAnswer{id: id, began: l.clock}
-	l.work.Go(func() {
-		select {
-		case l.slots <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		begin := time.Now()
-		if a.service, a.err = l.client.Service(ctx, id); a.err == nil {
-			a.tasks, a.err = l.client.Tasks(ctx, id)
-		}
-		a.took = time.Since(begin)
-		<-l.slots
-		select {
-		case l.looks <- a:
-		case <-ctx.Done():
-		}
-	})
-}
-
-// lookedAt takes over the answer about one service.
-func (l *lookout) lookedAt(ctx context.Context, a serviceAnswer) {
-	r := l.services[a.id]
-	if r == nil || ctx.Err() != nil {
-		return // removed meanwhile
-	}
-	again := r.again
-	r.looking, r.again = false, false
-	subject := "service " + a.id
-	switch {
-	case errors.Is(a.err, docker.ErrNotFound):
-		l.alarm.clear(subject, "")
-		l.drop(a.id)
-		return
-	case a.err != nil:
-		l.alarm.raise(subject, "a service of the Swarm cannot be looked at: "+a.err.Error(), docker.Hint(a.err))
-		l.lookLater(ctx, a.id, r, min(l.timing.minBackoff<<min(r.failures, 10), l.timing.maxBackoff))
-		r.failures++
-		return
-	}
-	l.alarm.clear(subject, "")
-	r.failures, r.took = 0, a.took
-	_, news := l.takeService(a.service, a.began)
-	listed := make(map[string]bool, len(a.tasks))
-	for _, t := range a.tasks {
-		listed[t.ID] = true
-		l.takeTask(r, t, a.began)
-	}
-	for id, t := range r.tasks {
-		if !listed[id] && t.seen < a.began {
-			delete(r.tasks, id)
-			l.store.set(taskPrefix+id, row{})
-		}
-	}
-	if news {
-		l.reachAnew()
-	}
-	l.publish(a.id, r)
-	if again {
-		l.look(ctx, a.id, r)
-		return
-	}
-	l.schedule(ctx, a.id, r)
-}
-
-// schedule has a service that is changing looked at again soon: nobody tells of tasks.
-func (l *lookout) schedule(ctx context.Context, id string, r *serviceRecord) {
-	if r.looking || r.next != nil || !r.known || len(r.routes) == 0 || !l.unsettled(r) {
-		return
-	}
-	// A manager that is slow already is not to be asked all the time, nor one of hundreds of services at once.
-	delay := max(l.timing.quick, 20*r.took, time.Duration(l.waiting)*l.timing.quick/50)
-	if !r.service.Updating && time.Since(r.changed) > l.timing.restless && time.Since(r.touched) > l.timing.restless {
-		delay = max(delay, l.timing.slow) // a task that waits for a node may wait for days
-	}
-	l.lookLater(ctx, id, r, delay)
-}
-
-func (l *lookout) lookLater(ctx context.Context, id string, r *serviceRecord, delay time.Duration) {
-	l.cancel(r)
-	l.waiting++
-	r.next = time.AfterFunc(delay, func() {
-		select {
-		case l.due <- id:
-		case <-ctx.Done():
-		}
-	})
-}
-
-// cancel forgets the next look at a service.
-func (l *lookout) cancel(r *serviceRecord) {
-	if r.next != nil && r.next.Stop() { // else it is on its way
-		l.waiting--
-	}
-	r.next = nil
-}
-
-// unsettled reports whether a service is being updated or was a moment ago, lacks tasks, or one of them is on its way to what is desired.
-func (l *lookout) unsettled(r *serviceRecord) bool {
-	if r.service.Updating || time.Since(r.touched) < l.timing.fresh {
-		return true
-	}
-	wanted := 0
-	for _, t := range r.tasks {
-		if t.task.Wanted() && !t.task.Ended() && l.nodes[t.task.Node].State != nodeDown {
-			wanted++
-		}
-		switch {
-		case !t.known:
-			return true
-		case t.task.Ended() || l.nodes[t.task.Node].State == nodeDown:
-		case !t.task.Wanted() || t.task.State != docker.TaskRunning:
-			return true
-		case !alive(l.sightings[t.task.ID].State) && l.sightings[t.task.ID].State != "":
-			return true
-		}
-	}
-	return wanted < r.service.Replicas
-}
-
-// drop forgets a service that does not exist any more. Its routes are kept for a while.
-func (l *lookout) drop(id string) {
-	r := l.services[id]
-	if r == nil {
-		return
-	}
-	delete(l.services, id)
-	l.alarm.clear("service "+id, "")
-	l.cancel(r)
-	for task := range r.tasks {
-		l.store.set(taskPrefix+task, row{})
-	}
-	l.graves.bury(servicePrefix+id, func(group string) bool {
-		for _, other := range l.services {
-			if other.known && other.service.Name == group && len(other.routes) > 0 {
-				return true
-			}
-		}
-		return false
-	})
-	l.reachAnew()
 }

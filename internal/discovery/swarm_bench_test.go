@@ -65,6 +65,44 @@ func TestFiveHundredServices(t *testing.T) {
 	})
 }
 
+// A control node that begins to lead looks at everything and writes what is another than before, and nothing else: a storm of writes would come just when the state has lost a member.
+func TestANewLeaderWritesOnlyWhatDiffers(t *testing.T) {
+	h := buildSwarm(t)
+	services, tasks := h.town()
+	h.runSwarm()
+	h.await("all", func() bool { return len(h.decls) == 500 && len(h.ends) == 2000 })
+	h.stopSwarm()
+	revision := func() int64 {
+		status, err := h.cluster.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.Revision
+	}
+	before, began := revision(), time.Now()
+	h.runSwarm()
+	took := time.Since(began)
+	if after := revision(); after != before {
+		t.Errorf("a new leader to whom nothing is new has written %d times", after-before)
+	}
+	h.stopSwarm()
+	t.Logf("a new leader has seen 500 services with 2000 tasks after %v", took.Round(time.Millisecond))
+
+	h.engine.Quietly(func() { // while nobody led
+		h.engine.SetTask(tasks[0], "shutdown", "")
+		h.engine.RemoveService(services[7])
+		h.engine.UpdateService(services[8], func(s *fakeengine.Service) { s.Env = []string{"VIRTUAL_HOST=other.example", "VIRTUAL_PORT=8080"} })
+	})
+	h.runSwarm()
+	h.awaitTask(tasks[0], ruche.EndpointStopping)
+	h.await("the service that is gone, and the one that is another", func() bool {
+		return !h.decls[servicePrefix+services[7]].GoneSince.IsZero() && h.decls[servicePrefix+services[8]].Routes[0].Match.Host == "other.example"
+	})
+	if n := revision() - before; n > 7 { // one row each, and four tasks of the one that is gone
+		t.Errorf("three changes took %d writes", n)
+	}
+}
+
 // quantiles reports the time that each of many things took.
 func quantiles(b *testing.B, took []time.Duration) {
 	slices.Sort(took)

@@ -183,18 +183,11 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 	return c.services(ctx, nil)
 }
 
-// Service returns one service by its ID. errors.Is(err, ErrNotFound) tells that the Swarm has no such service.
-func (c *Client) Service(ctx context.Context, id string) (Service, error) {
+// ServicesOf returns the services with these IDs, ordered by ID. What the Swarm does not have is left out.
+func (c *Client) ServicesOf(ctx context.Context, ids []string) ([]Service, error) {
 	// The list, because it finds by ID alone and answers as the list of all does.
-	list, err := c.services(ctx, make(client.Filters).Add("id", id))
-	if err != nil {
-		return Service{}, err
-	}
-	i := slices.IndexFunc(list, func(s Service) bool { return s.ID == id }) // the filter takes a prefix
-	if i < 0 {
-		return Service{}, ErrNotFound
-	}
-	return list[i], nil
+	list, err := c.services(ctx, make(client.Filters).Add("id", ids...))
+	return slices.DeleteFunc(list, func(s Service) bool { return !slices.Contains(ids, s.ID) }), err // the filter takes prefixes
 }
 
 func (c *Client) services(ctx context.Context, filters client.Filters) ([]Service, error) {
@@ -217,9 +210,10 @@ func (c *Client) WantedTasks(ctx context.Context) ([]Task, error) {
 	return c.tasks(ctx, make(client.Filters).Add("desired-state", "ready", TaskRunning))
 }
 
-// Tasks returns all tasks of a service, ordered by ID, with as many of the ended ones as the Swarm keeps.
-func (c *Client) Tasks(ctx context.Context, service string) ([]Task, error) {
-	return c.tasks(ctx, make(client.Filters).Add("service", service))
+// TasksOf returns all tasks of these services, ordered by ID, with as many of the ended ones as the Swarm keeps. errors.Is(err, ErrNotFound) tells that the Swarm
+// does not have all of the services.
+func (c *Client) TasksOf(ctx context.Context, services []string) ([]Task, error) {
+	return c.tasks(ctx, make(client.Filters).Add("service", services...))
 }
 
 func (c *Client) tasks(ctx context.Context, filters client.Filters) ([]Task, error) {

@@ -56,13 +56,15 @@ func TestServicesAndTasksInPlainTypes(t *testing.T) {
 	engine.AddTask(id, node, "ready", "preparing")
 	engine.SetUpdating(id, true)
 
-	s, err := c.Service(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
+	other := engine.CreateService(fakeengine.Service{Name: "other"})
+	list, err := c.ServicesOf(t.Context(), []string{other, id, "nobody"})
+	if err != nil || len(list) != 2 || list[1].ID != other {
+		t.Fatalf("ServicesOf() = %+v, %v; want two", list, err)
 	}
+	s := list[0]
 	if s.Name != "shop" || s.Image != "site:1" || s.Env["VIRTUAL_HOST"] != "shop.example" || s.Labels["a"] != "service" ||
 		s.ContainerLabels["a"] != "container" || s.Created.IsZero() || s.Version == 0 || !s.Updating || s.Job || s.RoundRobin || s.Replicas != 2 {
-		t.Errorf("Service() = %+v", s)
+		t.Errorf("ServicesOf() = %+v", s)
 	}
 	wantPorts := []docker.PublishedPort{{Target: 81, Protocol: "tcp", Host: true}, {Target: 8080, Published: 80, Protocol: "tcp"}}
 	if !slices.Equal(s.Ports, wantPorts) || len(s.Networks) != 1 || !s.VirtualIPs[s.Networks[0]].IsValid() {
@@ -71,9 +73,13 @@ func TestServicesAndTasksInPlainTypes(t *testing.T) {
 	if !slices.Equal(s.Mounts, []docker.Mount{{Type: "bind", Source: "/var/run/docker.sock", Target: "/var/run/docker.sock"}}) || !slices.Equal(s.Constraints, []string{"node.role==manager"}) {
 		t.Errorf("mounts %v, constraints %v", s.Mounts, s.Constraints)
 	}
-	tasks, err := c.Tasks(t.Context(), id)
+	engine.AddTask(other, node, "running", "running")
+	tasks, err := c.TasksOf(t.Context(), []string{id})
 	if err != nil || len(tasks) != 3 {
-		t.Fatalf("Tasks() = %+v, %v; want three", tasks, err)
+		t.Fatalf("TasksOf() = %+v, %v; want three", tasks, err)
+	}
+	if both, err := c.TasksOf(t.Context(), []string{id, other}); err != nil || len(both) != 4 {
+		t.Errorf("TasksOf() two services = %+v, %v; want four", both, err)
 	}
 	i := slices.IndexFunc(tasks, func(t docker.Task) bool { return t.ID == task })
 	got := tasks[i]
@@ -82,11 +88,11 @@ func TestServicesAndTasksInPlainTypes(t *testing.T) {
 		len(got.Ports) != 1 || got.Ports[0].Published == 0 || !got.Ports[0].Host {
 		t.Errorf("task %+v", got)
 	}
-	if wanted, err := c.WantedTasks(t.Context()); err != nil || len(wanted) != 2 {
-		t.Errorf("WantedTasks() = %+v, %v; want two", wanted, err)
+	if wanted, err := c.WantedTasks(t.Context()); err != nil || len(wanted) != 3 {
+		t.Errorf("WantedTasks() = %+v, %v; want three", wanted, err)
 	}
-	if _, err := c.Service(t.Context(), "nobody"); !errors.Is(err, docker.ErrNotFound) {
-		t.Errorf("Service of nobody: %v, want ErrNotFound", err)
+	if _, err := c.TasksOf(t.Context(), []string{id, "nobody"}); !errors.Is(err, docker.ErrNotFound) {
+		t.Errorf("tasks of nobody: %v, want ErrNotFound", err)
 	}
 }
 

@@ -43,12 +43,13 @@ func TestSetImageChangesNothingElse(t *testing.T) {
 	}
 	engine.SetUpdate(id, "paused", "a task failed")
 	engine.AddTask(id, node, "running", "running")
-	tasks, err := c.Tasks(t.Context(), id)
+	tasks, err := c.TasksOf(t.Context(), []string{id})
 	if err != nil || len(tasks) != 1 || tasks[0].Image != "ruche:2@sha256:0002" {
 		t.Errorf("its tasks are %+v, %v", tasks, err)
 	}
-	if s, err = c.Service(t.Context(), id); err != nil || s.Update != (docker.ServiceUpdate{State: docker.UpdatePaused, Message: "a task failed"}) || s.Updating {
-		t.Errorf("its update is %+v, %v", s.Update, err)
+	list, err = c.ServicesOf(t.Context(), []string{id})
+	if err != nil || len(list) != 1 || list[0].Update != (docker.ServiceUpdate{State: docker.UpdatePaused, Message: "a task failed"}) || list[0].Updating {
+		t.Errorf("its update is %+v, %v", list, err)
 	}
 	if err := c.SetImage(t.Context(), "nobody", "x"); !errors.Is(err, docker.ErrNotFound) {
 		t.Errorf("of a service that is not there: %v, want ErrNotFound", err)

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ruche-project/ruche"
 )
@@ -69,16 +71,25 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, p Peer) error {
 	if err := s.needQuorum(); err != nil {
 		return err
 	}
-	for _, c := range changes {
-		if err := s.mayWrite(r.Context(), p, c); err != nil {
-			return err
-		}
+	if err := s.mayWriteAll(r.Context(), p, changes); err != nil {
+		return err
 	}
 	if err := s.cfg.Rows(p.Name).Apply(r.Context(), changes); err != nil {
 		return unavailable(err)
 	}
 	answer(w, struct{}{})
 	return nil
+}
+
+// mayWriteAll checks all changes at once: each asks a majority of the control nodes for what is there now, and who asks together waits once.
+func (s *Server) mayWriteAll(ctx context.Context, p Peer, changes []ruche.Change) error {
+	errs := make([]error, len(changes))
+	var checks sync.WaitGroup
+	for i, c := range changes {
+		checks.Go(func() { errs[i] = s.mayWrite(ctx, p, c) })
+	}
+	checks.Wait()
+	return cmp.Or(errs...) // the first
 }
 
 // mayWrite checks one change: the new value has to be of the node, and what is there now as well.

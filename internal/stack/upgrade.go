@@ -155,15 +155,19 @@ var errHalted = errors.New("the Swarm has stopped the update")
 
 // glance looks once at a service, and tells what has changed.
 func (u *upgrade) glance(ctx context.Context, id string, p *progress) (done bool, err error) {
-	service, err := u.engine.Service(ctx, id)
-	if err != nil {
+	services, err := u.engine.ServicesOf(ctx, []string{id})
+	switch {
+	case err != nil:
 		return false, err
+	case len(services) == 0:
+		return false, docker.ErrNotFound
 	}
+	service := services[0]
 	nodes, err := u.engine.Nodes(ctx)
 	if err != nil {
 		return false, err
 	}
-	tasks, err := u.engine.Tasks(ctx, id)
+	tasks, err := u.engine.TasksOf(ctx, []string{id})
 	if err != nil {
 		return false, err
 	}

@@ -273,6 +273,12 @@ func (e *Engine) serveSwarm(list func(filters map[string]map[string]bool) []map[
 			e.swarm.fails[path]--
 		}
 		answered := list(filters)
+		missing := ""
+		for id := range filters["service"] {
+			if e.swarm.services[id] == nil {
+				missing = id
+			}
+		}
 		e.mu.Unlock()
 		if gate != nil {
 			select {
@@ -286,6 +292,8 @@ func (e *Engine) serveSwarm(list func(filters map[string]map[string]bool) []map[
 			fail(w, http.StatusServiceUnavailable, "This node is not a swarm manager.")
 		case failing:
 			fail(w, http.StatusInternalServerError, "the fake engine was told to fail")
+		case missing != "": // of several, too
+			fail(w, http.StatusNotFound, "service "+missing+" not found")
 		default:
 			answer(w, answered)
 		}

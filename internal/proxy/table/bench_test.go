@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
@@ -54,6 +55,26 @@ func BenchmarkChange10000(b *testing.B) {
 				compiled = table.Compile(compiled, w.declared, w.live)
 			}
 		})
+	}
+}
+
+// BenchmarkTask2000 changes one task of 500 services with four each.
+func BenchmarkTask2000(b *testing.B) {
+	w := newWorld()
+	for i := range 500 {
+		w.service(i, np(fmt.Sprintf("site-%d.example", i), "/"))
+		for k := range 4 {
+			id := fmt.Sprintf("task/%025d", 4*i+k) // as long as those of a Swarm are
+			w.endpoints[id] = ruche.Endpoint{Workload: fmt.Sprintf("service/%04d", i), Address: fmt.Sprintf("10.1.%d.%d", i/62, i%62*4+k), State: ruche.EndpointReady}
+		}
+	}
+	compiled := w.compile()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		id := fmt.Sprintf("task/%025d", i%2000)
+		e := *w.live[id]
+		w.live[id] = &e
+		compiled = table.Compile(compiled, w.declared, w.live)
 	}
 }
 

@@ -49,7 +49,10 @@ func (c *change) compare(declarations map[string]*ruche.Declaration, endpoints m
 	var live []*ruche.Endpoint // used again and again, as most of what is compared has not changed
 	for id, d := range declarations {
 		w := c.before.workloads[id]
-		live = append(live[:0], tasks[d.Workload.ID]...)
+		live = live[:0]
+		for _, t := range tasks[d.Workload.ID] {
+			live = append(live, t.endpoint)
+		}
 		if own := endpoints[d.Workload.ID]; own != nil {
 			live = append(live, own)
 		}
@@ -72,19 +75,22 @@ func (c *change) compare(declarations map[string]*ruche.Declaration, endpoints m
 	return workloads
 }
 
-// tasksOf gives the endpoints that have IDs of their own, by workload, in the order of their IDs. Those of containers have the workload's.
-func tasksOf(endpoints map[string]*ruche.Endpoint) map[string][]*ruche.Endpoint {
-	var ids []string
+// task is an endpoint that has an ID of its own. Those of containers have the workload's.
+type task struct {
+	id       string
+	endpoint *ruche.Endpoint
+}
+
+// tasksOf gives the tasks by workload, in the order of their IDs.
+func tasksOf(endpoints map[string]*ruche.Endpoint) map[string][]task {
+	tasks := make(map[string][]task)
 	for id, e := range endpoints {
 		if e.Workload != id {
-			ids = append(ids, id)
+			tasks[e.Workload] = append(tasks[e.Workload], task{id, e})
 		}
 	}
-	slices.Sort(ids)
-	tasks := make(map[string][]*ruche.Endpoint)
-	for _, id := range ids {
-		e := endpoints[id]
-		tasks[e.Workload] = append(tasks[e.Workload], e)
+	for _, of := range tasks { // they are few: sorting all at once would compare much more often
+		slices.SortFunc(of, func(a, b task) int { return strings.Compare(a.id, b.id) })
 	}
 	return tasks
 }
