@@ -31,8 +31,8 @@ type Load struct {
 	late     time.Duration // the longest that a request was sent after it was due
 }
 
-// loadWorkers bounds the requests under way.
-const loadWorkers = 128
+// loadWorkers bounds the requests under way: when the endpoints of a site are away for a second, or one of two is dead, hundreds wait.
+const loadWorkers = 768
 
 // StartLoad sends count requests at rate per second for the URL. A request fails when there is no whole answer, or
 // one with another status than 200.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func (r *Ruche) launch(flags ...string) *process {
 	command := append(n.enter(), RucheBinary(), "up",
 		"--http-addr", ":80", "--https-addr", ":443", "--admin-addr", adminAddress,
 		"--data-dir", filepath.Join(r.dir, "data"), "--routes-dir", r.RoutesDir, "--certs-dir", r.CertsDir,
-		"--docker-host", "unix://"+n.Socket(), "--access-log", filepath.Join(n.logs, "access.log"), "--log-level", "debug")
+		"--docker-host", "unix://"+n.Socket(), "--access-log", r.accessLog(), "--log-level", "debug")
 	p, err := n.start("ruche", nil, append(command, flags...)...)
 	n.lab.must(err)
 	n.others = append(n.others, p)
@@ -146,6 +147,31 @@ func (r *Ruche) Verb(args ...string) (string, error) {
 	}
 	return out, nil
 }
+
+// AccessLine is what a line of the access log says.
+type AccessLine struct {
+	Time     time.Time `json:"time"` // when the request came
+	Status   int       `json:"status"`
+	Millis   float64   `json:"duration_ms"`
+	Endpoint string    `json:"endpoint"`
+	Retries  int       `json:"retries"`
+}
+
+// AccessLog gives the requests so far.
+func (r *Ruche) AccessLog() []AccessLine {
+	r.node.lab.t.Helper()
+	data, err := os.ReadFile(r.accessLog())
+	r.node.lab.must(err)
+	var lines []AccessLine
+	for text := range bytes.Lines(data) {
+		var line AccessLine
+		r.node.lab.must(json.Unmarshal(text, &line))
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (r *Ruche) accessLog() string { return filepath.Join(r.node.logs, "access.log") }
 
 // Routes gives what "ruche routes --output json" prints.
 func (r *Ruche) Routes() (ruche.RouteList, error) {
