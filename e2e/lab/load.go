@@ -13,13 +13,14 @@ import (
 )
 
 // Load is a constant rate of requests: request i is due i/rate after the start whether or not the
-// ones before it were answered. It ends after a fixed number of requests.
+// ones before it were answered. It ends after a fixed number of requests, or when it is stopped.
 type Load struct {
 	count    int
 	rate     int
 	client   *Client
 	url      string
 	reached  chan struct{}
+	stop     chan struct{}
 	finished chan struct{}
 
 	mu       sync.Mutex
@@ -39,7 +40,7 @@ const loadWorkers = 768
 func (c *Client) StartLoad(rawURL string, rate, count int) *Load {
 	l := &Load{
 		client: c, url: rawURL, rate: rate, count: count,
-		reached: make(chan struct{}), finished: make(chan struct{}),
+		reached: make(chan struct{}), stop: make(chan struct{}), finished: make(chan struct{}),
 		failures: map[string][]string{}, failed: map[string]int{}, byStatus: map[int]int{},
 	}
 	due := make(chan time.Time, count)
@@ -69,9 +70,13 @@ func (l *Load) pace(due chan<- time.Time) {
 	for i := range l.count {
 		at := begin.Add(time.Duration(i) * interval)
 		timer.Reset(time.Until(at))
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-l.stop:
+			return
+		}
 		due <- at
-		if i == l.count/3 {
+		if i == min(l.count/3, 7*l.rate) {
 			close(l.reached)
 		}
 	}
@@ -117,7 +122,10 @@ func errorKind(err error) string {
 	}
 }
 
-// UnderWay is closed when a third of the requests has been sent.
+// Stop has no more requests sent; it is called once.
+func (l *Load) Stop() { close(l.stop) }
+
+// UnderWay is closed when a third of the requests, or those of seven seconds, have been sent.
 func (l *Load) UnderWay() <-chan struct{} { return l.reached }
 
 // Finished is closed when every request has been answered or has failed.
