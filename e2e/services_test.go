@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +61,56 @@ func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
 				t.Error(err)
 			}
 			lab.Eventually(t, soon, func() error { return servedByTasks(client, "http://shop.test/", tc.replicas) })
+		})
+	}
+}
+
+// A service is updated again and again under load, its tasks alone and its image in turn. All cases and as many updates as RUCHE_TEST_UPDATES says take minutes, so
+// the usual run has three updates of one case.
+func TestUpdatesInARowLoseNothing(t *testing.T) {
+	updates, err := strconv.Atoi(os.Getenv("RUCHE_TEST_UPDATES"))
+	all := err == nil
+	if !all {
+		updates = 3
+	}
+	const next = "ruche-lab/site:next"
+	for _, tc := range []struct {
+		order    string
+		replicas int
+		usual    bool
+	}{{"stop-first", 2, true}, {"start-first", 2, false}, {"start-first", 1, false}, {"stop-first", 1, false}} {
+		if !all && !tc.usual {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s, %d replicas", tc.order, tc.replicas), func(t *testing.T) {
+			l := lab.New(t, 2, lab.Options{})
+			l.JoinSwarm()
+			node := l.Nodes[0]
+			for _, n := range l.Nodes {
+				n.Docker("tag", lab.SiteImage, next)
+			}
+			node.StartRuche()
+			node.CreateService(lab.SiteImage, "shop", "--replicas", strconv.Itoa(tc.replicas), "--publish", "mode=host,target=8080",
+				"--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080", "--update-order", tc.order, "--update-monitor", "500ms", "--stop-grace-period", "5s")
+			client := node.Client()
+			lab.Eventually(t, aMinute, func() error { return servedByTasks(client, "http://shop.test/", tc.replicas) })
+
+			load := client.StartLoad("http://shop.test/", loadRate, updates*60*loadRate)
+			<-load.UnderWay()
+			for i := range updates {
+				change := []string{"--force"}
+				if i%2 == 1 {
+					change = []string{"--image", []string{next, lab.SiteImage}[i/2%2]}
+				}
+				node.Docker(append(append([]string{"service", "update", "--detach", "--no-resolve-image"}, change...), "shop")...)
+				lab.Eventually(t, aMinute, func() error { return node.UpdateIsOver("shop") })
+			}
+			load.Stop()
+			err := load.Wait()
+			t.Logf("%d updates: %v", updates, load)
+			if err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -37,7 +37,7 @@ func TestStackUpgrade(t *testing.T) {
 		t.Error(err)
 	}
 	for i, load := range loads {
-		load.End()
+		load.Stop()
 		if err := load.Wait(); err != nil {
 			t.Errorf("to the edge of %s first: %v", l.Nodes[i].Name, err)
 		}

@@ -13,14 +13,14 @@ import (
 )
 
 // Load is a constant rate of requests: request i is due i/rate after the start whether or not the
-// ones before it were answered. It ends after a fixed number of requests.
+// ones before it were answered. It ends after a fixed number of requests, or when it is stopped.
 type Load struct {
 	count    int
 	rate     int
 	client   *Client
 	url      string
 	reached  chan struct{}
-	enough   chan struct{} // closed when no more is to be sent
+	stop     chan struct{}
 	finished chan struct{}
 
 	mu       sync.Mutex
@@ -32,15 +32,15 @@ type Load struct {
 	late     time.Duration // the longest that a request was sent after it was due
 }
 
-// loadWorkers bounds the requests under way.
-const loadWorkers = 128
+// loadWorkers bounds the requests under way: when the endpoints of a site are away for a second, or one of two is dead, hundreds wait.
+const loadWorkers = 768
 
 // StartLoad sends count requests at rate per second for the URL. A request fails when there is no whole answer, or
 // one with another status than 200.
 func (c *Client) StartLoad(rawURL string, rate, count int) *Load {
 	l := &Load{
 		client: c, url: rawURL, rate: rate, count: count,
-		reached: make(chan struct{}), enough: make(chan struct{}), finished: make(chan struct{}),
+		reached: make(chan struct{}), stop: make(chan struct{}), finished: make(chan struct{}),
 		failures: map[string][]string{}, failed: map[string]int{}, byStatus: map[int]int{},
 	}
 	due := make(chan time.Time, count)
@@ -72,11 +72,11 @@ func (l *Load) pace(due chan<- time.Time) {
 		timer.Reset(time.Until(at))
 		select {
 		case <-timer.C:
-		case <-l.enough:
+		case <-l.stop:
 			return
 		}
 		due <- at
-		if i == l.count/3 {
+		if i == min(l.count/3, 7*l.rate) {
 			close(l.reached)
 		}
 	}
@@ -122,11 +122,11 @@ func errorKind(err error) string {
 	}
 }
 
-// UnderWay is closed when a third of the requests has been sent.
-func (l *Load) UnderWay() <-chan struct{} { return l.reached }
+// Stop has no more requests sent; it is called once.
+func (l *Load) Stop() { close(l.stop) }
 
-// End sends no more requests, though their number is not reached. It is called once.
-func (l *Load) End() { close(l.enough) }
+// UnderWay is closed when a third of the requests, or those of seven seconds, have been sent.
+func (l *Load) UnderWay() <-chan struct{} { return l.reached }
 
 // Finished is closed when every request has been answered or has failed.
 func (l *Load) Finished() <-chan struct{} { return l.finished }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func (r *Ruche) launch(flags ...string) *process {
 	n := r.node
 	command := append(n.enter(), RucheBinary(), r.role, "--admin-addr", r.admin, "--data-dir", r.DataDir(), "--log-level", "debug")
 	if r.role == "up" || r.role == "edge" {
-		command = append(command, "--http-addr", ":80", "--https-addr", ":443", "--certs-dir", r.CertsDir, "--access-log", filepath.Join(n.logs, "access.log"))
+		command = append(command, "--http-addr", ":80", "--https-addr", ":443", "--certs-dir", r.CertsDir, "--access-log", r.accessLog())
 	}
 	if r.role != "edge" {
 		command = append(command, "--docker-host", "unix://"+n.Socket())
@@ -186,6 +187,31 @@ func (r *Ruche) Verb(args ...string) (string, error) {
 	}
 	return out, nil
 }
+
+// AccessLine is what a line of the access log says.
+type AccessLine struct {
+	Time     time.Time `json:"time"` // when the request came
+	Status   int       `json:"status"`
+	Millis   float64   `json:"duration_ms"`
+	Endpoint string    `json:"endpoint"`
+	Retries  int       `json:"retries"`
+}
+
+// AccessLog gives the requests so far.
+func (r *Ruche) AccessLog() []AccessLine {
+	r.node.lab.t.Helper()
+	data, err := os.ReadFile(r.accessLog())
+	r.node.lab.must(err)
+	var lines []AccessLine
+	for text := range bytes.Lines(data) {
+		var line AccessLine
+		r.node.lab.must(json.Unmarshal(text, &line))
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (r *Ruche) accessLog() string { return filepath.Join(r.node.logs, "access.log") }
 
 // Routes gives what "ruche routes --output json" prints.
 func (r *Ruche) Routes() (ruche.RouteList, error) {

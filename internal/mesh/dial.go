@@ -46,6 +46,16 @@ func (c *Client) client(id *identity) *http.Client {
 	return c.http.Client
 }
 
+// hangUp has calls as id begin with new connections. One that leads nowhere any more would take new calls, too, until its pings have failed; calls that run on it go on.
+func (c *Client) hangUp(id *identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.http.id == id {
+		c.http.CloseIdleConnections()
+		c.http = httpClient{}
+	}
+}
+
 // idle closes connections that nothing runs on.
 func (c *Client) idle() {
 	c.mu.Lock()

@@ -167,7 +167,16 @@ func TestAControlNodeWithoutQuorumIsLeft(t *testing.T) {
 type wire struct {
 	net.Listener
 	to     string
-	frozen chan struct{} // closed when it is cut
+	mu     sync.Mutex
+	frozen chan struct{} // of the connections that come now; closed when it is cut
+}
+
+// cut ends all connections that there are, without a word. Later ones pass.
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.frozen)
+	w.frozen = make(chan struct{})
 }
 
 func (h *house) wire(to *control) *wire {
@@ -184,20 +193,24 @@ func (h *house) wire(to *control) *wire {
 			if err != nil {
 				return
 			}
-			all.Go(func() { w.carry(conn) })
+			w.mu.Lock()
+			frozen := w.frozen
+			w.mu.Unlock()
+			all.Go(func() { w.carry(h.t.Context(), conn, frozen) })
 		}
 	})
 	h.t.Cleanup(func() { _ = l.Close(); all.Wait() })
 	return w
 }
 
-func (w *wire) carry(conn net.Conn) {
+func (w *wire) carry(ctx context.Context, conn net.Conn, frozen <-chan struct{}) {
 	defer func() { _ = conn.Close() }()
 	other, err := net.Dial("tcp", w.to)
 	if err != nil {
 		return
 	}
 	defer func() { _ = other.Close() }()
+	defer context.AfterFunc(ctx, func() { _, _ = conn.Close(), other.Close() })()
 	var both sync.WaitGroup
 	for _, dir := range [][2]net.Conn{{conn, other}, {other, conn}} {
 		both.Go(func() {
@@ -205,7 +218,7 @@ func (w *wire) carry(conn net.Conn) {
 			for {
 				n, err := dir[0].Read(buf)
 				select {
-				case <-w.frozen:
+				case <-frozen:
 					n = 0 // the bytes get lost
 				default:
 				}
@@ -243,6 +256,33 @@ func TestASilentControlNodeIsLeft(t *testing.T) {
 	if got := edge.Following().Control; got != c1.addr && got != c2.addr {
 		t.Errorf("it follows %s, want %s or %s", got, c1.addr, c2.addr)
 	}
+}
+
+// A connection that leads nowhere any more is not used again, although its pings have not failed yet.
+func TestSilenceIsFollowedByANewConnection(t *testing.T) {
+	h := newHouse(t)
+	c := h.control("c1")
+	w := h.wire(c)
+	edge := h.client("edge-1", &control{addr: w.Addr().String()}, h.token(1, RoleEdge), following(bucketEndpoints))
+	if err := edge.keeper.obtain(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := edge.keeper.current()
+	_ = edge.client(id) // its pings take longer than what follows
+	edge.timing.silence = time.Second
+	edge.mu.Lock()
+	edge.book = nil // it knows the wire alone
+	edge.mu.Unlock()
+	m := h.mirrorOf(edge)
+	h.run(edge.Run)
+	h.endpoints().put("a", at("10.0.0.1"))
+	m.await(t, "a", "10.0.0.1")
+	edge.mu.Lock()
+	edge.book = nil // the beats tell of c1
+	edge.mu.Unlock()
+	w.cut()
+	h.endpoints().put("a", at("10.0.0.2"))
+	m.await(t, "a", "10.0.0.2")
 }
 
 func TestAStuckFollowerIsCut(t *testing.T) {

@@ -60,6 +60,7 @@ func (c *Client) Following() Following {
 func (r *replica) run(ctx context.Context) {
 	backoff := r.client.timing.minBackoff
 	for ctx.Err() == nil {
+		began := time.Now()
 		for _, addr := range r.candidates() {
 			id, renewed := r.client.keeper.current()
 			if id.cert == nil {
@@ -74,14 +75,18 @@ func (r *replica) run(ctx context.Context) {
 			}
 			r.lost(addr, err)
 			if heard { // the others are to be tried at once
-				backoff = r.client.timing.minBackoff
+				backoff, began = r.client.timing.minBackoff, time.Now()
+			}
+			if errors.Is(err, errSilent) {
+				r.client.hangUp(id)
 			}
 			if errors.Is(err, errRenewed) {
 				break
 			}
 		}
-		// At random, since all nodes lose a control node at the same moment.
-		t := time.NewTimer(backoff/2 + rand.N(backoff/2))
+		// At random, since all nodes lose a control node at the same moment. What tries that nobody answered have taken is part of the wait: so as long as the network is cut
+		// a second never passes without a packet that would find it healed.
+		t := time.NewTimer(backoff/2 + rand.N(backoff/2) - time.Since(began))
 		select {
 		case <-ctx.Done():
 		case <-t.C:

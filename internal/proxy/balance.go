@@ -80,6 +80,25 @@ func (p *picker) note(i int) {
 	p.tries++
 }
 
+// another reports whether there is an endpoint that was not tried and can be reached, as far as is known.
+func (p *picker) another(now time.Time) bool {
+	for i := range p.route.ready {
+		if c := p.route.ready[i].class(now.UnixNano()); (c == well || c == doubtful) && !p.hasTried(i) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *picker) hasTried(i int) bool {
+	for t := range p.tries {
+		if p.tried(t) == i {
+			return true
+		}
+	}
+	return false
+}
+
 // choose returns the place of the endpoint to try, or -1.
 func (p *picker) choose(now int64) int {
 	ready := p.route.ready

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -23,7 +25,7 @@ const (
 // ejection says until when an endpoint is the last choice.
 type ejection struct {
 	until int64 // nanoseconds of the Unix epoch
-	lost  bool  // no connection came about, as opposed to exchanges that failed
+	lost  bool  // no connection came about, or one led nowhere, as opposed to exchanges that failed
 	// probe is when the next request may be sent to see whether the endpoint is back, after until; nanoseconds of the Unix epoch.
 	probe atomic.Int64
 }
@@ -113,6 +115,52 @@ func gatewayFailure(status int) bool {
 func (e *endpointState) reached() {
 	if ej := e.ejection.Load(); ej != nil && ej.lost {
 		e.answered()
+	}
+}
+
+// lost reports whether no connection came about, or one proved to lead nowhere, since the endpoint last answered.
+func (e *endpointState) lost() bool {
+	ej := e.ejection.Load()
+	return ej != nil && ej.lost
+}
+
+// knocksAt reports that an endpoint which no connection came about with, and whose time is over, is tried by a connection of Ruche's own: there is another one for the
+// request, and what has died without a goodbye would make it wait.
+func (p *Proxy) knocksAt(e *endpointState, pick *picker, proxyProtocol int) bool {
+	ej := e.ejection.Load()
+	if ej == nil || !ej.lost {
+		return false
+	}
+	now := time.Now()
+	if now.UnixNano() < ej.until || !pick.another(now) {
+		return false
+	}
+	if e.knocking.CompareAndSwap(false, true) {
+		go func() {
+			defer e.knocking.Store(false)
+			p.knock(e, proxyPreamble(proxyProtocol))
+		}()
+	}
+	return true
+}
+
+// knock takes the endpoint back if a connection comes about, with TLS if it speaks that.
+func (p *Proxy) knock(e *endpointState, preamble []byte) {
+	ctx, cancel := context.WithTimeout(p.streams.running, p.cfg.Timeouts.Dial)
+	defer cancel()
+	c, err := dialWithin(ctx, e.address, p.cfg.Timeouts.Connect)
+	if err == nil {
+		defer func() { _ = c.Close() }()
+		err = begin(ctx, c, preamble)
+	}
+	if err == nil && (e.scheme == ruche.SchemeHTTPS || e.scheme == ruche.SchemeGRPCS) {
+		err = tls.Client(c, p.endpointTLS).HandshakeContext(ctx)
+	}
+	switch {
+	case err == nil:
+		e.reached()
+	case p.streams.running.Err() == nil: // else it was given up
+		_ = p.cannotOpen(e, err)
 	}
 }
 

@@ -207,16 +207,24 @@ func dialWith(preamble []byte) func(ctx context.Context, network, address string
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, network, address)
-		if err != nil || len(preamble) == 0 {
-			return c, err
-		}
-		if deadline, ok := ctx.Deadline(); ok {
-			_ = c.SetWriteDeadline(deadline)
-		}
-		if _, err := c.Write(preamble); err != nil {
-			_ = c.Close()
+		if err != nil {
 			return nil, err
 		}
-		return c, nil
+		return c, begin(ctx, c, preamble)
 	}
+}
+
+// begin says the preamble on a new connection. When that fails it closes the connection.
+func begin(ctx context.Context, c net.Conn, preamble []byte) error {
+	if len(preamble) == 0 {
+		return nil
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = c.SetWriteDeadline(deadline)
+	}
+	_, err := c.Write(preamble)
+	if err != nil {
+		_ = c.Close()
+	}
+	return err
 }

@@ -92,6 +92,7 @@ type Timeouts struct {
 	ReadHeader     time.Duration // a client sends the head of a request, or does the TLS handshake: 10 s
 	Idle           time.Duration // between two requests of a connection: 180 s
 	Dial           time.Duration // connecting to an endpoint, with its TLS handshake: 5 s
+	Connect        time.Duration // of that, until the endpoint's system takes the connection: 1.5 s, in which it is asked twice
 	ResponseHeader time.Duration // from the end of a request to the head of the endpoint's answer: 60 s
 	Hold           time.Duration // a request waits for an endpoint while its route's are being replaced; negative: not at all: 5 s
 	Body           time.Duration // between two reads or writes of a body, on either side: 60 s
@@ -107,6 +108,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		{&t.ReadHeader, 10 * time.Second},
 		{&t.Idle, 180 * time.Second},
 		{&t.Dial, 5 * time.Second},
+		{&t.Connect, 1500 * time.Millisecond},
 		{&t.ResponseHeader, 60 * time.Second},
 		{&t.Hold, 5 * time.Second},
 		{&t.Body, 60 * time.Second},

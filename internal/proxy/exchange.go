@@ -37,6 +37,7 @@ type exchange struct {
 	upgrade string // the protocol it asks to switch to
 	route   *routeState
 	pick    picker
+	vigil   vigil
 
 	// outbound is what the endpoint is told; inbound what it answered; answered what the client is told.
 	outbound []h1.Field
@@ -46,7 +47,7 @@ type exchange struct {
 	idText   [32]byte
 
 	body     bodySender
-	silence  time.Duration        // how long the client may send nothing, if that is longer than usual
+	silence  time.Duration        // how long either side may send nothing, if that is longer than usual
 	received counter              // bytes of the request's content
 	gone     flag                 // the client went away
 	onGone   func()               // wentAway, made once
@@ -175,7 +176,7 @@ func (x *exchange) wentAway() {
 
 // forget makes the exchange ready to be lent again.
 func (x *exchange) forget() {
-	x.client, x.route, x.pick, x.res = nil, nil, picker{}, result{}
+	x.client, x.route, x.pick, x.vigil, x.res = nil, nil, picker{}, vigil{}, result{}
 	x.req.Reset()
 	x.inbound.Reset()
 	x.body.letGo()

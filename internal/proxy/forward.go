@@ -43,14 +43,18 @@ func (p *Proxy) forward(x *exchange, again bool) result {
 	x.setOutbound()
 	res := result{err: errNoEndpoint}
 	x.pick = x.route.picker(x.pickKey(again))
-	for tries := 0; ; tries++ {
+	for tries := 0; ; {
 		e := x.pick.next(time.Now())
 		if e == nil {
 			res.repeatable = true
 			return res
 		}
+		if p.knocksAt(e, &x.pick, x.route.route.ProxyProtocol) {
+			continue
+		}
 		p.try(x, e)
 		x.res.endpoint, x.res.retries = e, tries
+		tries++
 		if res = x.res; res.err == nil || res.sentHead || !x.mayRetry(res.err) {
 			return res
 		}
@@ -147,14 +151,15 @@ func (p *Proxy) converse(x *exchange, e *endpointState, l link, started time.Tim
 		x.body.sendBy(l)
 	}
 	if err == nil {
-		err = p.awaitHead(x, l)
+		err = p.awaitHead(x, e, l)
 	}
 	x.res.upstream = time.Since(started)
 	if err == nil {
 		e.answeredWith(x.inbound.Status, time.Now())
 		p.answer(x, e, l)
 	} else {
-		again = l.stale() && !x.body.touched && !x.gone.Load() && idempotent(x.req.Method) && !errors.Is(err, os.ErrDeadlineExceeded)
+		again = l.stale() && !x.body.touched && !x.gone.Load() && idempotent(x.req.Method) &&
+			!errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errLifeless)
 		if !again {
 			x.res.err = x.blame(e, err)
 		}
@@ -191,16 +196,17 @@ func (x *exchange) blame(e *endpointState, err error) error {
 
 // awaitHead waits for the head of the answer; informational ones before it are passed on. The endpoint's time begins when it has
 // all of the request.
-func (p *Proxy) awaitHead(x *exchange, l link) error {
-	timeout := p.cfg.Timeouts.ResponseHeader
+func (p *Proxy) awaitHead(x *exchange, e *endpointState, l link) error {
+	v := &x.vigil
+	*v = vigil{endpoint: e, link: l, timeout: max(p.cfg.Timeouts.ResponseHeader, x.silence)}
 	for informed := 0; ; {
-		err := l.head(timeout)
-		if errors.Is(err, os.ErrDeadlineExceeded) && x.body.busy(timeout) {
+		if err := l.head(v.next()); err != nil {
+			if err = x.goOn(err); err != nil {
+				return err
+			}
 			continue
 		}
-		if err != nil {
-			return err
-		}
+		v.waited = 0
 		status := x.inbound.Status
 		if status >= 200 || status == http.StatusSwitchingProtocols {
 			return nil

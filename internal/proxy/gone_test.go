@@ -51,7 +51,7 @@ func TestAClientThatGoesAwayEndsTheDial(t *testing.T) {
 			"FastCGI":       "fastcgi://" + crowded(t),
 		} {
 			t.Run(client+" to "+name, func(t *testing.T) {
-				r := start(t, Config{Timeouts: Timeouts{Dial: time.Hour}}, site("a.test", endpoint))
+				r := start(t, Config{Timeouts: Timeouts{Dial: time.Hour, Connect: time.Hour}}, site("a.test", endpoint))
 				state := func() (n int64, failure string) {
 					e := r.Routes().Routes[0].Endpoints[0]
 					return e.InFlight, e.LastError

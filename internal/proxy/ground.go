@@ -37,6 +37,8 @@ type line interface {
 	SetReadTimeout(d time.Duration)
 	// WaitReadable waits until there is something to read, where that can be told without a buffer.
 	WaitReadable() error
+	// Lifeless reports whether the peer's system gives no sign of life (see loop.Lifeless).
+	Lifeless() bool
 	// Quiet reports whether an unused connection may be used again.
 	Quiet() bool
 	CloseWrite() error

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ruche-project/ruche/internal/loop"
 )
 
 // yard is the ground of clients whose protocol comes from a library with goroutines of its own (HTTP/3).
@@ -75,7 +77,7 @@ func (y *yard) dial(address string, timeout time.Duration, watch func(giveUp fun
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	watch(cancel)
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	c, err := dialWithin(ctx, address, y.proxy.cfg.Timeouts.Connect)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +203,34 @@ func (c *patient) Quiet() bool {
 		return true
 	})
 	return err == nil && quiet
+}
+
+// Lifeless implements line.
+func (c *patient) Lifeless() bool { return lifeless(c.Conn) }
+
+// lifeless is loop.Lifeless for a connection of the Go runtime.
+func lifeless(c net.Conn) bool {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	dead := false
+	err = raw.Control(func(fd uintptr) { dead = loop.Lifeless(int(fd)) })
+	return err == nil && dead
+}
+
+// dialWithin connects to host:port on a goroutine. The name is looked up for as long as ctx allows, the endpoint's system has the time given.
+func dialWithin(ctx context.Context, address string, within time.Duration) (net.Conn, error) {
+	to, err := resolve(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Timeout: within, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: askAfter, Interval: time.Second}}
+	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // CloseWrite ends the direction to the peer.

@@ -109,9 +109,10 @@ func (w *worker) dial(address string, timeout time.Duration, watch func(giveUp f
 		return nil, err
 	}
 	watch(func() { _ = c.Close() })
-	if err := c.Connected(timeout); err != nil {
+	if err := c.Connected(min(timeout, w.proxy.cfg.Timeouts.Connect)); err != nil {
 		return nil, err
 	}
+	c.KeepAlive(askAfter)
 	return c, nil
 }
 
@@ -120,19 +121,20 @@ func (w *worker) resolve(address string, timeout time.Duration, watch func(giveU
 	if to, err = netip.ParseAddrPort(address); err == nil {
 		return to, nil
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	watch(cancel)
 	w.loop.Offload(ctx, func(ctx context.Context) {
-		to, err = resolve(ctx, address, timeout)
+		to, err = resolve(ctx, address)
 	})
 	return to, err
 }
 
 // resolve looks up the name in host:port and returns its first address.
-func resolve(ctx context.Context, address string, timeout time.Duration) (netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
+	if to, err := netip.ParseAddrPort(address); err == nil {
+		return to, nil
+	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return netip.AddrPort{}, err

@@ -21,7 +21,7 @@ type link interface {
 	// send sends content, finish ends it.
 	send(p []byte) error
 	finish(trailer []h1.Field) error
-	// head waits for the next head of the answer and puts it into x.inbound.
+	// head waits for the next head of the answer and puts it into x.inbound. It is called again after os.ErrDeadlineExceeded.
 	head(timeout time.Duration) error
 	// patience bounds each wait of next.
 	patience(d time.Duration)
@@ -34,6 +34,8 @@ type link interface {
 	trailer() []h1.Field
 	// stale reports whether a connection that was used before seems to have been closed before the endpoint got the request.
 	stale() bool
+	// lifeless reports whether the endpoint's system gives no sign of life (see loop.Lifeless).
+	lifeless() bool
 	// abort has every wait for the endpoint end.
 	abort()
 	// release ends the exchange on this link.
@@ -72,6 +74,9 @@ func (w *wire) close() { _ = w.conn.Close() }
 // abort implements link.
 func (w *wire) abort() { w.close() }
 
+// lifeless implements link.
+func (w *wire) lifeless() bool { return w.conn.Lifeless() }
+
 // patience implements link.
 func (w *wire) patience(d time.Duration) { w.conn.SetReadTimeout(d) }
 
@@ -106,7 +111,7 @@ func (p *Proxy) open(x *exchange, e *endpointState) (link, error) {
 	route := x.route.route
 	// A connection that begins with a client's address is that client's.
 	keep := !route.NoKeepAlive && route.ProxyProtocol == 0
-	if keep && !speaksHTTP2(e.scheme) {
+	if keep && !speaksHTTP2(e.scheme) && !e.lost() {
 		if w := x.ground.idleLink(e); w != nil {
 			return w.speaker, nil
 		}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -29,23 +28,25 @@ func needsLength(scheme string) bool {
 // serves nobody else until that is closed (php-fpm has few processes), and uwsgi knows nothing like it.
 type cgiLink struct {
 	wire
-	x      *exchange
-	vars   cgi.Vars
-	answer cgi.Answer
-	buf    []byte
-	ended  bool
-	// waiting is set while the head of the answer is waited for: how long that may take when the program has the whole request.
-	waiting time.Duration
+	x       *exchange
+	vars    cgi.Vars
+	answer  cgi.Answer
+	buf     []byte
+	ended   bool
+	waiting bool // for the head of the answer
 }
 
 // Read gives the codec what the program writes.
 func (l *cgiLink) Read(p []byte) (int, error) {
 	for {
 		n, err := l.stream.Read(p)
-		if n == 0 && l.waiting > 0 && errors.Is(err, os.ErrDeadlineExceeded) && l.x.body.busy(l.waiting) {
-			continue // what the codec gets to know as an error is one for good
+		if n > 0 || err == nil || !l.waiting {
+			return n, err
 		}
-		return n, err
+		if err = l.x.goOn(err); err != nil { // what the codec gets to know as an error is one for good
+			return 0, err
+		}
+		l.conn.SetReadTimeout(l.x.vigil.next())
 	}
 }
 
@@ -99,9 +100,9 @@ func ofConnection(id h1.ID) bool { return id == h1.Connection || id == h1.Upgrad
 // head implements link.
 func (l *cgiLink) head(timeout time.Duration) error {
 	l.conn.SetReadTimeout(timeout)
-	l.waiting = timeout
+	l.waiting = true
 	h, err := l.answer.ReadHead(string(l.x.req.Method) == http.MethodHead)
-	l.waiting = 0
+	l.waiting = false
 	if err != nil {
 		return err
 	}

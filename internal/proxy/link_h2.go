@@ -28,7 +28,7 @@ func speaksHTTP2(scheme string) bool {
 type h2Link struct {
 	ground   ground
 	endpoint *endpointState
-	conn     *http.ClientConn
+	conn     *muxed
 	alone    bool // conn is for this exchange only
 	reused   bool // conn has had others
 
@@ -263,7 +263,7 @@ func (l *h2Link) patience(d time.Duration) { l.wait = l.patienceFor(d) }
 func (l *h2Link) head(timeout time.Duration) error {
 	var h h2Head
 	var err error
-	l.ground.block(func(ctx context.Context) { h, err = l.await(ctx, l.patienceFor(timeout)) })
+	l.ground.block(func(ctx context.Context) { h, err = l.await(ctx, timeout) })
 	if err != nil {
 		return err
 	}
@@ -362,6 +362,15 @@ func (l *h2Link) trailer() (trailer []h1.Field) {
 
 // stale implements link. Where the connection can have other streams the endpoint has ended this one for a reason of its own.
 func (l *h2Link) stale() bool { return l.reused && l.response == nil && l.conn.Available() == 0 }
+
+// lifeless implements link. Others are not to meet such a connection again.
+func (l *h2Link) lifeless() bool {
+	if !lifeless(l.conn.tcp) {
+		return false
+	}
+	l.x.proxy.streams.forget(l.endpoint, l.conn)
+	return true
+}
 
 // abort implements link: the endpoint gets a RST_STREAM.
 func (l *h2Link) abort() {

@@ -18,9 +18,10 @@ import (
 type streams struct {
 	transport *http.Transport
 	timeout   time.Duration // for a connection to come about
+	within    time.Duration // of that, for the endpoint's system to take it
 
 	mu      sync.Mutex
-	conns   map[*endpointState][]*http.ClientConn
+	conns   map[*endpointState][]*muxed
 	dialing map[*endpointState]*dialed
 	closed  bool
 
@@ -29,10 +30,16 @@ type streams struct {
 	stop    context.CancelFunc
 }
 
+// muxed is a connection with streams, and what is under it.
+type muxed struct {
+	*http.ClientConn
+	tcp net.Conn
+}
+
 // dialed is a connection that is being made, for all that wait for it. One stream of it is reserved for who asked first.
 type dialed struct {
 	done chan struct{}
-	conn *http.ClientConn
+	conn *muxed
 	err  error
 }
 
@@ -44,14 +51,14 @@ const (
 )
 
 func newStreams(t *Timeouts) *streams {
-	s := &streams{timeout: t.Dial, conns: make(map[*endpointState][]*http.ClientConn), dialing: make(map[*endpointState]*dialed)}
+	s := &streams{timeout: t.Dial, within: t.Connect, conns: make(map[*endpointState][]*muxed), dialing: make(map[*endpointState]*dialed)}
 	s.running, s.stop = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s.transport = &http.Transport{
-		DialContext:            dialPreamble,
-		DialTLSContext:         dialHTTP2,
+		DialContext:            s.dialPlain,
+		DialTLSContext:         s.dialTLS,
 		Protocols:              protocols,
 		DisableCompression:     true,
 		IdleConnTimeout:        idleStreamsTime,
@@ -62,7 +69,7 @@ func newStreams(t *Timeouts) *streams {
 }
 
 // take reserves a stream on a connection to the endpoint, and makes one if there is none with room. used tells that it has had others.
-func (s *streams) take(ctx context.Context, e *endpointState) (c *http.ClientConn, used bool, err error) {
+func (s *streams) take(ctx context.Context, e *endpointState) (c *muxed, used bool, err error) {
 	for {
 		s.mu.Lock()
 		for _, c := range s.conns[e] {
@@ -123,7 +130,7 @@ func (s *streams) connect(e *endpointState, d *dialed) {
 	s.mu.Unlock()
 	close(d.done)
 	if d.err == nil {
-		c.SetStateHook(func(c *http.ClientConn) {
+		c.SetStateHook(func(*http.ClientConn) {
 			if c.Err() != nil {
 				go s.forget(e, c) // it may be called by Reserve
 			}
@@ -131,10 +138,10 @@ func (s *streams) connect(e *endpointState, d *dialed) {
 	}
 }
 
-func (s *streams) forget(e *endpointState, c *http.ClientConn) {
+func (s *streams) forget(e *endpointState, c *muxed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := slices.DeleteFunc(s.conns[e], func(other *http.ClientConn) bool { return other == c })
+	list := slices.DeleteFunc(s.conns[e], func(other *muxed) bool { return other == c })
 	if s.conns[e] = list; len(list) == 0 {
 		delete(s.conns, e)
 	}
@@ -154,27 +161,42 @@ func (s *streams) close() {
 }
 
 // dial makes a connection that begins with the preamble.
-func (s *streams) dial(ctx context.Context, e *endpointState, preamble []byte) (*http.ClientConn, error) {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, preambleKey{}, preamble), s.timeout)
+func (s *streams) dial(ctx context.Context, e *endpointState, preamble []byte) (*muxed, error) {
+	d := &dialing{preamble: preamble}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, dialingKey{}, d), s.timeout)
 	defer cancel()
 	scheme := ruche.SchemeHTTP
 	if e.scheme == ruche.SchemeGRPCS {
 		scheme = ruche.SchemeHTTPS
 	}
-	return s.transport.NewClientConn(ctx, scheme, e.address)
+	c, err := s.transport.NewClientConn(ctx, scheme, e.address)
+	if err != nil {
+		return nil, err
+	}
+	return &muxed{ClientConn: c, tcp: d.tcp}, nil
 }
 
-// preambleKey is under what a context has the bytes that begin a connection.
-type preambleKey struct{}
-
-func dialPreamble(ctx context.Context, network, address string) (net.Conn, error) {
-	preamble, _ := ctx.Value(preambleKey{}).([]byte)
-	return dialWith(preamble)(ctx, network, address)
+// dialing is what net/http does not pass on between who wants a connection and who makes it; a context has it.
+type dialing struct {
+	preamble []byte
+	tcp      net.Conn
 }
 
-// dialHTTP2 connects by TLS, without verification as everywhere, to what must speak HTTP/2.
-func dialHTTP2(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := dialPreamble(ctx, network, address)
+type dialingKey struct{}
+
+func (s *streams) dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
+	d, _ := ctx.Value(dialingKey{}).(*dialing)
+	c, err := dialWithin(ctx, address, s.within)
+	if err != nil {
+		return nil, err
+	}
+	d.tcp = c
+	return c, begin(ctx, c, d.preamble)
+}
+
+// dialTLS connects by TLS, without verification as everywhere, to what must speak HTTP/2.
+func (s *streams) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := s.dialPlain(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

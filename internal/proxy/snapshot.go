@@ -62,6 +62,8 @@ type endpointState struct {
 	ejection atomic.Pointer[ejection]
 	// failingSince is when it failed first since it last answered or became ready, in nanoseconds of the Unix epoch; 0 if it did not.
 	failingSince atomic.Int64
+	// knocking is set while a connection is made to see whether the endpoint is back.
+	knocking atomic.Bool
 	// eject is the rule that its routes declare; nil: none.
 	eject atomic.Pointer[ruche.Eject]
 	// ready tells what the newest snapshot says, uses how often its routes have the endpoint; only newSnapshot reads and writes them.

@@ -203,6 +203,9 @@ func (p *Proxy) dialStream(s *stream) (conn *loop.Conn, hold time.Duration) {
 		if e == nil {
 			return nil, hold
 		}
+		if p.knocksAt(e, &pick, s.route.route.ProxyProtocol) {
+			continue
+		}
 		if conn, s.err = p.dialEndpoint(s, e); conn != nil {
 			return conn, 0
 		}

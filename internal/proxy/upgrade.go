@@ -151,6 +151,7 @@ func (j *joined) run() (received, sent int64) {
 	j.last, j.limit = time.Now(), timeouts.Upgraded
 	j.client.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
 	j.endpoint.conn.SetTimeouts(timeouts.Upgraded, timeouts.Body)
+	j.endpoint.conn.KeepAlive(askUpgradedAfter)
 	var up task
 	j.worker.spawn(&up, func() {
 		received = j.carry(&j.endpoint, &j.client)

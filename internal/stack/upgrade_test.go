@@ -103,8 +103,8 @@ func TestUpgradeGoesFromNodeToNodeAndFromServiceToService(t *testing.T) {
 	err := r.upgrade(t.Context())
 	r.golden("upgrade", err)
 	for name, id := range r.services {
-		if s, err := r.client.Service(t.Context(), id); err != nil || s.PinnedImage != newImage {
-			t.Errorf("%s has %q, %v", name, s.PinnedImage, err)
+		if list, err := r.client.ServicesOf(t.Context(), []string{id}); err != nil || len(list) != 1 || list[0].PinnedImage != newImage {
+			t.Errorf("%s is %+v, %v", name, list, err)
 		}
 	}
 	r.said = nil
