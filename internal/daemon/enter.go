@@ -231,11 +231,14 @@ func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
 		return nil, err
 	}
 	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- client.Run(running) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = client.Run(running) // it ends because it is told to
+	}()
 	defer func() {
 		stop()
-		_ = <-ended // it ended because it was told to
+		<-ended
 	}()
 	e.awaitOthers()
 	if err := client.Enrolled(ctx); err != nil {

@@ -84,7 +84,8 @@ func newFeedSwarm(b *testing.B) *feedSwarm {
 		s.sites = append(s.sites, site)
 	}
 	s.control = apart(b, config.Control, b.TempDir(), "c1", func(c *config.Config) {
-		c.DockerHost, c.AdvertiseAddr, c.Bootstrap, c.EdgeNetworks = s.manager.Host(), "127.0.0.1", true, []string{"public"}
+		host := ownHost()
+		c.DockerHost, c.AdvertiseAddr, c.MeshAddr, c.Bootstrap, c.EdgeNetworks = s.manager.Host(), host, host+":0", true, []string{"public"}
 	})
 	token := joinToken(b, s.control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})
 	s.join = func(c *config.Config) {

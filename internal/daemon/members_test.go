@@ -27,10 +27,14 @@ type seat struct {
 	node                    *node
 }
 
-// newSeat makes one with an address of its own on the loopback: ports that are free for a moment may be taken by whoever connects next.
+// ownHost is an address of the loopback that nobody else has: ports of 127.0.0.1 that are free for a moment may be taken by whoever connects next.
+func ownHost() string {
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.N(250), rand.N(250), 1+rand.N(250))
+}
+
 func newSeat(t *testing.T, name string) *seat {
 	t.Helper()
-	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.N(250), rand.N(250), 1+rand.N(250))
+	host := ownHost()
 	return &seat{name: name, dir: t.TempDir(), host: host, mesh: host + ":8901", peer: host + ":8902", admin: host + ":8910"}
 }
 

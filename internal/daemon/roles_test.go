@@ -46,10 +46,10 @@ func TestControlAgentAndEdgeApart(t *testing.T) {
 	engine := fakeengine.New(t)
 	engine.Run(site(t, "one"))
 	controlDir, agentDir, edgeDir := t.TempDir(), t.TempDir(), t.TempDir()
-	address := ""
+	address, host := "", ownHost()
 	startControl := func() *node {
 		return apart(t, config.Control, controlDir, "c1", func(c *config.Config) {
-			c.DockerHost, c.AdvertiseAddr, c.Bootstrap = engine.Host(), "127.0.0.1", true
+			c.DockerHost, c.AdvertiseAddr, c.MeshAddr, c.Bootstrap = engine.Host(), host, host+":0", true
 			if address != "" {
 				c.MeshAddr = address
 			}
@@ -134,7 +134,8 @@ func TestAControlNodeThatFailsGivesItsPortBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	cfg.Bootstrap, cfg.AdvertiseAddr, cfg.MeshAddr, cfg.AdminAddr = true, "127.0.0.1", "127.0.0.1:0", taken.Addr().String()
+	host := ownHost()
+	cfg.Bootstrap, cfg.AdvertiseAddr, cfg.MeshAddr, cfg.AdminAddr = true, host, host+":0", taken.Addr().String()
 	if _, err := New(t.Context(), config.Control, cfg, "test", slog.New(slog.DiscardHandler), nil); err == nil {
 		t.Fatal("it started although its admin address is taken")
 	} else if errors.Is(err, net.ErrClosed) {
