@@ -111,9 +111,11 @@ func TestDriveCountsWhatIsAnswered(t *testing.T) {
 	l := listen(t)
 	go func() { _ = answerAll(l) }()
 	clients := []*client{{address: l.Addr().String()}, {address: l.Addr().String()}}
-	o := drive(t.Context(), clients, get("h", "/small", ""), 20*time.Millisecond, 5*time.Millisecond)
-	if o.requests == 0 || o.requests > 10 || o.errors() > 0 || o.p50 == 0 || o.p99 < o.p50 {
-		t.Errorf("%+v, want up to 10 requests and no loss", o)
+	const every = 5 * time.Millisecond
+	o := drive(t.Context(), clients, get("h", "/small", ""), 20*time.Millisecond, every)
+	most := len(clients) * int(o.elapsed/every+1) // a busy machine notices the end late
+	if o.requests == 0 || o.requests > most || o.errors() > 0 || o.p50 == 0 || o.p99 < o.p50 {
+		t.Errorf("%+v, want up to %d requests and no loss", o, most)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
