@@ -105,6 +105,10 @@ func TestManagersDie(t *testing.T) {
 	loads := s.load(t, 3*loadCount)
 	powerOff(first)
 	died := time.Now()
+	last := s.Nodes[3]
+	last.Run("fresh", "--env", "VIRTUAL_HOST=fresh.test", "--env", "VIRTUAL_PORT=8080")
+	lab.Eventually(t, 15*time.Second, func() error { return s.clients[1].IsServedBy("http://fresh.test/", "fresh") })
+	t.Logf("a container that was started after the leading manager died was served %v after that", time.Since(died).Round(time.Millisecond))
 	second := s.Nodes[1]
 	create := []string{"service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", "later", "--env", "SITE_NAME=later", "--constraint", "node.hostname==n4",
 		"--publish", "mode=host,target=8080,published=8081", "--env", "VIRTUAL_HOST=later.test", "--env", "VIRTUAL_PORT=8080", lab.SiteImage}
