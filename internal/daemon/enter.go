@@ -174,10 +174,11 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := e.plant(ctx, c); err != nil {
+	adopted, err := e.plant(ctx, c)
+	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if fit {
+	if fit && !adopted {
 		return c, nil
 	}
 	// It was alone so far, or elsewhere: what proves it to other members is to be made, by the authority in the state.
@@ -188,7 +189,7 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if there { // and is read anew for each connection
+	if there && !adopted { // what is new is read for each connection, but for the authority
 		return c, nil
 	}
 	if err := c.Close(); err != nil {

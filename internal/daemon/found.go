@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/docker"
@@ -118,41 +119,85 @@ func (s seedRecord) claim(ctx context.Context, client *docker.Client, swarm stri
 	return client.LabelSwarmConfig(ctx, s.SwarmConfig, labels)
 }
 
-// plant brings the authority of the installation into a state that has none, and refuses a state that is another installation's.
-func (e *entrance) plant(ctx context.Context, c *cluster.Cluster) error {
+// plant brings the authority of the installation into the state of this node. A state that is another installation's, from a backup or from before
+// "ruche stack init", becomes this one's if nobody else has begun it: adopted tells that.
+func (e *entrance) plant(ctx context.Context, c *cluster.Cluster) (adopted bool, err error) {
 	if e.site.swarm == "" {
-		return nil
+		return false, nil
 	}
 	client, err := docker.Open(e.cfg.DockerHost)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = client.Close() }()
-	authority := cluster.NewBucket[mesh.AuthorityRecord](c, "authority")
+	authority, tokens := cluster.NewBucket[mesh.AuthorityRecord](c, "authority"), cluster.NewBucket[mesh.Token](c, "tokens")
 	begun, err := authority.List(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	seed, err := e.readSeed(ctx, client)
 	switch {
 	case err != nil && len(begun) > 0: // the Engine does not answer, and nothing is to be written
 		e.logger.Warn(err.Error())
-		return nil
+		return false, nil
 	case err != nil || seed == nil:
-		return err
-	case len(begun) == 0 && seed.founder() == "": // the state of one host becomes the installation's
+		return false, err
+	case sameRoot(seed, begun):
+		return false, removeMark(e.cfg.DataDir)
+	case seed.founder() != "" && seed.founder() != e.site.swarm:
+		return false, fmt.Errorf("cannot use the state in %s: it is not this installation's, which another node has begun (move the directory away, so that this node joins)", stateDir(e.cfg.DataDir))
+	case seed.founder() == "":
 		err = seed.claim(ctx, client, e.site.swarm)
-	case len(begun) == 0 && seed.founder() != e.site.swarm:
-		return fmt.Errorf("cannot use the state in %s: it was this host's alone, and another node has begun the installation's (move the directory away, so that this node joins)", stateDir(e.cfg.DataDir))
+	}
+	if err == nil && len(begun) > 0 {
+		e.logger.Warn("the state here is of another installation, and becomes this one's: nodes join it anew")
+		adopted, err = true, forgetInstallation(ctx, c)
 	}
 	if err == nil {
-		err = seed.Plant(ctx, authority, cluster.NewBucket[mesh.Token](c, "tokens"))
+		err = seed.Plant(ctx, authority, tokens)
 	}
 	if err == nil {
-		err = os.Remove(filepath.Join(stateDir(e.cfg.DataDir), foundingFile))
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
+		err = removeMark(e.cfg.DataDir)
+	}
+	return adopted, err
+}
+
+// sameRoot reports whether the authority of a state is the one of the seed.
+func sameRoot(seed *seedRecord, begun map[string]ruche.Entry[mesh.AuthorityRecord]) bool {
+	ours, err := seed.Root()
+	if err != nil {
+		return false
+	}
+	for _, e := range begun {
+		if root, err := e.Value.Root(); err == nil && root == ours {
+			return true
 		}
+	}
+	return false
+}
+
+// forgetInstallation drops who belonged to the installation of a state, its authority last: without that, planting goes on where this was cut off.
+func forgetInstallation(ctx context.Context, c *cluster.Cluster) error {
+	for _, name := range []string{"candidates", "nodestatus", "nodes", "tokens", "authority"} {
+		bucket := cluster.NewBucket[json.RawMessage](c, name)
+		all, err := bucket.List(ctx)
+		if err != nil {
+			return err
+		}
+		for key := range all {
+			if err := bucket.Delete(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeMark ends what claim began.
+func removeMark(dataDir string) error {
+	err := os.Remove(filepath.Join(stateDir(dataDir), foundingFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker"
@@ -73,6 +74,7 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 	for _, tc := range []struct {
 		name, founder string
 		marked, alone bool // it has set out to begin; it was a "ruche up"
+		other         bool // it was a control node of another installation
 		begins        bool
 		says          string // when it does not
 	}{
@@ -84,9 +86,15 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 		{name: "nobody has, and one host's state is here", alone: true, begins: true},
 		{name: "this one is to, with one host's state", founder: ownSwarmNode, alone: true, begins: true},
 		{name: "another one has, and one host's state is here", founder: "n9", alone: true, says: "move the directory away"},
+		{name: "nobody has, and a state of another installation is here", other: true, begins: true},
+		{name: "this one was cut off when it took over another installation's", founder: ownSwarmNode, other: true, begins: true},
+		{name: "another one has, and a state of another installation is here", founder: "n9", other: true, says: "move the directory away"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, engine := swarmSeat(t, tc.founder)
+			if tc.other {
+				bootstrapped(t, s)
+			}
 			if tc.alone {
 				writeAlone(t, s)
 			}
@@ -136,6 +144,16 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 			d.close()
 		})
 	}
+}
+
+// bootstrapped makes a seat one of an installation of its own, with a token, and stops it.
+func bootstrapped(t *testing.T, s *seat) {
+	t.Helper()
+	s.bootstrap = true
+	up(t, s)
+	s.bootstrap = false
+	joinToken(t, s.node, ruche.TokenRequest{Roles: []string{"edge"}, Uses: -1})
+	s.node.stop(t)
 }
 
 // saysAtLast waits until a node that does not begin a state says why, at its admin address or by failing.
