@@ -99,6 +99,25 @@ func (n *Node) makeLink() error {
 	)
 }
 
+// unlink removes the interfaces that an Engine has made, which do not outlive a power cut either: a dead container's would go on to refuse connections in the name of the
+// next one with its address.
+func (n *Node) unlink() error {
+	out, err := exec.Command("ip", "-n", n.id, "-oneline", "link", "show").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cannot list the interfaces of %s: %w: %s", n.Name, err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, _, _ := strings.Cut(strings.Fields(line)[1], "@") // "7: veth0@if6: <...>"
+		if name = strings.TrimSuffix(name, ":"); name == "lo" || name == "eth0" {
+			continue
+		}
+		if err := ip("-n " + n.id + " link delete " + name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Cut takes the node off the network.
 func (n *Node) Cut() {
 	n.lab.t.Helper()

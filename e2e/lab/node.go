@@ -201,6 +201,7 @@ func (n *Node) Boot() {
 		}
 	}
 	n.lab.must(os.RemoveAll(filepath.Join(n.dir, "exec")))
+	n.lab.must(n.unlink())
 	n.lab.must(n.boot())
 }
 
