@@ -24,7 +24,7 @@ func SetAside(dir string) (kept string, err error) {
 		return "", fmt.Errorf("cannot set cluster state aside: %w", err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if !HasData(dir) {
+	if _, err := os.Stat(filepath.Join(dir, "member")); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	kept = filepath.Join(dir, oldData)
@@ -37,8 +37,15 @@ func SetAside(dir string) (kept string, err error) {
 	return kept, nil
 }
 
-// HasData reports whether a member has its data in dir.
+// HasData reports whether a member has its data in dir. etcd makes its directory before it asks the others, and the log last: what has none
+// was never a member.
 func HasData(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "member"))
+	logs, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	return err == nil && len(logs) > 0
+}
+
+// WasSetAside reports whether there is data that SetAside has put away.
+func WasSetAside(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, oldData))
 	return err == nil
 }

@@ -32,6 +32,7 @@ type registry struct {
 	*mesh.Registry
 	nodes    *cluster.Bucket[mesh.Node]
 	statuses *cluster.Bucket[ruche.NodeStatus]
+	root     string // the hash of its authority's root
 }
 
 // newRegistry makes it from the state, in which the authority is made if there is none.
@@ -40,7 +41,7 @@ func newRegistry(ctx context.Context, c *cluster.Cluster, seal *mesh.Seal) (regi
 	if err != nil {
 		return registry{}, err
 	}
-	r := registry{nodes: cluster.NewBucket[mesh.Node](c, "nodes"), statuses: cluster.NewBucket[ruche.NodeStatus](c, "nodestatus")}
+	r := registry{nodes: cluster.NewBucket[mesh.Node](c, "nodes"), statuses: cluster.NewBucket[ruche.NodeStatus](c, "nodestatus"), root: authority.RootHash()}
 	r.Registry = mesh.NewRegistry(authority, r.nodes, cluster.NewBucket[mesh.Token](c, "tokens"), r.statuses)
 	return r, nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
@@ -29,7 +30,7 @@ type location struct {
 func newLocation(ctx context.Context, cfg *config.Config, logger *slog.Logger) (location, error) {
 	s := location{host: cfg.AdvertiseAddr}
 	if !cfg.NoDocker {
-		status, err := swarmStatus(ctx, cfg)
+		status, err := settledStatus(ctx, cfg)
 		switch {
 		case err != nil && s.host == "":
 			return s, fmt.Errorf("cannot learn by which address the Swarm knows this node: %w (or give --advertise-addr)", err)
@@ -47,6 +48,23 @@ func newLocation(ctx context.Context, cfg *config.Config, logger *slog.Logger) (
 	}
 	s.mesh, s.peer = at(s.host, cfg.MeshAddr), at(s.host, cfg.PeerAddr)
 	return s, nil
+}
+
+const (
+	// engineSettles is how long an Engine of a Swarm may be no manager after it was started; engineLook is the time between two looks.
+	engineSettles = 30 * time.Second
+	engineLook    = time.Second
+)
+
+// settledStatus asks what the Engine is in the Swarm. One that has just been started is no manager yet, and what it is decides who begins a state.
+func settledStatus(ctx context.Context, cfg *config.Config) (docker.SwarmStatus, error) {
+	begin := time.Now()
+	for {
+		s, err := swarmStatus(ctx, cfg)
+		if err != nil || s.Manager || s.NodeID == "" || time.Since(begin) > engineSettles || !pauseFor(ctx, engineLook) {
+			return s, err
+		}
+	}
 }
 
 // at is the address of a host with the port of another address.
@@ -165,31 +183,21 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 	if e.seal, err = openSeal(e.cfg); err != nil {
 		return nil, err
 	}
-	there, fit := mesh.FilesOfMember(meshDir(e.cfg)).Fit(e.site.host)
+	files := mesh.FilesOfMember(meshDir(e.cfg))
+	reachable := files.There()
 	e.await(api.Wait{
 		For:  "the state of this node to open; where it has several members, a majority of them must be up",
 		Hint: `start the other control nodes; if they are lost for good, docs/state.md ("The majority is lost for good") has the way out`,
 	})
-	c, err := cluster.Open(ctx, e.config(there))
+	c, err := cluster.Open(ctx, e.config(reachable))
 	if err != nil {
 		return nil, err
 	}
-	adopted, err := e.plant(ctx, c)
+	again, err := e.prove(ctx, c, files)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if fit && !adopted {
-		return c, nil
-	}
-	// It was alone so far, or elsewhere: what proves it to other members is to be made, by the authority in the state.
-	registry, err := newRegistry(ctx, c, e.seal)
-	if err == nil {
-		err = mesh.EnrolOwn(ctx, registry.Registry, meshDir(e.cfg), e.node, e.site.mesh, e.logger.With("component", "mesh"), e.health)
-	}
-	if err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	if there && !adopted { // what is new is read for each connection, but for the authority
+	if reachable && !again {
 		return c, nil
 	}
 	if err := c.Close(); err != nil {
@@ -198,8 +206,33 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 	return cluster.Open(ctx, e.config(true))
 }
 
-// standbyAfter is how long a node waits to be invited until it takes it that there are members enough.
-const standbyAfter = 30 * time.Second
+// prove makes what proves this node to other members, where that is missing or of another time: it was alone so far, elsewhere, or of another authority. The member
+// must be opened again where the authority is another, which it reads only then.
+func (e *entrance) prove(ctx context.Context, c *cluster.Cluster, files mesh.MemberFiles) (again bool, err error) {
+	if err := e.plant(ctx, c); err != nil {
+		return false, err
+	}
+	registry, err := newRegistry(ctx, c, e.seal)
+	if err != nil {
+		return false, err
+	}
+	same := files.Of(registry.root)
+	_, err = registry.nodes.Get(ctx, e.node)
+	switch {
+	case err == nil && same && files.For(e.site.host):
+		return false, nil
+	case err != nil && !errors.Is(err, ruche.ErrNotFound):
+		return false, err
+	}
+	return !same, mesh.EnrolOwn(ctx, registry.Registry, meshDir(e.cfg), e.node, e.site.mesh, e.logger.With("component", "mesh"), e.health)
+}
+
+const (
+	// standbyAfter is how long a node waits to be invited until it takes it that there are members enough.
+	standbyAfter = 30 * time.Second
+	// standbyPause is the time between two times that it says so then; it has to be shorter than joinSilence.
+	standbyPause = 8 * time.Second
+)
 
 // join makes this node a member of the state of other control nodes.
 func (e *entrance) join(ctx context.Context) (c *cluster.Cluster, err error) {
@@ -213,6 +246,9 @@ func (e *entrance) join(ctx context.Context) (c *cluster.Cluster, err error) {
 	for {
 		inv, err := e.ask(ctx)
 		if err != nil {
+			return nil, err
+		}
+		if _, err := cluster.SetAside(stateDir(e.cfg.DataDir)); err != nil { // of a try that failed before it was a member
 			return nil, err
 		}
 		e.await(api.Wait{For: "the state of the other control nodes to be copied to this one", Hint: "the log says what hinders"})
@@ -262,7 +298,11 @@ func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
 		default:
 			e.await(api.Wait{For: "an invitation to become a member of the state", Hint: "that takes some seconds for each member"})
 		}
-		if !pauseFor(ctx, joinPause) {
+		pause := joinPause
+		if e.wait().Ready {
+			pause = standbyPause
+		}
+		if !pauseFor(ctx, pause) {
 			return nil, context.Cause(ctx)
 		}
 	}

@@ -67,14 +67,15 @@ func (e *entrance) mayFound(ctx context.Context) (bool, error) {
 			}
 		}
 	}
-	if e.cfg.Bootstrap {
+	wasMember := cluster.WasSetAside(stateDir(e.cfg.DataDir)) || mesh.FilesOfMember(meshDir(e.cfg)).There()
+	if e.cfg.Bootstrap && !wasMember { // else the flag was left from the first time
 		return true, nil
 	}
 	if _, err := os.Stat(e.cfg.JoinTokenFile); err == nil {
 		return false, nil
 	}
 	return false, fmt.Errorf("cannot start a control node: %s holds no state (in a Swarm, \"ruche stack init\" begins an installation; elsewhere give --bootstrap if there never was a state, "+
-		"bring it back with \"ruche state restore\", or name the file of a join token with --join-token-file, so that it joins other control nodes)", stateDir(e.cfg.DataDir))
+		"or there is to be another one: then move all of --data-dir away; bring it back with \"ruche state restore\", or name the file of a join token with --join-token-file, so that it joins other control nodes)", stateDir(e.cfg.DataDir))
 }
 
 // foundingFile tells, in the directory of the state, that this node has set out to begin one. It goes with that directory: who has lost it must not begin anew.
@@ -101,8 +102,8 @@ func (e *entrance) claim(ctx context.Context, client *docker.Client, seed *seedR
 	if err := fsx.WriteFile(mark, nil, 0o600); err != nil {
 		return false, fmt.Errorf("cannot begin a state: %w", err)
 	}
+	// The mark stays where that fails: it may be done all the same, and for another founder it means nothing.
 	if err := seed.claim(ctx, client, e.site.swarm); err != nil {
-		_ = os.Remove(mark)
 		return false, err
 	}
 	e.logger.Info("this node begins the state of the installation")
@@ -120,38 +121,38 @@ func (s seedRecord) claim(ctx context.Context, client *docker.Client, swarm stri
 }
 
 // plant brings the authority of the installation into the state of this node. A state that is another installation's, from a backup or from before
-// "ruche stack init", becomes this one's if nobody else has begun it: adopted tells that.
-func (e *entrance) plant(ctx context.Context, c *cluster.Cluster) (adopted bool, err error) {
+// "ruche stack init", becomes this one's if nobody else has begun it.
+func (e *entrance) plant(ctx context.Context, c *cluster.Cluster) error {
 	if e.site.swarm == "" {
-		return false, nil
+		return nil
 	}
 	client, err := docker.Open(e.cfg.DockerHost)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { _ = client.Close() }()
 	authority, tokens := cluster.NewBucket[mesh.AuthorityRecord](c, "authority"), cluster.NewBucket[mesh.Token](c, "tokens")
 	begun, err := authority.List(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	seed, err := e.readSeed(ctx, client)
 	switch {
 	case err != nil && len(begun) > 0: // the Engine does not answer, and nothing is to be written
 		e.logger.Warn(err.Error())
-		return false, nil
+		return nil
 	case err != nil || seed == nil:
-		return false, err
+		return err
 	case sameRoot(seed, begun):
-		return false, removeMark(e.cfg.DataDir)
+		return removeMark(e.cfg.DataDir)
 	case seed.founder() != "" && seed.founder() != e.site.swarm:
-		return false, fmt.Errorf("cannot use the state in %s: it is not this installation's, which another node has begun (move the directory away, so that this node joins)", stateDir(e.cfg.DataDir))
+		return fmt.Errorf("cannot use the state in %s: it is not this installation's, which another node has begun (move the directory away, so that this node joins)", stateDir(e.cfg.DataDir))
 	case seed.founder() == "":
 		err = seed.claim(ctx, client, e.site.swarm)
 	}
 	if err == nil && len(begun) > 0 {
 		e.logger.Warn("the state here is of another installation, and becomes this one's: nodes join it anew")
-		adopted, err = true, forgetInstallation(ctx, c)
+		err = forgetInstallation(ctx, c)
 	}
 	if err == nil {
 		err = seed.Plant(ctx, authority, tokens)
@@ -159,7 +160,7 @@ func (e *entrance) plant(ctx context.Context, c *cluster.Cluster) (adopted bool,
 	if err == nil {
 		err = removeMark(e.cfg.DataDir)
 	}
-	return adopted, err
+	return err
 }
 
 // sameRoot reports whether the authority of a state is the one of the seed.

@@ -75,6 +75,7 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 		name, founder string
 		marked, alone bool // it has set out to begin; it was a "ruche up"
 		other         bool // it was a control node of another installation
+		lost          bool // but its state is gone, and only what proved it to others is there
 		begins        bool
 		says          string // when it does not
 	}{
@@ -87,6 +88,7 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 		{name: "this one is to, with one host's state", founder: ownSwarmNode, alone: true, begins: true},
 		{name: "another one has, and one host's state is here", founder: "n9", alone: true, says: "move the directory away"},
 		{name: "nobody has, and a state of another installation is here", other: true, begins: true},
+		{name: "nobody has, and certificates of another installation are left", other: true, lost: true, begins: true},
 		{name: "this one was cut off when it took over another installation's", founder: ownSwarmNode, other: true, begins: true},
 		{name: "another one has, and a state of another installation is here", founder: "n9", other: true, says: "move the directory away"},
 	} {
@@ -94,6 +96,11 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 			s, engine := swarmSeat(t, tc.founder)
 			if tc.other {
 				bootstrapped(t, s)
+			}
+			if tc.lost {
+				if err := os.RemoveAll(stateDir(s.dir)); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if tc.alone {
 				writeAlone(t, s)
@@ -129,7 +136,14 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.node = serve(t, d)
-			_, labels, _ := engine.Config(mesh.SeedConfig)
+			data, labels, _ := engine.Config(mesh.SeedConfig)
+			var seed mesh.Seed
+			if err := json.Unmarshal(data, &seed); err != nil {
+				t.Fatal(err)
+			}
+			if root, err := seed.Root(); err != nil || !mesh.FilesOfMember(filepath.Join(s.dir, "mesh")).Of(root) {
+				t.Errorf("the node's certificates are not of the installation's authority %s, %v", root, err)
+			}
 			if labels[mesh.SeedFounder] != ownSwarmNode || labels["other"] != "kept" {
 				t.Errorf("the labels are %v", labels)
 			}

@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
+	"github.com/ruche-project/ruche/internal/mesh"
 )
 
 // apart makes and runs one of several nodes.
@@ -121,6 +123,34 @@ func TestNodesThatCannotStartSayWhy(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// A unit may keep --bootstrap for ever: a node that has been a member once does not begin a second state when its first is gone.
+func TestBootstrapIsForTheFirstTime(t *testing.T) {
+	for name, lose := range map[string]func(dir string) error{
+		"its state is lost": os.RemoveAll,
+		"it was removed":    func(dir string) error { _, err := cluster.SetAside(dir); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSeat(t, "c1")
+			s.dir = filepath.Join(s.dir, "data")
+			if _, err := mesh.MakeSeal(filepath.Join(s.dir, "..", "seal")); err != nil {
+				t.Fatal(err)
+			}
+			s.bootstrap = true
+			up(t, s)
+			s.node.stop(t)
+			if err := lose(stateDir(s.dir)); err != nil {
+				t.Fatal(err)
+			}
+			if d, err := s.open(t.Context(), t); err == nil {
+				d.close()
+				t.Error("it has begun a second state")
+			} else if !strings.Contains(err.Error(), "move all of --data-dir away") {
+				t.Errorf("it says %v", err)
 			}
 		})
 	}

@@ -120,6 +120,9 @@ func makeRoot(seal *Seal, now time.Time) (AuthorityRecord, error) {
 	return AuthorityRecord{Certificate: cert, SealedKey: seal.Close(sealedRoot, der)}, nil
 }
 
+// RootHash is the SHA-256 of the root's public key, in hexadecimal digits, as AuthorityRecord.Root gives it.
+func (a *Authority) RootHash() string { return keyHash(a.root.PublicKey) }
+
 // Root is the certificate that all others of the installation are signed with. It must not be changed.
 func (a *Authority) Root() *x509.Certificate { return a.root }
 

@@ -77,7 +77,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c.replica = &replica{client: c, hub: newHub(cfg.Follow), lacking: map[string]time.Time{}}
 	c.replica.load()
-	if len(c.addresses()) == 0 {
+	// A control node may be the first that is up again: the others tell where they are by coming.
+	if len(c.addresses()) == 0 && !slices.Contains(roles, RoleControl) {
 		return nil, errors.New("cannot join the mesh: no address of a control node is given, and none is known from before")
 	}
 	return c, nil

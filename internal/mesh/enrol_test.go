@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -348,5 +349,22 @@ func TestTheStateDoesNotAnswer(t *testing.T) {
 	h.state.fail(nil)
 	if err := h.client("edge-2", c, token).keeper.obtain(t.Context(), false); err != nil {
 		t.Errorf("when the state answers again: %v", err)
+	}
+}
+
+// By a token for edges nobody takes the place of a control node that is away.
+func TestARoleIsNotTakenWithTheName(t *testing.T) {
+	h := newHouse(t)
+	c := h.control("c1")
+	c2 := h.client("c2", c, h.token(1, RoleControl), as(RoleControl), func(cfg *ClientConfig) { cfg.Address = "192.0.2.2:8901" })
+	stop := h.run(c2.Run)
+	h.waitEnrolled(c2)
+	stop()
+	h.clock.forward(2 * lately)
+	intruder := h.client("c2", c, h.token(1, RoleEdge), func(cfg *ClientConfig) { cfg.Dir += "-intruder" })
+	h.run(intruder.Run)
+	c.refused(t, "an edge in a control node's place", ReasonNameInUse)
+	if e, err := h.nodes.Get(t.Context(), "c2"); err != nil || !slices.Equal(e.Value.Roles, []Role{RoleControl}) {
+		t.Errorf("c2 is %+v, %v", e.Value, err)
 	}
 }

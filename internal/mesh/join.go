@@ -20,8 +20,6 @@ type JoinRequest struct {
 type JoinAnswer struct {
 	// Members holds name and peer URL of each member, once the node is invited. Until then it is empty, and the node asks again.
 	Members map[string]string `json:"members,omitempty"`
-	// Standby tells that there are members enough: the node is not needed now.
-	Standby bool `json:"standby,omitempty"`
 	// Sealed is nothing of worth, sealed for joinSeal: who cannot open it has another sealing key, and must not become a member.
 	Sealed []byte `json:"sealed"`
 }

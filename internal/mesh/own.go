@@ -21,7 +21,8 @@ func newOwnKeeper(registry *Registry, dir, name string, roles []Role, address st
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{dir: dir, name: name, roles: roles, now: registry.now, timing: defaultTiming(), logger: logger, health: health}
+	// An identity of another authority, from before the state was begun anew, is none.
+	k := &keeper{dir: dir, name: name, roles: roles, pin: keyHash(registry.authority.root.PublicKey), now: registry.now, timing: defaultTiming(), logger: logger, health: health}
 	k.issuer = ownIssuer{registry, k, address}
 	return k, k.load()
 }

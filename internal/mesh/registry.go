@@ -148,6 +148,10 @@ func (r *Registry) enrol(ctx context.Context, e enrolment, connected bool) (gran
 		if err != nil {
 			return grant{}, unavailable(err)
 		}
+		if !slices.Equal(old.Roles, e.Roles) { // else who may become an edge could take a control node's place
+			return grant{}, refuse(ReasonNameInUse, fmt.Sprintf(
+				"a node named %q is known as %v, with another key (give this one another name, or run: ruche nodes remove %s)", e.Name, old.Roles, e.Name))
+		}
 		if seen || connected {
 			return grant{}, refuse(ReasonNameInUse, fmt.Sprintf(
 				"a node named %q is there, with another key (give this one another name; if it takes that one's place, wait a minute or run: ruche nodes remove %s)", e.Name, e.Name))
