@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -25,29 +27,62 @@ type Candidates struct {
 }
 
 // Reconcile lets the members follow the candidates: nodes that ask are invited, members whose node is no candidate any more are removed, an odd number of
-// at most five is kept where possible. Of all members one does that at a time. It returns nil when ctx ends, and an error that wraps ErrClosed when the cluster is closed.
+// at most five is kept where possible. Of all members one does that at a time, and lets another one do it when it cannot learn who is wanted. It returns nil when
+// ctx ends, and an error that wraps ErrClosed when the cluster is closed.
 func (c *Cluster) Reconcile(ctx context.Context, from Candidates) error {
-	return c.Lead(ctx, "members", func(ctx context.Context, _ int64) error {
-		r := reconciling{c: c, from: from, unhealthy: make(map[string]time.Time)}
-		ticker := time.NewTicker(reconcileLook)
-		defer ticker.Stop()
-		for {
-			for r.look(ctx) && ctx.Err() == nil { // a step was done: there may be another one
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-ticker.C:
-			case <-from.Changed:
-			}
+	for {
+		err := c.Lead(ctx, "members", func(ctx context.Context, _ int64) error { return c.reconcile(ctx, from) })
+		if !errors.Is(err, errBlind) {
+			return err
 		}
-	})
+		c.logger.Warn("this node cannot learn which nodes may hold the state: another one is to look after its members")
+		timer := time.NewTimer(blindPause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-c.closed:
+			timer.Stop()
+			return fmt.Errorf("cannot look after the members: %w", ErrClosed)
+		case <-timer.C:
+		}
+	}
+}
+
+const (
+	// blindLooks is how many looks in a row may fail to learn who is wanted until another member is to do it, blindPause how long this one stays away then.
+	blindLooks = 3
+	blindPause = 20 * time.Second
+)
+
+// errBlind tells that this member cannot learn who is wanted.
+var errBlind = errors.New("the candidates cannot be learned here")
+
+func (c *Cluster) reconcile(ctx context.Context, from Candidates) error {
+	r := reconciling{c: c, from: from, unhealthy: make(map[string]time.Time), late: make(map[string]time.Time)}
+	ticker := time.NewTicker(reconcileLook)
+	defer ticker.Stop()
+	for {
+		for r.look(ctx) && ctx.Err() == nil { // a step was done: there may be another one
+		}
+		if r.blind >= blindLooks && ctx.Err() == nil {
+			return errBlind
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-from.Changed:
+		}
+	}
 }
 
 type reconciling struct {
 	c         *Cluster
 	from      Candidates
 	unhealthy map[string]time.Time // since when, by the member's ID
+	late      map[string]time.Time // when those were given up who were invited and did not come up, by their peer URLs
+	blind     int                  // how many looks in a row could not learn who is wanted
 	why       string               // of the last look
 }
 
@@ -57,9 +92,12 @@ func (r *reconciling) look(ctx context.Context) bool {
 	defer cancel()
 	wanted, err := r.from.List(ctx)
 	if err != nil {
+		r.blind++
 		r.c.logger.Warn("cannot learn which nodes may hold the state; its members stay as they are", slog.Any("error", err))
 		return false
 	}
+	r.blind = 0
+	r.putOff(wanted)
 	members, err := r.c.Members(ctx)
 	if err != nil {
 		r.c.logger.Warn("cannot look after the members of the state", slog.Any("error", err))
@@ -81,6 +119,9 @@ func (r *reconciling) do(ctx context.Context, s step) (changed bool, err error) 
 	switch s.do {
 	case remove:
 		r.c.logger.Info("removing a member of the state", "member", s.member.Name, "peer", s.member.Peer, "reason", s.why)
+		if s.member.Learner {
+			r.late[s.member.Peer] = time.Now()
+		}
 		return true, r.c.Remove(ctx, s.member.ID)
 	case invite:
 		r.c.logger.Info("inviting a node to hold the state", "node", s.candidate.Name, "peer", s.candidate.Peer, "reason", s.why)
@@ -97,6 +138,21 @@ func (r *reconciling) do(ctx context.Context, s step) (changed bool, err error) 
 		return false, r.from.Invite(ctx, s.candidate.Name, inv)
 	}
 	return false, nil
+}
+
+// putOff lets others go first, for a while, where somebody was invited and did not come up: else it would be invited again and again.
+func (r *reconciling) putOff(wanted []Candidate) {
+	others := slices.ContainsFunc(wanted, func(w Candidate) bool { return w.Asks && r.isPunctual(w) })
+	for i, w := range wanted {
+		if others && w.Asks && !r.isPunctual(w) {
+			wanted[i].Asks = false
+		}
+	}
+}
+
+func (r *reconciling) isPunctual(w Candidate) bool {
+	at, late := r.late[w.Peer]
+	return !late || time.Since(at) > beingAway
 }
 
 // standings adds how long members have not been healthy.
