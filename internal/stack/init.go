@@ -21,11 +21,15 @@ import (
 
 // What the Swarm keeps for the services of the stack file.
 const (
-	secretSeal        = "ruche-seal"         // what mesh.ReadSeal reads
-	secretJoin        = "ruche-join"         // the token for edges and agents
-	secretJoinControl = "ruche-join-control" // the token for control nodes
-	volumeControl     = "ruche-control"      // the state of a control node
+	secretSeal    = "ruche-seal"    // what mesh.ReadSeal reads
+	secretJoin    = "ruche-join-"   // with a role behind it, the token for nodes of that role
+	volumeControl = "ruche-control" // the state of a control node
 )
+
+// secretNames are all secrets, in the order in which they are made.
+func secretNames() []string {
+	return []string{secretSeal, secretJoin + string(mesh.RoleControl), secretJoin + string(mesh.RoleEdge), secretJoin + string(mesh.RoleAgent)}
+}
 
 // Name is how the stack is called.
 const Name = "ruche"
@@ -176,14 +180,13 @@ func (i *initiation) makeState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	secrets := []string{secretSeal, secretJoin, secretJoinControl}
 	switch _, err := i.engine.SwarmConfig(ctx, mesh.SeedConfig); {
 	case err == nil:
-		return i.checkSecrets(secrets, there)
+		return i.checkSecrets(there)
 	case !errors.Is(err, docker.ErrNotFound):
 		return err
 	}
-	for _, name := range secrets {
+	for _, name := range secretNames() {
 		if !slices.Contains(there, name) {
 			continue
 		}
@@ -197,7 +200,7 @@ func (i *initiation) makeState(ctx context.Context) error {
 		}
 		i.say("secret " + name + " was left by an init that did not end, and is made anew")
 	}
-	seed, join, joinControl, err := mesh.NewSeed(seal, time.Now())
+	seed, tokens, err := mesh.NewSeed(seal, time.Now())
 	if err != nil {
 		return err
 	}
@@ -205,7 +208,11 @@ func (i *initiation) makeState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot write what the installation begins with: %w", err)
 	}
-	for name, content := range map[string]string{secretSeal: key, secretJoin: join, secretJoinControl: joinControl} {
+	for _, name := range secretNames() {
+		content := key
+		if role, ok := strings.CutPrefix(name, secretJoin); ok {
+			content = tokens[mesh.Role(role)]
+		}
 		if err := i.engine.CreateSecret(ctx, name, []byte(content)); err != nil {
 			return err // also when somebody makes one at the same time: only one of the two can go on
 		}
@@ -231,15 +238,12 @@ func (i *initiation) sealingKey() (text string, seal *mesh.Seal, err error) {
 }
 
 // checkSecrets looks whether what belongs to the config is there.
-func (i *initiation) checkSecrets(wanted, there []string) error {
-	for _, name := range wanted {
+func (i *initiation) checkSecrets(there []string) error {
+	for _, name := range secretNames() {
 		if !slices.Contains(there, name) {
-			hint := "on a control node: ruche nodes token | docker secret create " + name + " -"
-			switch name {
-			case secretSeal:
-				hint = "bring it back from a copy: docker secret create ruche-seal FILE; without it the state cannot be opened"
-			case secretJoinControl:
-				hint = "on a control node: ruche nodes token --role control | docker secret create " + name + " -"
+			hint := "bring it back from a copy: docker secret create ruche-seal FILE; without it the state cannot be opened"
+			if role, ok := strings.CutPrefix(name, secretJoin); ok {
+				hint = fmt.Sprintf("on a control node: ruche nodes token --role %s | docker secret create %s -", role, name)
 			}
 			return hinted{fmt.Errorf("cannot go on: config %s is there, but secret %s is not", mesh.SeedConfig, name), hint}
 		}

@@ -64,8 +64,8 @@ func TestInitMakesWhatAnInstallationBeginsWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(said) != 5 || slices.ContainsFunc(said, func(s string) bool { return !strings.HasSuffix(s, " is made") }) {
-		t.Errorf("it said %q, want five things made", said)
+	if len(said) != 6 || slices.ContainsFunc(said, func(s string) bool { return !strings.HasSuffix(s, " is made") }) {
+		t.Errorf("it said %q, want six things made", said)
 	}
 	want := strings.NewReplacer("${RUCHE_IMAGE:-ruche}", "registry.example/ruche:1", "${RUCHE_CONTROL:?name the addresses of the managers, with commas between}", "10.9.0.1",
 		"${DOCKER_SOCKET:-/var/run/docker.sock}", "/var/run/docker.sock", "${RUCHE_NETWORK:-public}", "public").Replace(stack.StackFile())
@@ -74,7 +74,7 @@ func TestInitMakesWhatAnInstallationBeginsWith(t *testing.T) {
 	}
 	data, labels, ok := engine.Config(mesh.SeedConfig)
 	var seed mesh.Seed
-	if err := json.Unmarshal(data, &seed); err != nil || !ok || labels[mesh.SeedFounder] != "" || len(seed.Tokens) != 2 {
+	if err := json.Unmarshal(data, &seed); err != nil || !ok || labels[mesh.SeedFounder] != "" || len(seed.Tokens) != 3 {
 		t.Errorf("config %s holds %+v with labels %v (%v)", mesh.SeedConfig, seed, labels, err)
 	}
 	if _, err := seed.Root(); err != nil {
@@ -88,13 +88,13 @@ func TestInitMakesWhatAnInstallationBeginsWith(t *testing.T) {
 	if _, err := mesh.ReadSeal(sealFile); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{"ruche-join", "ruche-join-control"} {
+	for _, name := range []string{"ruche-join-edge", "ruche-join-agent", "ruche-join-control"} {
 		if token, _ := engine.Secret(name); !strings.HasPrefix(string(token), "RUCHE-1-") {
 			t.Errorf("secret %s holds %q", name, token)
 		}
 	}
 	again, said, err := begin(t, c, stack.Options{Image: "registry.example/ruche:1", DataDir: t.TempDir()})
-	if err != nil || again != file || len(said) != 5 || slices.ContainsFunc(said, func(s string) bool { return !strings.HasSuffix(s, " is there already") }) {
+	if err != nil || again != file || len(said) != 6 || slices.ContainsFunc(said, func(s string) bool { return !strings.HasSuffix(s, " is there already") }) {
 		t.Errorf("again it said %q, %v", said, err)
 	}
 	if same, _, _ := engine.Config(mesh.SeedConfig); string(same) != string(data) {
@@ -172,10 +172,10 @@ func TestInitThatCannotGoOnSaysWhatToDo(t *testing.T) {
 		"a variable":            {func(*fakeengine.Engine) {}, stack.Options{Image: "a:$TAG"}, `"a:$TAG" has characters`, ""},
 		"a secret in use": {func(e *fakeengine.Engine) {
 			e.RemoveConfig(mesh.SeedConfig)
-			e.UseSecret("ruche-join")
-		}, stack.Options{}, "secret ruche-join must be made anew, but", "docker stack rm"},
+			e.UseSecret("ruche-join-edge")
+		}, stack.Options{}, "secret ruche-join-edge must be made anew, but", "docker stack rm"},
 		"no seal":     {func(e *fakeengine.Engine) { e.RemoveSecret("ruche-seal") }, stack.Options{}, "secret ruche-seal is not", "docker secret create ruche-seal FILE"},
-		"no token":    {func(e *fakeengine.Engine) { e.RemoveSecret("ruche-join") }, stack.Options{}, "secret ruche-join is not", "ruche nodes token | docker"},
+		"no token":    {func(e *fakeengine.Engine) { e.RemoveSecret("ruche-join-agent") }, stack.Options{}, "secret ruche-join-agent is not", "ruche nodes token --role agent | docker secret create ruche-join-agent -"},
 		"no address":  {func(e *fakeengine.Engine) { e.SetAddress("n1", "127.0.0.1") }, stack.Options{}, "no manager has an address", "--advertise-addr"},
 		"a bad value": {func(*fakeengine.Engine) {}, stack.Options{Control: []string{"10.0.0.1", `"`}}, "RUCHE_CONTROL", ""},
 	} {
