@@ -3,8 +3,10 @@ package stack_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -22,6 +24,29 @@ func TestTheFileInDeployIsTheOneInTheBinary(t *testing.T) {
 	}
 	if string(read) != stack.StackFile() {
 		t.Error("deploy/stack.yml and internal/stack/stack.yml differ: change one and copy it to the other")
+	}
+}
+
+// TestEachServiceHasTheTokenOfItsRoleAlone guards that who breaks into an edge finds nothing by which a node becomes more than an edge.
+func TestEachServiceHasTheTokenOfItsRoleAlone(t *testing.T) {
+	want := map[string]string{"control": "ruche-seal, ruche-join-control", "edge": "ruche-join-edge", "agent": "ruche-join-agent"}
+	heading := regexp.MustCompile(`^  ([a-z]+):$`)
+	secrets := regexp.MustCompile(`^    secrets: \[(.*)\]`)
+	service, got := "", make(map[string]string)
+	for line := range strings.Lines(stack.StackFile()) {
+		line = strings.TrimSuffix(line, "\n")
+		if m := heading.FindStringSubmatch(line); m != nil {
+			service = m[1]
+		}
+		if m := secrets.FindStringSubmatch(line); m != nil {
+			got[service] += m[1]
+		}
+		if file, ok := strings.CutPrefix(line, "      RUCHE_JOIN_TOKEN_FILE: "); ok && file != "/run/secrets/ruche-join-"+service {
+			t.Errorf("%s reads its token from %s", service, file)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("secrets are %q, want %q", got, want)
 	}
 }
 
