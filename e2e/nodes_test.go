@@ -99,7 +99,7 @@ func edgeIsShutIn(t *testing.T, n *lab.Node) {
 	id := n.WaitTask("ruche_edge")
 	got := n.Docker("inspect", "--format",
 		"{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{range .Mounts}}{{.Destination}} {{end}}", id)
-	if strings.TrimSpace(got) != "true [ALL] [] /var/lib/ruche" && strings.TrimSpace(got) != "true [ALL] [] /var/lib/ruche /run/secrets/ruche-join" {
+	if strings.TrimSpace(got) != "true [ALL] [] /var/lib/ruche" && strings.TrimSpace(got) != "true [ALL] [] /var/lib/ruche /run/secrets/ruche-join-edge" {
 		t.Errorf("the edge's container on %s has %q", n.Name, got)
 	}
 	processIsShutIn(t, n.Docker("inspect", "--format", "{{.State.Pid}}", id))

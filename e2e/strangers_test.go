@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,13 +243,13 @@ func processIsShutIn(t *testing.T, pid string) {
 	if strings.Contains(read("environ"), "RUCHE-1-") {
 		t.Error("the edge has a join token in its environment")
 	}
-	for dir, may := range map[string]string{"run/secrets": "ruche-join", "var/lib/ruche/mesh": "contact.json identity.pem replica.json"} {
+	for dir, may := range map[string]string{"run/secrets": "ruche-join-edge", "var/lib/ruche/mesh": "contact.json identity.pem replica.json"} {
 		entries, err := os.ReadDir(filepath.Join("/proc", pid, "root", dir))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range entries {
-			if !strings.Contains(may, e.Name()) {
+			if !slices.Contains(strings.Fields(may), e.Name()) {
 				t.Errorf("the edge has %s in /%s, where only %s may be", e.Name(), dir, may)
 			}
 		}

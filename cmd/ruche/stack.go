@@ -126,10 +126,10 @@ func (v *stackVerb) addDockerHost(cmd *cobra.Command) {
 func (v *stackVerb) addFlags(cmd *cobra.Command) {
 	v.addDockerHost(cmd)
 	cmd.Flags().StringVar(&v.options.Image, "image", "", "the image of Ruche; by default what the stack runs, else ruche")
-	cmd.Flags().StringVar(&v.options.Network, "network", "public", "the network that published services join")
+	cmd.Flags().StringVar(&v.options.Network, "network", "", "the network that published services join; by default that of the edges that run, else public")
 	cmd.Flags().StringVar(&v.options.DataDir, "data-dir", "/var/lib/ruche", `where a "ruche up" on this host has its state, which then goes on as the installation's`)
 	cmd.Flags().StringVar(&v.options.SealKeyFile, "seal-key-file", "", `a file with the sealing key to begin with ("openssl rand -base64 32" makes one); without it the only copy is the Swarm's`)
-	cmd.Flags().StringSliceVar(&v.options.Control, "control", nil, "the addresses at which edges find control nodes; by default those of the managers")
+	cmd.Flags().StringSliceVar(&v.options.Control, "control", nil, "the addresses at which edges find control nodes; by default those that edges were told so far, and the managers")
 }
 
 // say writes what is done where it is not taken for the stack file.

@@ -37,7 +37,7 @@ func swarmSeat(t *testing.T, founder string) (*seat, *fakeengine.Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed, _, token, err := mesh.NewSeed(seal, time.Now())
+	seed, tokens, err := mesh.NewSeed(seal, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func swarmSeat(t *testing.T, founder string) (*seat, *fakeengine.Engine) {
 	if err := client.CreateSwarmConfig(t.Context(), mesh.SeedConfig, labels, data); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.token, []byte(token), 0o600); err != nil {
+	if err := os.WriteFile(s.token, []byte(tokens[mesh.RoleControl]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return s, engine
@@ -148,8 +148,8 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 				t.Errorf("the labels are %v", labels)
 			}
 			tokens, err := cluster.NewBucket[mesh.Token](s.node.cluster, "tokens").List(t.Context())
-			if err != nil || len(tokens) != 2 {
-				t.Errorf("tokens are %v, %v; want the two of the seed", tokens, err)
+			if err != nil || len(tokens) != 3 {
+				t.Errorf("tokens are %v, %v; want the three of the seed", tokens, err)
 			}
 			s.node.stop(t)
 			if d, err = s.openIn(ctx, t, engine); err != nil {

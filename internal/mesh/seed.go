@@ -26,22 +26,24 @@ type Seed struct {
 	Tokens map[string]Token `json:"tokens"`
 }
 
-// NewSeed makes an authority, a token for edges and agents, and one for control nodes. The texts of the tokens are kept nowhere.
-func NewSeed(seal *Seal, now time.Time) (seed Seed, join, joinControl string, err error) {
+// NewSeed makes an authority, and for each role a token that lets nodes in as that alone: what is stolen from an edge lets nobody in as an agent. The texts of the
+// tokens are kept nowhere.
+func NewSeed(seal *Seal, now time.Time) (seed Seed, tokens map[Role]string, err error) {
 	seed.Tokens = make(map[string]Token)
 	if seed.Authority, err = makeRoot(seal, now); err != nil {
-		return Seed{}, "", "", fmt.Errorf("cannot make the mesh's authority: %w", err)
+		return Seed{}, nil, fmt.Errorf("cannot make the mesh's authority: %w", err)
 	}
 	hash, err := seed.Root()
 	if err != nil {
-		return Seed{}, "", "", err
+		return Seed{}, nil, err
 	}
-	token := func(roles ...Role) string {
+	tokens = make(map[Role]string)
+	for _, role := range []Role{RoleControl, RoleEdge, RoleAgent} {
 		text, key := newToken(hash)
-		seed.Tokens[key] = Token{Roles: roles, Uses: -1, Created: now}
-		return text
+		seed.Tokens[key] = Token{Roles: []Role{role}, Uses: -1, Created: now}
+		tokens[role] = text
 	}
-	return seed, token(RoleAgent, RoleEdge), token(RoleControl), nil
+	return seed, tokens, nil
 }
 
 // Root is the SHA-256 of the root's public key, which the tokens pin: by it a state is known to be of this installation.

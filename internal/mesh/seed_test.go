@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,18 +50,21 @@ func TestASeedLetsNodesJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := newClock()
-	seed, join, joinControl, err := NewSeed(seal, at.now())
+	seed, texts, err := NewSeed(seal, at.now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	seed, data := rewritten(t, seed)
-	_, secret, err := parseToken(join)
-	if err != nil {
-		t.Fatal(err)
+	for role, text := range texts {
+		_, secret, err := parseToken(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(data, []byte(secret)) || bytes.Contains(data, []byte(text)) {
+			t.Errorf("the seed holds the token for %s", role)
+		}
 	}
-	if bytes.Contains(data, []byte(secret)) || bytes.Contains(data, []byte(join)) {
-		t.Error("the seed holds a token")
-	}
+	edge, agent, control := texts[RoleEdge], texts[RoleAgent], texts[RoleControl]
 	all, kept, tokens := planted(t, seed)
 	given, err := ReadSeal(file)
 	if err != nil {
@@ -76,9 +80,10 @@ func TestASeedLetsNodesJoin(t *testing.T) {
 		roles []Role
 		want  Reason // of the refusal; empty when it is let in
 	}{
-		{join, []Role{RoleEdge}, ""}, {join, []Role{RoleAgent}, ""}, {join, []Role{RoleEdge, RoleAgent}, ""}, {join, []Role{RoleControl}, ReasonTokenRole},
-		{joinControl, []Role{RoleControl}, ""}, {joinControl, []Role{RoleEdge}, ReasonTokenRole},
-		{strings.Replace(join, tokenPrefix, "RUCHE-2-", 1), []Role{RoleEdge}, ReasonToken},
+		{edge, []Role{RoleEdge}, ""}, {edge, []Role{RoleAgent}, ReasonTokenRole}, {edge, []Role{RoleControl}, ReasonTokenRole}, {edge, []Role{RoleEdge, RoleAgent}, ReasonTokenRole},
+		{agent, []Role{RoleAgent}, ""}, {agent, []Role{RoleEdge}, ReasonTokenRole}, {agent, []Role{RoleControl}, ReasonTokenRole},
+		{control, []Role{RoleControl}, ""}, {control, []Role{RoleEdge}, ReasonTokenRole}, {control, []Role{RoleAgent}, ReasonTokenRole},
+		{strings.Replace(edge, tokenPrefix, "RUCHE-2-", 1), []Role{RoleEdge}, ReasonToken},
 	} {
 		pin, secret, err := parseToken(tc.token)
 		if hash, rootErr := seed.Root(); err == nil && (rootErr != nil || pin != hash || pin != keyHash(authority.Root().PublicKey)) {
@@ -92,7 +97,7 @@ func TestASeedLetsNodesJoin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = registry.enrol(t.Context(), enrolment{Token: secret, Name: "n" + string(rune('0'+i)), Roles: tc.roles, Address: "10.0.0.1:8901", Request: request}, false)
+		_, err = registry.enrol(t.Context(), enrolment{Token: secret, Name: "n" + strconv.Itoa(i), Roles: tc.roles, Address: "10.0.0.1:8901", Request: request}, false)
 		var refused *Refusal
 		if errors.As(err, &refused) != (tc.want != "") || refused != nil && refused.Reason != tc.want || err != nil && refused == nil {
 			t.Errorf("case %d: %v for %v gives %v, want refusal %q", i, tc.token[:9], tc.roles, err, tc.want)
@@ -101,7 +106,7 @@ func TestASeedLetsNodesJoin(t *testing.T) {
 }
 
 func TestWhoHasTheSeedAloneCanMakeNoCertificate(t *testing.T) {
-	seed, _, _, err := NewSeed(testSeal(t), time.Now())
+	seed, _, err := NewSeed(testSeal(t), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +118,7 @@ func TestWhoHasTheSeedAloneCanMakeNoCertificate(t *testing.T) {
 
 func TestPlantingAgainChangesNothing(t *testing.T) {
 	seal := testSeal(t)
-	seed, _, _, err := NewSeed(seal, time.Now())
+	seed, _, err := NewSeed(seal, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,17 +138,17 @@ func TestPlantingAgainChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := tokens.List(t.Context())
-	if err != nil || len(list) != 1 || list[keys[0]].Value.LastKey != used.LastKey {
+	if err != nil || len(list) != 2 || list[keys[0]].Value.LastKey != used.LastKey {
 		t.Errorf("after planting again the tokens are %v, %v", list, err)
 	}
-	other, _, _, err := NewSeed(seal, time.Now())
+	other, _, err := NewSeed(seal, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := other.Plant(t.Context(), authority, tokens); err == nil || !strings.Contains(err.Error(), "another installation") {
 		t.Errorf("planting over another installation's state: %v", err)
 	}
-	if list, err := tokens.List(t.Context()); err != nil || len(list) != 1 {
+	if list, err := tokens.List(t.Context()); err != nil || len(list) != 2 {
 		t.Errorf("that left the tokens %v, %v", list, err)
 	}
 	if err := authority.Delete(t.Context(), rootKey); err != nil { // as when it was cut off before the end
@@ -152,7 +157,7 @@ func TestPlantingAgainChangesNothing(t *testing.T) {
 	if err := seed.Plant(t.Context(), authority, tokens); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := tokens.List(t.Context()); err != nil || len(list) != 2 {
+	if list, err := tokens.List(t.Context()); err != nil || len(list) != 3 {
 		t.Errorf("going on with a planting left the tokens %v, %v", list, err)
 	}
 	if (Seed{}).Plant(t.Context(), authority, tokens) == nil {

@@ -1,13 +1,11 @@
 package stack
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,26 +19,33 @@ import (
 
 // What the Swarm keeps for the services of the stack file.
 const (
-	secretSeal        = "ruche-seal"         // what mesh.ReadSeal reads
-	secretJoin        = "ruche-join"         // the token for edges and agents
-	secretJoinControl = "ruche-join-control" // the token for control nodes
-	volumeControl     = "ruche-control"      // the state of a control node
+	secretSeal    = "ruche-seal"    // what mesh.ReadSeal reads
+	secretJoin    = "ruche-join-"   // with a role behind it, the token for nodes of that role
+	volumeControl = "ruche-control" // the state of a control node
 )
+
+// secretNames are all secrets, in the order in which they are made.
+func secretNames() []string {
+	return []string{secretSeal, secretJoin + string(mesh.RoleControl), secretJoin + string(mesh.RoleEdge), secretJoin + string(mesh.RoleAgent)}
+}
 
 // Name is how the stack is called.
 const Name = "ruche"
+
+// defaultNetwork is the network that published services join unless somebody wants another.
+const defaultNetwork = "public"
 
 // Options say what an installation is like.
 type Options struct {
 	// Image is what the services run; empty is the image of the stack that runs already, else ruche.
 	Image string
-	// Network is the one that published services join.
+	// Network is the one that published services join; empty is that of the edges that run already, else public.
 	Network string
 	// DataDir is where "ruche up" on this host has its state, if it ran here.
 	DataDir string
 	// SealKeyFile has the sealing key to begin with; where it is empty one is made, which then only the Swarm has.
 	SealKeyFile string
-	// Control are the addresses of the control nodes; none are those of the Swarm's managers.
+	// Control are the addresses of the control nodes; none are those that edges were told so far, and those of the Swarm's managers.
 	Control []string
 }
 
@@ -50,7 +55,7 @@ func Init(ctx context.Context, engine *docker.Client, o Options, say func(string
 	if err := i.look(ctx); err != nil {
 		return "", err
 	}
-	values := map[string]string{"RUCHE_IMAGE": i.image, "RUCHE_NETWORK": o.Network, "RUCHE_CONTROL": strings.Join(i.control, ",")}
+	values := map[string]string{"RUCHE_IMAGE": i.image, "RUCHE_NETWORK": i.network, envControl: strings.Join(i.control, ",")}
 	if file, err = render(values); err != nil { // before anything is made
 		return "", err
 	}
@@ -71,70 +76,7 @@ type initiation struct {
 	node    string // the ID of this Engine's node in the Swarm
 	control []string
 	image   string
-}
-
-// look learns what the Swarm is like, and warns of what is doubtful in it.
-func (i *initiation) look(ctx context.Context) error {
-	swarm, err := i.engine.Swarm(ctx)
-	switch {
-	case err != nil:
-		return err
-	case swarm.NodeID == "":
-		return hinted{errors.New("cannot begin a stack: the Docker Engine is in no Swarm"), "docker swarm init --advertise-addr ADDRESS"}
-	case !swarm.Manager:
-		return hinted{errors.New("cannot begin a stack: the Docker Engine here is a worker of its Swarm"),
-			"run this on a manager" + prefixed(": ", strings.Join(swarm.Managers, ", "))}
-	}
-	i.node = swarm.NodeID
-	nodes, err := i.engine.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	managers := managersOf(nodes)
-	if n := len(managers); n%2 == 0 && n > 0 {
-		i.say(fmt.Sprintf("warning: the Swarm has %d managers, which lose their majority with %d of them: have %d or %d", n, n/2, n-1, n+1))
-	}
-	if i.control = i.o.Control; len(i.control) == 0 {
-		for _, m := range managers {
-			if !m.Address.IsValid() || m.Address.IsLoopback() {
-				i.say(fmt.Sprintf("warning: other nodes cannot reach manager %s, whose address is %q: name control nodes with --control", m.Name, addressText(m.Address)))
-				continue
-			}
-			i.control = append(i.control, m.Address.String())
-		}
-		slices.Sort(i.control)
-	}
-	if len(i.control) == 0 {
-		return hinted{errors.New("cannot tell edges where control nodes are: no manager has an address that others reach"),
-			"name them with --control, or begin the Swarm anew with an address: docker swarm init --advertise-addr ADDRESS"}
-	}
-	running, err := i.engine.ServicesNamed(ctx, Name+"_control")
-	if err != nil {
-		return err
-	}
-	i.image = cmp.Or(i.o.Image, "ruche")
-	if i.o.Image == "" && len(running) > 0 {
-		i.image = running[0].Image
-	}
-	return nil
-}
-
-func managersOf(nodes []docker.Node) []docker.Node {
-	return slices.DeleteFunc(slices.Clone(nodes), func(n docker.Node) bool { return n.Manager == nil })
-}
-
-func addressText(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
-}
-
-func prefixed(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
+	network string
 }
 
 // told says of a thing whether it was made, and passes on what else went wrong.
@@ -150,8 +92,8 @@ func (i *initiation) told(what string, err error) error {
 }
 
 func (i *initiation) makeNetwork(ctx context.Context) error {
-	what := "network " + i.o.Network
-	if err := i.told(what, i.engine.CreateOverlay(ctx, i.o.Network)); err != nil {
+	what := "network " + i.network
+	if err := i.told(what, i.engine.CreateOverlay(ctx, i.network)); err != nil {
 		return err
 	}
 	list, err := i.engine.Networks(ctx)
@@ -159,7 +101,7 @@ func (i *initiation) makeNetwork(ctx context.Context) error {
 		return err
 	}
 	for _, n := range list {
-		if n.Name == i.o.Network && n.Driver != "overlay" && n.Driver != "" { // a manager tells no driver of one that was made just now
+		if n.Name == i.network && n.Driver != "overlay" && n.Driver != "" { // a manager tells no driver of one that was made just now
 			return hinted{fmt.Errorf("cannot use %s: its driver is %s, and services of a Swarm need overlay", what, n.Driver), "choose another name with --network"}
 		}
 	}
@@ -176,14 +118,13 @@ func (i *initiation) makeState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	secrets := []string{secretSeal, secretJoin, secretJoinControl}
 	switch _, err := i.engine.SwarmConfig(ctx, mesh.SeedConfig); {
 	case err == nil:
-		return i.checkSecrets(secrets, there)
+		return i.checkSecrets(there)
 	case !errors.Is(err, docker.ErrNotFound):
 		return err
 	}
-	for _, name := range secrets {
+	for _, name := range secretNames() {
 		if !slices.Contains(there, name) {
 			continue
 		}
@@ -197,7 +138,7 @@ func (i *initiation) makeState(ctx context.Context) error {
 		}
 		i.say("secret " + name + " was left by an init that did not end, and is made anew")
 	}
-	seed, join, joinControl, err := mesh.NewSeed(seal, time.Now())
+	seed, tokens, err := mesh.NewSeed(seal, time.Now())
 	if err != nil {
 		return err
 	}
@@ -205,7 +146,11 @@ func (i *initiation) makeState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot write what the installation begins with: %w", err)
 	}
-	for name, content := range map[string]string{secretSeal: key, secretJoin: join, secretJoinControl: joinControl} {
+	for _, name := range secretNames() {
+		content := key
+		if role, ok := strings.CutPrefix(name, secretJoin); ok {
+			content = tokens[mesh.Role(role)]
+		}
 		if err := i.engine.CreateSecret(ctx, name, []byte(content)); err != nil {
 			return err // also when somebody makes one at the same time: only one of the two can go on
 		}
@@ -215,6 +160,10 @@ func (i *initiation) makeState(ctx context.Context) error {
 		return err
 	}
 	i.say("config " + mesh.SeedConfig + " is made")
+	if i.o.SealKeyFile == "" {
+		i.say("warning: the sealing key is in the Swarm alone: no Engine gives it back, and without it no backup of the state can be opened. " +
+			"To have a copy, begin with a key of your own before the stack is deployed: docker config rm " + mesh.SeedConfig + ", and this again with --seal-key-file")
+	}
 	return nil
 }
 
@@ -231,15 +180,12 @@ func (i *initiation) sealingKey() (text string, seal *mesh.Seal, err error) {
 }
 
 // checkSecrets looks whether what belongs to the config is there.
-func (i *initiation) checkSecrets(wanted, there []string) error {
-	for _, name := range wanted {
+func (i *initiation) checkSecrets(there []string) error {
+	for _, name := range secretNames() {
 		if !slices.Contains(there, name) {
-			hint := "on a control node: ruche nodes token | docker secret create " + name + " -"
-			switch name {
-			case secretSeal:
-				hint = "bring it back from a copy: docker secret create ruche-seal FILE; without it the state cannot be opened"
-			case secretJoinControl:
-				hint = "on a control node: ruche nodes token --role control | docker secret create " + name + " -"
+			hint := "bring it back from a copy: docker secret create ruche-seal FILE; without it the state cannot be opened"
+			if role, ok := strings.CutPrefix(name, secretJoin); ok {
+				hint = fmt.Sprintf("on a control node: ruche nodes token --role %s | docker secret create %s -", role, name)
 			}
 			return hinted{fmt.Errorf("cannot go on: config %s is there, but secret %s is not", mesh.SeedConfig, name), hint}
 		}
@@ -251,17 +197,19 @@ func (i *initiation) checkSecrets(wanted, there []string) error {
 
 // nameFounder makes the control node of this host go on with the state of a "ruche up" that ran here: it founds the state, and finds it in its volume.
 func (i *initiation) nameFounder(ctx context.Context) error {
-	if !cluster.HasData(filepath.Join(i.o.DataDir, "cluster")) {
-		return nil
-	}
 	cfg, err := i.engine.SwarmConfig(ctx, mesh.SeedConfig)
 	if err != nil {
 		return err
 	}
-	switch cfg.Labels[mesh.SeedFounder] {
-	case i.node:
+	there := cluster.HasData(filepath.Join(i.o.DataDir, "cluster"))
+	switch founder := cfg.Labels[mesh.SeedFounder]; {
+	case founder == "" && !there:
+		i.say(fmt.Sprintf("the installation begins empty, since there is no state in %s: if a \"ruche up\" ran here, give its directory with --data-dir before the stack is deployed "+
+			"(in a container mount it at the same path)", i.o.DataDir))
 		return nil
-	case "":
+	case founder == "":
+	case founder == i.node || !there:
+		return nil
 	default:
 		i.say(fmt.Sprintf("warning: another node has founded the state: what is in %s stays out of it", i.o.DataDir))
 		return nil

@@ -76,22 +76,28 @@ func (r *rig) upgrade(ctx context.Context) error {
 
 func (r *rig) golden(name string, err error) {
 	r.t.Helper()
-	got := strings.Join(r.said, "\n") + "\n"
+	golden(r.t, name, r.said, err)
+}
+
+// golden holds what was said, and the error if there is one, against the file of that name.
+func golden(t *testing.T, name string, said []string, err error) {
+	t.Helper()
+	got := strings.Join(said, "\n") + "\n"
 	if err != nil {
 		got += "error: " + err.Error() + "\nhint: " + hintOf(err) + "\n"
 	}
 	path := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(path)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if got != string(want) {
-		r.t.Errorf("got\n%s\nwant\n%s", got, want)
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
