@@ -232,6 +232,25 @@ type TokenRequest struct {
 	Expires time.Time `json:"expires,omitzero"`
 }
 
+// TokenInfo is a join token as it is listed: nobody can join by what is in it.
+type TokenInfo struct {
+	// ID names it: the first 8 digits of what it is kept under, which its text cannot be made from.
+	ID    string   `json:"id"`
+	Roles []string `json:"roles"`
+	// Uses is how many more nodes may join by it; -1 is any number.
+	Uses int `json:"uses"`
+	// Used tells that a node has joined by it.
+	Used    bool      `json:"used"`
+	Created time.Time `json:"created"`
+	// Expires is when it ends to be good; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// TokenList answers "by which join tokens may nodes join?".
+type TokenList struct {
+	Tokens []TokenInfo `json:"tokens"` // the oldest first
+}
+
 // StateCount is what is counted of the replicated state, as one member sees it.
 type StateCount struct {
 	Quorum bool

@@ -60,6 +60,17 @@ route files, and serves them by that name over HTTP and HTTPS.
 	return root
 }
 
+// noSuchVerb is for commands whose arguments could only be verbs of theirs.
+func noSuchVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return hintError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()), fmt.Sprintf("%q lists the commands", cmd.CommandPath()+" --help")}
+}
+
+// showHelp is what commands do that do nothing but have verbs.
+func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
 // hinter is an error that knows what to do about it.
 type hinter interface{ Hint() string }
 

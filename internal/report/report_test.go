@@ -92,6 +92,15 @@ func TestGolden(t *testing.T) {
 			Refused: map[string]uint64{"forged": 2, "token": 1},
 		}, now())
 	}
+	cases["tokens-none"] = func(b *bytes.Buffer) error { return report.Tokens(b, ruche.TokenList{}, now()) }
+	cases["tokens"] = func(b *bytes.Buffer) error {
+		day := 24 * time.Hour
+		return report.Tokens(b, ruche.TokenList{Tokens: []ruche.TokenInfo{
+			{ID: "0a1b2c3d", Roles: []string{"agent", "edge"}, Uses: -1, Used: true, Created: now().Add(-90 * day)},
+			{ID: "77e01f00", Roles: []string{"control"}, Uses: 0, Used: true, Created: now().Add(-2 * day), Expires: now().Add(-day)},
+			{ID: "f00dfeed", Roles: []string{"edge"}, Uses: 3, Created: now(), Expires: now().Add(day)},
+		}}, now())
+	}
 	cases["state"] = func(b *bytes.Buffer) error {
 		return report.State(b, ruche.StateStatus{
 			Node: "node-1", Quorum: true, QuorumSince: now().Add(-3 * time.Hour), Revision: 4711, Size: 20 << 20,
