@@ -34,6 +34,14 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"stack init --docker-host unix:///nowhere", []string{"error: cannot ask the Engine about itself", "hint: start the Docker Engine"}},
 		{"stack upgrade", []string{"error: ruche stack upgrade takes one image, 0 were given", "hint: ruche stack upgrade registry"}},
 		{"doctor", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
+		{"state foo", []string{`error: unknown command "foo" for "ruche state"`, `hint: "ruche state --help" lists the commands`}},
+		{"stack foo", []string{`error: unknown command "foo" for "ruche stack"`, `hint: "ruche stack --help" lists the commands`}},
+		{"nodes rotate", []string{`error: unknown command "rotate" for "ruche nodes"`, `hint: "ruche nodes --help" lists the commands`}},
+		{"nodes token rotate", []string{`error: unknown command "rotate" for "ruche nodes token"`}},
+		{"nodes token --ttl -1h", []string{"error: --ttl must be positive; leave it away for a token without end"}},
+		{"nodes token --ttl 0", []string{"error: --ttl must be positive"}},
+		{"nodes token remove", []string{"error: ruche nodes token remove takes one ID, 0 were given", `hint: "ruche nodes token list" lists them`}},
+		{"nodes remove", []string{"error: ruche nodes remove takes one name, 0 were given", `hint: "ruche nodes" lists them`}},
 		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
 	}
 	for _, c := range cases {

@@ -29,7 +29,8 @@ func newState() *cobra.Command {
   ruche state backup FILE     write all of it to a file
   ruche state restore FILE    begin anew with what a backup holds (Ruche must not run)
   ruche state force-new       go on with this node alone when the majority is lost for good (Ruche must not run)`,
-		Args: cobra.NoArgs,
+		Args: noSuchVerb,
+		RunE: showHelp,
 	}
 	cmd.AddCommand(newStateStatus(), newStateBackup(), newStateRestore(), newStateForceNew())
 	return cmd
