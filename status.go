@@ -118,11 +118,19 @@ type ReplicaStatus struct {
 	Heard time.Time `json:"heard,omitzero"`
 }
 
+// Elsewhere tells that a node cannot answer a question, and whom to ask.
+type Elsewhere struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint"`
+}
+
 // RouteList answers "what is published?".
 type RouteList struct {
 	// Replica tells how old what is served may be; nil on a node that has the state itself.
 	Replica *ReplicaStatus `json:"replica,omitempty"`
-	Routes  []RouteStatus  `json:"routes"`
+	// Elsewhere is set on a node that serves no visitors, and so has no routes; nil on others.
+	Elsewhere *Elsewhere    `json:"elsewhere,omitempty"`
+	Routes    []RouteStatus `json:"routes"`
 	// Diagnostics are all that were found, those that belong to no route included.
 	Diagnostics []Diagnostic `json:"diagnostics"`
 	Warnings    []Warning    `json:"warnings"`
@@ -131,6 +139,8 @@ type RouteList struct {
 // Explanation answers "what happens to a request for this URL, and why?".
 type Explanation struct {
 	URL string `json:"url"`
+	// Elsewhere is set on a node that serves no visitors, which knows nothing but its Warnings; nil on others.
+	Elsewhere *Elsewhere `json:"elsewhere,omitempty"`
 	// Answer is what a request gets now, in one sentence: "forwarded to 2 endpoints", "503: no endpoint is ready", ...
 	Answer string `json:"answer"`
 	// Status is the status code Ruche itself would give; 0 when the request is forwarded.

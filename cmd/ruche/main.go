@@ -24,8 +24,8 @@ func main() {
 	// The second signal ends the process at once: NotifyContext swallows it only until stop.
 	context.AfterFunc(ctx, stop)
 
-	if err := newRoot().ExecuteContext(ctx); err != nil {
-		printError(os.Stderr, err)
+	if cmd, err := newRoot().ExecuteContextC(ctx); err != nil {
+		printError(os.Stderr, cmd, err)
 		os.Exit(1)
 	}
 }
@@ -83,8 +83,8 @@ type hintError struct {
 func (e hintError) Hint() string  { return e.hint }
 func (e hintError) Unwrap() error { return e.error }
 
-// printError writes an error once, and what to do next.
-func printError(w io.Writer, err error) {
+// printError writes the error of a command once, and what to do next.
+func printError(w io.Writer, cmd *cobra.Command, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") { // several mistakes of a configuration come as lines
 		_, _ = fmt.Fprintf(w, "error: %s\n", line)
 	}
@@ -93,7 +93,20 @@ func printError(w io.Writer, err error) {
 	case errors.As(err, &h) && h.Hint() != "":
 		_, _ = fmt.Fprintf(w, "hint: %s\n", h.Hint())
 	case errors.Is(err, api.ErrNotRunning):
-		_, _ = fmt.Fprintln(w, `hint: start it with "ruche up"; if it listens elsewhere, name its admin address with --admin-addr`)
-		_, _ = fmt.Fprintln(w, `hint: in a container, run this inside it: docker exec CONTAINER /ruche routes`)
+		part, verb := "control", usage(cmd)
+		if n := cmd.Name(); n == "routes" || n == "explain" {
+			part = "edge"
+		}
+		_, _ = fmt.Fprintf(w, "hint: where Ruche runs as a stack: docker exec $(docker ps -qf name=ruche_%s) /%s\n", part, verb)
+		_, _ = fmt.Fprintf(w, "hint: where it runs in another container: docker exec CONTAINER /%s\n", verb)
+		_, _ = fmt.Fprintln(w, `hint: if it listens elsewhere, name its admin address with --admin-addr; if nothing runs here at all, "ruche up" starts it`)
 	}
+}
+
+// usage is how a command is called, without flags: "ruche explain URL".
+func usage(cmd *cobra.Command) string {
+	if cmd.HasParent() {
+		return cmd.Parent().CommandPath() + " " + cmd.Use
+	}
+	return cmd.Use
 }

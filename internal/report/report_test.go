@@ -78,6 +78,14 @@ func TestGolden(t *testing.T) {
 	cases["routes-nothing"] = func(b *bytes.Buffer) error {
 		return report.Routes(b, ruche.RouteList{Replica: &ruche.ReplicaStatus{}}, now())
 	}
+	cases["routes-elsewhere"] = func(b *bytes.Buffer) error {
+		return report.Routes(b, ruche.RouteList{Elsewhere: &ruche.Elsewhere{Error: "not here", Hint: "ask there"}, Warnings: list.Warnings}, now())
+	}
+	cases["explain-elsewhere"] = func(b *bytes.Buffer) error {
+		return report.Explanation(b, ruche.Explanation{
+			URL: "https://shop.example/", Answer: "not here", Elsewhere: &ruche.Elsewhere{Error: "not here", Hint: "ask there"}, Warnings: list.Warnings,
+		}, now())
+	}
 	cases["nodes"] = func(b *bytes.Buffer) error {
 		return report.Nodes(b, ruche.NodeList{
 			Nodes: []ruche.NodeInfo{
