@@ -74,7 +74,7 @@ func removed(w http.ResponseWriter, err error, unknown problem) {
 
 // notControl answers what only control nodes know.
 func notControl(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node", "\"ruche control\" starts one; name its admin address with --admin-addr"})
+	writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node", "in the stack, on a manager: docker exec $(docker ps -qf name=ruche_control) /ruche ...; elsewhere name the admin address of one with --admin-addr"})
 }
 
 // fromHere lets only this host's own processes do what changes something: the admin address has no password, and is often opened for a Prometheus elsewhere.
