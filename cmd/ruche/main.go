@@ -92,7 +92,7 @@ func printError(w io.Writer, cmd *cobra.Command, err error) {
 	switch {
 	case errors.As(err, &h) && h.Hint() != "":
 		_, _ = fmt.Fprintf(w, "hint: %s\n", h.Hint())
-	case errors.Is(err, api.ErrNotRunning):
+	case errors.Is(err, api.ErrNotRunning) && cmd.Name() != "healthcheck": // which runs where it is to run
 		part, verb := "control", usage(cmd)
 		if n := cmd.Name(); n == "routes" || n == "explain" {
 			part = "edge"

@@ -69,6 +69,9 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 					t.Errorf("printed\n%swant %q in it", got.String(), want)
 				}
 			}
+			if c.args == "healthcheck" && strings.Contains(got.String(), "hint") {
+				t.Errorf("the Engine, which repeats it, was told\n%s", got.String())
+			}
 		})
 	}
 }
