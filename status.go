@@ -118,11 +118,19 @@ type ReplicaStatus struct {
 	Heard time.Time `json:"heard,omitzero"`
 }
 
+// Elsewhere tells that a node cannot answer a question, and whom to ask.
+type Elsewhere struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint"`
+}
+
 // RouteList answers "what is published?".
 type RouteList struct {
 	// Replica tells how old what is served may be; nil on a node that has the state itself.
 	Replica *ReplicaStatus `json:"replica,omitempty"`
-	Routes  []RouteStatus  `json:"routes"`
+	// Elsewhere is set on a node that serves no visitors, and so has no routes; nil on others.
+	Elsewhere *Elsewhere    `json:"elsewhere,omitempty"`
+	Routes    []RouteStatus `json:"routes"`
 	// Diagnostics are all that were found, those that belong to no route included.
 	Diagnostics []Diagnostic `json:"diagnostics"`
 	Warnings    []Warning    `json:"warnings"`
@@ -131,6 +139,8 @@ type RouteList struct {
 // Explanation answers "what happens to a request for this URL, and why?".
 type Explanation struct {
 	URL string `json:"url"`
+	// Elsewhere is set on a node that serves no visitors, which knows nothing but its Warnings; nil on others.
+	Elsewhere *Elsewhere `json:"elsewhere,omitempty"`
 	// Answer is what a request gets now, in one sentence: "forwarded to 2 endpoints", "503: no endpoint is ready", ...
 	Answer string `json:"answer"`
 	// Status is the status code Ruche itself would give; 0 when the request is forwarded.
@@ -230,6 +240,25 @@ type TokenRequest struct {
 	Uses int `json:"uses"`
 	// Expires is when it ends to be good; zero: never.
 	Expires time.Time `json:"expires,omitzero"`
+}
+
+// TokenInfo is a join token as it is listed: nobody can join by what is in it.
+type TokenInfo struct {
+	// ID names it: the first 8 digits of what it is kept under, which its text cannot be made from.
+	ID    string   `json:"id"`
+	Roles []string `json:"roles"`
+	// Uses is how many more nodes may join by it; -1 is any number.
+	Uses int `json:"uses"`
+	// Used tells that a node has joined by it.
+	Used    bool      `json:"used"`
+	Created time.Time `json:"created"`
+	// Expires is when it ends to be good; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// TokenList answers "by which join tokens may nodes join?".
+type TokenList struct {
+	Tokens []TokenInfo `json:"tokens"` // the oldest first
 }
 
 // StateCount is what is counted of the replicated state, as one member sees it.

@@ -81,6 +81,12 @@ func TestTheDrillsOfTheManual(t *testing.T) {
 	if out := run(drills["backup"]); !strings.Contains(out, "ruche.state holds the state of") {
 		t.Errorf("backup: %s", out)
 	}
+	if out := run("ruche state check /var/backups/ruche.state"); !strings.Contains(out, "ruche.state is whole. It holds the state of") || !strings.Contains(out, "taken by node ") {
+		t.Errorf("check: %s", out)
+	}
+	if out := run("head -c 2000 /var/backups/ruche.state >/var/cut; ! ruche state check - </var/cut"); !strings.Contains(out, "no whole backup") {
+		t.Errorf("check of half a backup: %s", out)
+	}
 	revision := regexp.MustCompile(`Revision (\d+)`)
 	if before := revision.FindStringSubmatch(run("ruche state status")); before == nil || len(before[1]) > 6 {
 		t.Errorf("the revision of a new state is %q", before)

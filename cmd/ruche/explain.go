@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"time"
@@ -31,7 +32,8 @@ found wrong in the declarations that might have been meant.`,
 			if err != nil {
 				return err
 			}
-			return q.write(cmd.OutOrStdout(), explanation, func(w io.Writer) error { return report.Explanation(w, explanation, time.Now()) })
+			err = q.write(cmd.OutOrStdout(), explanation, func(w io.Writer) error { return report.Explanation(w, explanation, time.Now()) })
+			return cmp.Or(err, askElsewhere(explanation.Elsewhere))
 		},
 	}
 	q.addFlags(cmd)

@@ -24,8 +24,8 @@ func main() {
 	// The second signal ends the process at once: NotifyContext swallows it only until stop.
 	context.AfterFunc(ctx, stop)
 
-	if err := newRoot().ExecuteContext(ctx); err != nil {
-		printError(os.Stderr, err)
+	if cmd, err := newRoot().ExecuteContextC(ctx); err != nil {
+		printError(os.Stderr, cmd, err)
 		os.Exit(1)
 	}
 }
@@ -60,6 +60,17 @@ route files, and serves them by that name over HTTP and HTTPS.
 	return root
 }
 
+// noSuchVerb is for commands whose arguments could only be verbs of theirs.
+func noSuchVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return hintError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()), fmt.Sprintf("%q lists the commands", cmd.CommandPath()+" --help")}
+}
+
+// showHelp is what commands do that do nothing but have verbs.
+func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
 // hinter is an error that knows what to do about it.
 type hinter interface{ Hint() string }
 
@@ -72,8 +83,8 @@ type hintError struct {
 func (e hintError) Hint() string  { return e.hint }
 func (e hintError) Unwrap() error { return e.error }
 
-// printError writes an error once, and what to do next.
-func printError(w io.Writer, err error) {
+// printError writes the error of a command once, and what to do next.
+func printError(w io.Writer, cmd *cobra.Command, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") { // several mistakes of a configuration come as lines
 		_, _ = fmt.Fprintf(w, "error: %s\n", line)
 	}
@@ -81,8 +92,21 @@ func printError(w io.Writer, err error) {
 	switch {
 	case errors.As(err, &h) && h.Hint() != "":
 		_, _ = fmt.Fprintf(w, "hint: %s\n", h.Hint())
-	case errors.Is(err, api.ErrNotRunning):
-		_, _ = fmt.Fprintln(w, `hint: start it with "ruche up"; if it listens elsewhere, name its admin address with --admin-addr`)
-		_, _ = fmt.Fprintln(w, `hint: in a container, run this inside it: docker exec CONTAINER /ruche routes`)
+	case errors.Is(err, api.ErrNotRunning) && cmd.Name() != "healthcheck": // which runs where it is to run
+		part, verb := "control", usage(cmd)
+		if n := cmd.Name(); n == "routes" || n == "explain" {
+			part = "edge"
+		}
+		_, _ = fmt.Fprintf(w, "hint: where Ruche runs as a stack: docker exec $(docker ps -qf name=ruche_%s) /%s\n", part, verb)
+		_, _ = fmt.Fprintf(w, "hint: where it runs in another container: docker exec CONTAINER /%s\n", verb)
+		_, _ = fmt.Fprintln(w, `hint: if it listens elsewhere, name its admin address with --admin-addr; if nothing runs here at all, "ruche up" starts it`)
 	}
+}
+
+// usage is how a command is called, without flags: "ruche explain URL".
+func usage(cmd *cobra.Command) string {
+	if cmd.HasParent() {
+		return cmd.Parent().CommandPath() + " " + cmd.Use
+	}
+	return cmd.Use
 }

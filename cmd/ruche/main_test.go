@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -24,16 +26,30 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"up --config no.yml", []string{"error: cannot read the configuration file"}},
 		{"up more", []string{`error: unknown command "more" for "ruche up"`}},
 		{"explain", []string{"error: explain takes one URL, 0 were given", "hint: ruche explain https://"}},
-		{"routes", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there", `hint: start it with "ruche up"`}},
+		{"routes", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there\nhint: where Ruche runs as a stack: docker exec $(docker ps -qf name=ruche_edge) /ruche routes\n"}},
+		{"explain shop.example", []string{"(docker ps -qf name=ruche_edge) /ruche explain URL\n"}},
+		{"nodes", []string{"(docker ps -qf name=ruche_control) /ruche nodes\n", "docker exec CONTAINER /ruche nodes\n", "--admin-addr"}},
+		{"state backup -", []string{"(docker ps -qf name=ruche_control) /ruche state backup FILE\n"}},
 		{"state backup", []string{"error: ruche state backup takes one file, 0 were given", "hint: ruche state backup /"}},
 		{"state backup /dev/null", []string{"error: cannot write /dev/null: it is there already", "hint: choose another name"}},
+		{"state check", []string{"error: ruche state check takes one file, 0 were given", "hint: ruche state check /"}},
+		{"state check /nowhere", []string{"error: cannot read the backup"}},
+		{"state check /dev/null", []string{"error: cannot use /dev/null: this is no whole backup of the state", "hint: keep the backups before it"}},
 		{"state restore /nowhere --data-dir /nowhere/else", []string{"error: cannot read the backup"}},
 		{"state force-new --data-dir /nowhere", []string{"error: cannot find the state of a node", "--data-dir"}},
 		{"healthcheck", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"state status", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
 		{"stack init --docker-host unix:///nowhere", []string{"error: cannot ask the Engine about itself", "hint: start the Docker Engine"}},
 		{"stack upgrade", []string{"error: ruche stack upgrade takes one image, 0 were given", "hint: ruche stack upgrade registry"}},
-		{"doctor", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there"}},
+		{"doctor", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there", "(docker ps -qf name=ruche_control) /ruche doctor\n"}},
+		{"state foo", []string{`error: unknown command "foo" for "ruche state"`, `hint: "ruche state --help" lists the commands`}},
+		{"stack foo", []string{`error: unknown command "foo" for "ruche stack"`, `hint: "ruche stack --help" lists the commands`}},
+		{"nodes rotate", []string{`error: unknown command "rotate" for "ruche nodes"`, `hint: "ruche nodes --help" lists the commands`}},
+		{"nodes token rotate", []string{`error: unknown command "rotate" for "ruche nodes token"`}},
+		{"nodes token --ttl -1h", []string{"error: --ttl must be positive; leave it away for a token without end"}},
+		{"nodes token --ttl 0", []string{"error: --ttl must be positive"}},
+		{"nodes token remove", []string{"error: ruche nodes token remove takes one ID, 0 were given", `hint: "ruche nodes token list" lists them`}},
+		{"nodes remove", []string{"error: ruche nodes remove takes one name, 0 were given", `hint: "ruche nodes" lists them`}},
 		{"routes --output xml", []string{`error: --output "xml": give text or json`}},
 	}
 	for _, c := range cases {
@@ -43,23 +59,48 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 			var out, got bytes.Buffer
 			root.SetOut(&out)
 			root.SetErr(&out)
-			err := root.ExecuteContext(t.Context())
+			cmd, err := root.ExecuteContextC(t.Context())
 			if err == nil {
 				t.Fatal("no error")
 			}
-			printError(&got, err)
+			printError(&got, cmd, err)
 			for _, want := range c.want {
 				if !strings.Contains(got.String(), want) {
 					t.Errorf("printed\n%swant %q in it", got.String(), want)
 				}
 			}
+			if c.args == "healthcheck" && strings.Contains(got.String(), "hint") {
+				t.Errorf("the Engine, which repeats it, was told\n%s", got.String())
+			}
 		})
+	}
+}
+
+// At three in the morning "no routes" on a node that never has any reads as if all were gone.
+func TestANodeWithoutVisitorsSaysWhomToAsk(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"elsewhere": {"error": "not here", "hint": "ask there"}, "warnings": [{"message": "the clock is late"}]}`)
+	}))
+	defer server.Close()
+	for _, args := range []string{"routes", "routes --output json", "explain shop.example", "explain shop.example --output json"} {
+		root := newRoot()
+		root.SetArgs(append(strings.Fields(args), "--admin-addr", server.Listener.Addr().String()))
+		var out, got bytes.Buffer
+		root.SetOut(&out)
+		cmd, err := root.ExecuteContextC(t.Context())
+		if err == nil {
+			t.Fatalf("%s: no error", args)
+		}
+		printError(&got, cmd, err)
+		if got.String() != "error: not here\nhint: ask there\n" || !strings.Contains(out.String(), "the clock is late") || strings.Contains(out.String(), "No routes") {
+			t.Errorf("%s: wrote\n%s\nand %s", args, out.String(), got.String())
+		}
 	}
 }
 
 func TestPrintErrorFindsHintsInsideOtherErrors(t *testing.T) {
 	var got bytes.Buffer
-	printError(&got, fmt.Errorf("cannot do: %w", hintError{api.ErrRejected, "do this"}))
+	printError(&got, newRoot(), fmt.Errorf("cannot do: %w", hintError{api.ErrRejected, "do this"}))
 	if got.String() != "error: cannot do: rejected\nhint: do this\n" {
 		t.Errorf("printed %q", got.String())
 	}

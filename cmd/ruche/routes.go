@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/report"
 )
@@ -24,11 +27,20 @@ func newRoutes() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return report.Routes(w, list, time.Now()) })
+			err = q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return report.Routes(w, list, time.Now()) })
+			return cmp.Or(err, askElsewhere(list.Elsewhere))
 		},
 	}
 	q.addFlags(cmd)
 	return cmd
+}
+
+// askElsewhere is an error where a node could not answer: what it could tell beside that is written.
+func askElsewhere(e *ruche.Elsewhere) error {
+	if e == nil {
+		return nil
+	}
+	return hintError{errors.New(e.Error), e.Hint}
 }
 
 // query is what the verbs that ask a running Ruche have in common.

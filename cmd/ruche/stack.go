@@ -23,7 +23,8 @@ func newStack() *cobra.Command {
   ruche stack init              make what the installation begins with, and print its stack file
   ruche stack deploy            do that, and deploy the file
   ruche stack upgrade IMAGE     bring a new version to one node after the other`,
-		Args: cobra.NoArgs,
+		Args: noSuchVerb,
+		RunE: showHelp,
 	}
 	cmd.AddCommand(newStackInit(), newStackDeploy(), newStackUpgrade())
 	return cmd

@@ -44,7 +44,7 @@ func TestStackDeployGivesTheFileToDocker(t *testing.T) {
 	t.Setenv("PATH", dir)
 	_, _, err := run(t, "stack", "deploy", "--docker-host", engine.Host(), "--data-dir", dir)
 	var printed bytes.Buffer
-	printError(&printed, err)
+	printError(&printed, newRoot(), err)
 	if !strings.Contains(printed.String(), "there is no docker command here\nhint: ruche stack init > stack.yml") {
 		t.Errorf("without docker: %s", printed.String())
 	}

@@ -27,11 +27,13 @@ func newState() *cobra.Command {
 
   ruche state status          its members, and whether a majority of them is up
   ruche state backup FILE     write all of it to a file
+  ruche state check FILE      say whether a backup is whole, and of when it is
   ruche state restore FILE    begin anew with what a backup holds (Ruche must not run)
   ruche state force-new       go on with this node alone when the majority is lost for good (Ruche must not run)`,
-		Args: cobra.NoArgs,
+		Args: noSuchVerb,
+		RunE: showHelp,
 	}
-	cmd.AddCommand(newStateStatus(), newStateBackup(), newStateRestore(), newStateForceNew())
+	cmd.AddCommand(newStateStatus(), newStateBackup(), newStateCheck(), newStateRestore(), newStateForceNew())
 	return cmd
 }
 
@@ -100,6 +102,40 @@ func backupTo(ctx context.Context, client *api.Client, path string, out io.Write
 	return err
 }
 
+func newStateCheck() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say whether a backup is whole, of when it is, and of which node; - is standard input",
+		Args:  oneFile("ruche state check /var/backups/ruche-2026-11-22.state"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, end, err := openBackup(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			defer end()
+			info, err := cluster.CheckBackup(in)
+			if err != nil {
+				return hintError{fmt.Errorf("cannot use %s: %w", args[0], err), "keep the backups before it, and make another: ruche state backup FILE"}
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is whole. It holds the state of %s, revision %d, taken by node %s.\n",
+				args[0], info.Taken.Format(time.RFC3339), info.Revision, info.Member)
+			return err
+		},
+	}
+}
+
+// openBackup opens a file to read; - is standard input. end closes it.
+func openBackup(cmd *cobra.Command, path string) (in io.Reader, end func(), err error) {
+	if path == "-" {
+		return cmd.InOrStdin(), func() {}, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the backup: %w", err)
+	}
+	return file, func() { _ = file.Close() }, nil
+}
+
 func newStateRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
@@ -110,15 +146,11 @@ func newStateRestore() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				file, err := os.Open(args[0])
-				if err != nil {
-					return fmt.Errorf("cannot read the backup: %w", err)
-				}
-				defer func() { _ = file.Close() }()
-				in = file
+			in, end, err := openBackup(cmd, args[0])
+			if err != nil {
+				return err
 			}
+			defer end()
 			info, err := daemon.RestoreState(cfg.DataDir, cfg.NodeName, in, slog.New(logHandler(cfg, cmd.ErrOrStderr())))
 			if err != nil {
 				return stopFirst(err)

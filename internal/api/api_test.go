@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -41,9 +42,20 @@ func (nodes) MakeToken(_ context.Context, r ruche.TokenRequest) (string, error) 
 	return strings.Join(r.Roles, "+"), nil
 }
 
+func (nodes) Tokens(context.Context) (ruche.TokenList, error) {
+	return ruche.TokenList{Tokens: []ruche.TokenInfo{{ID: "0a1b2c3d", Uses: -1}}}, nil
+}
+
+func (nodes) RemoveToken(_ context.Context, id string) error {
+	if id != "0a1b2c3d" {
+		return fmt.Errorf("cannot remove it: %w", ruche.ErrNotFound)
+	}
+	return nil
+}
+
 func (nodes) Remove(_ context.Context, name string) error {
 	if name != "n1/a" {
-		return errors.New("there is no such node")
+		return fmt.Errorf("cannot remove it: %w", ruche.ErrNotFound)
 	}
 	return nil
 }
@@ -179,7 +191,40 @@ func TestNodesAreListedLetInAndRemoved(t *testing.T) {
 	if err := client.RemoveNode(t.Context(), "n1/a"); err != nil {
 		t.Errorf("RemoveNode() = %v", err)
 	}
-	if err := client.RemoveNode(t.Context(), "n2"); !errors.Is(err, api.ErrRejected) {
-		t.Errorf("RemoveNode() of nobody: %v", err)
+	rejected(t, client.RemoveNode(t.Context(), "n2"), `there is no node "n2"`, `"ruche nodes" lists them`)
+}
+
+func TestTokensAreListedAndEnded(t *testing.T) {
+	client := api.NewClient(start(t, func() []string { return nil }))
+	if list, err := client.Tokens(t.Context()); err != nil || len(list.Tokens) != 1 || list.Tokens[0].ID != "0a1b2c3d" || list.Tokens[0].Uses != -1 {
+		t.Errorf("Tokens() = %+v, %v", list, err)
+	}
+	if err := client.RemoveToken(t.Context(), "0a1b2c3d"); err != nil {
+		t.Errorf("RemoveToken() = %v", err)
+	}
+	rejected(t, client.RemoveToken(t.Context(), "../x"), `there is no join token "../x"`, `"ruche nodes token list" lists them`)
+}
+
+// rejected checks that an error is the server's refusal, with what to do next.
+func rejected(t *testing.T, err error, text, hint string) {
+	t.Helper()
+	var hinter interface{ Hint() string }
+	if !errors.Is(err, api.ErrRejected) || err.Error() != text || !errors.As(err, &hinter) || hinter.Hint() != hint {
+		t.Errorf("got %v, want %q with the hint %q", err, text, hint)
+	}
+}
+
+func TestOnlyTheNodeItselfEndsTokens(t *testing.T) {
+	h := api.HandlerForTest(api.Config{Edge: edge{}, Metrics: http.NotFoundHandler(), Nodes: nodes{}})
+	for method, want := range map[string]int{http.MethodGet: http.StatusOK, http.MethodDelete: http.StatusForbidden} {
+		path := "/api/v1/tokens"
+		if method == http.MethodDelete {
+			path += "/0a1b2c3d"
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, nil)) // from 192.0.2.1
+		if w.Code != want {
+			t.Errorf("%s %s from elsewhere = %d, want %d", method, path, w.Code, want)
+		}
 	}
 }

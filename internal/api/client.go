@@ -20,8 +20,15 @@ import (
 // ErrNotRunning is returned when nobody listens at the admin address.
 var ErrNotRunning = errors.New("no Ruche answers there")
 
-// ErrRejected is returned when Ruche refused the question; the text says why.
+// ErrRejected is what errors are when Ruche refused the question: their text says why, and their method Hint what to do next, if that is known.
 var ErrRejected = errors.New("rejected")
+
+// rejection is an answer that says why there is no other.
+type rejection struct{ answer problem }
+
+func (r rejection) Error() string { return r.answer.Error }
+func (r rejection) Hint() string  { return r.answer.Hint }
+func (r rejection) Unwrap() error { return ErrRejected }
 
 // Client asks a running Ruche at its admin address.
 type Client struct {
@@ -83,6 +90,18 @@ func (c *Client) MakeToken(ctx context.Context, r ruche.TokenRequest) (string, e
 	var t token
 	err := c.ask(ctx, http.MethodPost, "/api/v1/tokens", r, &t)
 	return t.Token, err
+}
+
+// Tokens asks a control node which join tokens there are.
+func (c *Client) Tokens(ctx context.Context) (ruche.TokenList, error) {
+	var list ruche.TokenList
+	err := c.get(ctx, "/api/v1/tokens", &list)
+	return list, err
+}
+
+// RemoveToken ends a join token.
+func (c *Client) RemoveToken(ctx context.Context, id string) error {
+	return c.ask(ctx, http.MethodDelete, "/api/v1/tokens/"+url.PathEscape(id), nil, &struct{}{})
 }
 
 // RemoveNode has a node forgotten.
@@ -183,5 +202,5 @@ func (c *Client) do(ctx context.Context, client *http.Client, method, path strin
 	if json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p) != nil || p.Error == "" {
 		return nil, fmt.Errorf("cannot ask %s: it answered %s: is that Ruche's admin address?", c.addr, resp.Status)
 	}
-	return nil, fmt.Errorf("%w: %s", ErrRejected, p.Error)
+	return nil, rejection{p}
 }

@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 
@@ -39,17 +41,40 @@ func (s *Server) makeToken(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, token{text})
 }
 
-func (s *Server) removeNode(w http.ResponseWriter, r *http.Request) {
-	if err := s.cfg.Nodes.Remove(r.Context(), r.PathValue("name")); err != nil {
-		writeJSON(w, http.StatusBadRequest, problem{err.Error(), ""})
+func (s *Server) tokens(w http.ResponseWriter, r *http.Request) {
+	list, err := s.cfg.Nodes.Tokens(r.Context())
+	if err != nil {
+		writeJSON(w, http.StatusServiceUnavailable, problem{err.Error(), "the log of this control node says more"})
 		return
 	}
-	writeJSON(w, http.StatusOK, struct{}{})
+	writeJSON(w, http.StatusOK, list)
+}
+
+func (s *Server) removeToken(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	removed(w, s.cfg.Nodes.RemoveToken(r.Context(), id), problem{fmt.Sprintf("there is no join token %q", id), `"ruche nodes token list" lists them`})
+}
+
+func (s *Server) removeNode(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	removed(w, s.cfg.Nodes.Remove(r.Context(), name), problem{fmt.Sprintf("there is no node %q", name), `"ruche nodes" lists them`})
+}
+
+// removed answers who wanted something removed; unknown is what to say when it is not there.
+func removed(w http.ResponseWriter, err error, unknown problem) {
+	switch {
+	case errors.Is(err, ruche.ErrNotFound):
+		writeJSON(w, http.StatusNotFound, unknown)
+	case err != nil:
+		writeJSON(w, http.StatusBadRequest, problem{err.Error(), ""})
+	default:
+		writeJSON(w, http.StatusOK, struct{}{})
+	}
 }
 
 // notControl answers what only control nodes know.
 func notControl(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node", "\"ruche control\" starts one; name its admin address with --admin-addr"})
+	writeJSON(w, http.StatusNotFound, problem{"this node does not answer that: ask a control node", "in the stack, on a manager: docker exec $(docker ps -qf name=ruche_control) /ruche ...; elsewhere name the admin address of one with --admin-addr"})
 }
 
 // fromHere lets only this host's own processes do what changes something: the admin address has no password, and is often opened for a Prometheus elsewhere.

@@ -1,4 +1,4 @@
-// Package api is the admin address: what Ruche knows about itself, read-only, over HTTP.
+// Package api is the admin address: what Ruche knows about itself, over HTTP, and for the host itself what changes it.
 package api
 
 import (
@@ -27,6 +27,9 @@ type Nodes interface {
 	List(ctx context.Context) (ruche.NodeList, error)
 	// MakeToken makes a join token.
 	MakeToken(ctx context.Context, r ruche.TokenRequest) (string, error)
+	// Tokens lists the join tokens, RemoveToken ends the one with an ID.
+	Tokens(ctx context.Context) (ruche.TokenList, error)
+	RemoveToken(ctx context.Context, id string) error
 	// Remove has the installation forget a node.
 	Remove(ctx context.Context, name string) error
 }
@@ -134,12 +137,15 @@ func (s *Server) handler() http.Handler {
 	}
 	if s.cfg.Nodes != nil {
 		mux.HandleFunc("GET /api/v1/nodes", s.nodes)
+		mux.HandleFunc("GET /api/v1/tokens", s.tokens)
+		mux.HandleFunc("DELETE /api/v1/tokens/{id}", fromHere(s.removeToken))
 		mux.HandleFunc("POST /api/v1/tokens", fromHere(s.makeToken))
 		mux.HandleFunc("DELETE /api/v1/nodes/{name}", fromHere(s.removeNode))
 	} else {
 		mux.HandleFunc("/api/v1/nodes", notControl)
 		mux.HandleFunc("/api/v1/nodes/{name}", notControl)
 		mux.HandleFunc("/api/v1/tokens", notControl)
+		mux.HandleFunc("/api/v1/tokens/{id}", notControl)
 	}
 	if s.cfg.Doctor != nil {
 		mux.HandleFunc("GET /api/v1/doctor", s.doctor)

@@ -273,10 +273,21 @@ func (d *Daemon) notReady() []string {
 // bystander is a node that serves no visitors, as the admin address shows it.
 type bystander struct{ health *health.Registry }
 
-func (b bystander) Routes() ruche.RouteList { return ruche.RouteList{Warnings: b.health.List()} }
+func (b bystander) Routes() ruche.RouteList {
+	return ruche.RouteList{
+		Elsewhere: askEdge("routes"), Routes: []ruche.RouteStatus{}, Diagnostics: []ruche.Diagnostic{}, Warnings: b.health.List(),
+	}
+}
 
-func (b bystander) Explain(string) (ruche.Explanation, error) {
-	return ruche.Explanation{}, errors.New("this node serves no visitors: ask an edge")
+func (b bystander) Explain(rawURL string) (ruche.Explanation, error) {
+	e := ruche.Explanation{URL: rawURL, Elsewhere: askEdge("explain URL"), Reasons: []string{}, Warnings: b.health.List()}
+	e.Answer = e.Elsewhere.Error
+	return e, nil
+}
+
+// askEdge tells who answers what is asked with a verb.
+func askEdge(verb string) *ruche.Elsewhere {
+	return &ruche.Elsewhere{Error: "this node serves no visitors", Hint: "ask an edge: docker exec $(docker ps -qf name=ruche_edge) /ruche " + verb}
 }
 
 func (b bystander) Counts() []ruche.RouteCount         { return nil }

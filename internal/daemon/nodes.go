@@ -46,5 +46,13 @@ func (c *control) MakeToken(ctx context.Context, r ruche.TokenRequest) (string, 
 	return c.registry.MakeToken(ctx, roles, r.Uses, r.Expires)
 }
 
+// Tokens lists the join tokens.
+func (c *control) Tokens(ctx context.Context) (ruche.TokenList, error) { return c.registry.Tokens(ctx) }
+
+// RemoveToken ends a join token.
+func (c *control) RemoveToken(ctx context.Context, id string) error {
+	return c.registry.RemoveToken(ctx, id)
+}
+
 // Remove has the installation forget a node.
 func (c *control) Remove(ctx context.Context, name string) error { return c.registry.Remove(ctx, name) }

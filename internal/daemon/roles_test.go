@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
@@ -70,6 +71,19 @@ func TestControlAgentAndEdgeApart(t *testing.T) {
 	edge.eventually(t, "http", "one.example", 200, "I am one")
 	engine.Run(site(t, "two"))
 	edge.eventually(t, "http", "two.example", 200, "I am two")
+
+	for _, n := range []*node{control, agent} {
+		client := api.NewClient(n.AdminAddr())
+		if list, err := client.Routes(t.Context()); err != nil || list.Elsewhere == nil || !strings.Contains(list.Elsewhere.Hint, "ask an edge: docker exec") {
+			t.Errorf("Routes() of a node that serves no visitors = %+v, %v", list, err)
+		}
+		if e, err := client.Explain(t.Context(), "one.example"); err != nil || e.Elsewhere == nil || e.Answer != "this node serves no visitors" {
+			t.Errorf("Explain() of a node that serves no visitors = %+v, %v", e, err)
+		}
+	}
+	if list, err := api.NewClient(edge.AdminAddr()).Routes(t.Context()); err != nil || list.Elsewhere != nil {
+		t.Errorf("Routes() of an edge = %+v, %v", list, err)
+	}
 
 	control.stop(t)
 	agent.stop(t)

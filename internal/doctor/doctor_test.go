@@ -231,7 +231,7 @@ func TestQuorums(t *testing.T) {
 		"two control nodes": {func(f *Facts) {
 			f.State.Members = f.State.Members[:2]
 			f.Nodes = slices.DeleteFunc(f.Nodes, func(n ruche.NodeInfo) bool { return n.Name == "n3-control" })
-		}, []string{"state-quorum warning |2 of 2 members are up: no more may be lost than of 1|", "state-quorum note |3 managers, and 2 control nodes|ruche.control=true"}},
+		}, []string{"state-quorum warning |2 of 2 members are up: no more may be lost than of 1|", "state-quorum note |3 managers, and 2 control nodes|docker node promote NODE"}},
 	})
 }
 
@@ -364,7 +364,7 @@ func TestServices(t *testing.T) {
 		"one control node": {func(f *Facts) {
 			f.State.Members = f.State.Members[:1]
 			f.Nodes = slices.DeleteFunc(f.Nodes, func(n ruche.NodeInfo) bool { return n.Name == "n2-control" || n.Name == "n3-control" })
-		}, []string{"single-points warning n1-control|the only control node|ruche.control=true"}},
+		}, []string{"single-points warning n1-control|the only control node|docker node promote NODE"}},
 		"one edge": {func(f *Facts) {
 			f.Nodes = slices.DeleteFunc(f.Nodes, func(n ruche.NodeInfo) bool { return n.Roles[0] == "edge" && n.Name != "n1-edge" })
 		}, []string{"nodes note |not served: n2, n3, n4|", "single-points warning n1-edge|the only edge|second node"}},

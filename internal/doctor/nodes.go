@@ -75,7 +75,7 @@ func versions(f Facts, n *notes) {
 		}
 	}
 	if len(ours) > 1 {
-		n.add(ruche.LevelWarning, "", "finish the upgrade, or go back: docs/upgrade.md", "the nodes run several versions of Ruche: %s", byVersion(ours))
+		n.add(ruche.LevelWarning, "", "finish the upgrade, or go back: ruche stack upgrade IMAGE; docs/upgrade.md tells of other ways", "the nodes run several versions of Ruche: %s", byVersion(ours))
 	}
 	engines, managers := map[string][]string{}, map[string][]string{}
 	for _, node := range f.SwarmNodes {
@@ -139,7 +139,11 @@ func nodes(f Facts, n *notes) {
 		n.node(f, node)
 	}
 	n.parts(f)
-	n.fine("%s report, and have no health warning", count(len(f.Nodes), "node"))
+	verbs := "report, and have"
+	if len(f.Nodes) == 1 {
+		verbs = "reports, and has"
+	}
+	n.fine("%s %s no health warning", count(len(f.Nodes), "node"), verbs)
 }
 
 func (n *notes) node(f Facts, node ruche.NodeInfo) {

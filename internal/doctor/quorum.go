@@ -138,7 +138,7 @@ func stateQuorum(f Facts, n *notes) {
 // answers reports whether a member is up. That of this node is: without a majority it is not healthy, and it has told all that is known here.
 func answers(f Facts, m ruche.Member) bool { return m.Healthy || m.Name == f.Node }
 
-const controlHint = "run control nodes on three managers: docker node update --label-add ruche.control=true NODE"
+const controlHint = "the stack runs one on each manager that takes tasks: have three managers (docker node promote NODE); docker service ps ruche_control says what keeps one off"
 
 func managersOf(f Facts) []docker.Node {
 	return slices.DeleteFunc(slices.Clone(f.SwarmNodes), func(n docker.Node) bool { return n.Manager == nil })

@@ -90,7 +90,7 @@ func sockets(f Facts, n *notes) {
 		switch {
 		case !slices.ContainsFunc(s.Mounts, isSocket):
 		case role == roleEdge:
-			n.add(ruche.LevelError, s.Name, "remove the mount: an edge needs no socket (deploy/swarm/edge.yml)", "the edges, which face the internet, have the Engine's socket")
+			n.add(ruche.LevelError, s.Name, "remove the mount: an edge needs no socket (deploy/stack.yml)", "the edges, which face the internet, have the Engine's socket")
 		case role != "": // Ruche's agents and control nodes, which answer no visitor
 		case len(s.Ports) > 0:
 			n.add(ruche.LevelWarning, s.Name, socketHint, "it has the Engine's socket, and publishes ports")

@@ -368,3 +368,53 @@ func TestARoleIsNotTakenWithTheName(t *testing.T) {
 		t.Errorf("c2 is %+v, %v", e.Value, err)
 	}
 }
+
+func TestTokensAreListedAndEnded(t *testing.T) {
+	h := newHouse(t)
+	reg := h.reg()
+	free := h.token(-1, RoleEdge, RoleAgent)
+	h.clock.forward(time.Minute)
+	h.token(2, RoleControl)
+	list := func() (ids []string, used []bool) {
+		t.Helper()
+		l, err := reg.Tokens(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tok := range l.Tokens {
+			ids, used = append(ids, tok.ID), append(used, tok.Used)
+		}
+		return ids, used
+	}
+	_, secret, err := parseToken(free)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, used := list()
+	if len(ids) != 2 || ids[0] != tokenKey(secret)[:8] || used[0] || used[1] {
+		t.Fatalf("listed are %v, used %v", ids, used)
+	}
+	for _, id := range []string{"", ids[0][:7], "00000000", secret} {
+		if err := reg.RemoveToken(t.Context(), id); !errors.Is(err, ruche.ErrNotFound) {
+			t.Errorf("RemoveToken(%q) = %v", id, err)
+		}
+	}
+	c := h.control("c1")
+	edge := h.enrolled("edge-1", c, free)
+	if _, used := list(); !used[0] || used[1] {
+		t.Errorf("used %v after a node has joined by the first", used)
+	}
+	if err := reg.RemoveToken(t.Context(), strings.ToUpper(ids[0])); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := list(); len(left) != 1 || left[0] != ids[1] {
+		t.Errorf("left are %v, want %v", left, ids[1:])
+	}
+	var r *Refusal
+	if err := h.client("edge-2", c, free).keeper.obtain(t.Context(), false); !errors.As(err, &r) || r.Reason != ReasonToken {
+		t.Errorf("a node joins by a token that was ended: %v", err)
+	}
+	if err := edge.keeper.obtain(t.Context(), true); err != nil {
+		t.Errorf("a node that has joined by it does not stay: %v", err)
+	}
+}

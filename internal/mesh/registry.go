@@ -1,12 +1,14 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,6 +94,51 @@ func (r *Registry) MakeToken(ctx context.Context, roles []Role, uses int, expire
 		return "", fmt.Errorf("cannot make a join token: %w", err)
 	}
 	return text, nil
+}
+
+// tokenID is how many digits of its key name a token.
+const tokenID = 8
+
+// Tokens lists the join tokens, the oldest first, without what one could join by.
+func (r *Registry) Tokens(ctx context.Context) (ruche.TokenList, error) {
+	all, err := r.tokens.List(ctx)
+	if err != nil {
+		return ruche.TokenList{}, fmt.Errorf("cannot list the join tokens: %w", err)
+	}
+	list := ruche.TokenList{Tokens: make([]ruche.TokenInfo, 0, len(all))}
+	for key, e := range all {
+		t := ruche.TokenInfo{ID: key[:min(tokenID, len(key))], Uses: e.Value.Uses, Used: e.Value.LastKey != "", Created: e.Value.Created, Expires: e.Value.Expires}
+		for _, role := range e.Value.Roles {
+			t.Roles = append(t.Roles, string(role))
+		}
+		list.Tokens = append(list.Tokens, t)
+	}
+	slices.SortFunc(list.Tokens, func(a, b ruche.TokenInfo) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
+	return list, nil
+}
+
+// RemoveToken ends a join token, which id names, or more digits of its key do. Nodes that have joined by it stay.
+func (r *Registry) RemoveToken(ctx context.Context, id string) error {
+	all, err := r.tokens.List(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot remove join token %q: %w", id, err)
+	}
+	var found []string
+	for key := range all {
+		if len(id) >= tokenID && strings.HasPrefix(key, strings.ToLower(id)) {
+			found = append(found, key)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return fmt.Errorf("cannot remove join token %q: %w", id, ruche.ErrNotFound)
+	case 1:
+		if err := r.tokens.Delete(ctx, found[0]); err != nil {
+			return fmt.Errorf("cannot remove join token %q: %w", id, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("cannot remove join token %q: %d tokens have an ID that begins so", id, len(found))
 }
 
 // dropTokens removes what has been expired for long. That it may fail does no harm.
@@ -181,10 +228,12 @@ func (r *Registry) checkToken(ctx context.Context, e enrolment, hash string, use
 			return nil
 		case t.Uses == 0:
 			return refuse(ReasonTokenUsed, "the join token is used up (ruche nodes token makes another)")
-		case !use || t.Uses < 0:
+		case !use || t.Uses < 0 && t.LastKey != "":
 			return nil
 		}
-		t.Uses, t.LastKey = t.Uses-1, hash
+		if t.LastKey = hash; t.Uses > 0 {
+			t.Uses--
+		}
 		_, err = r.tokens.CompareAndSet(ctx, entry.Key, t, entry.Revision)
 		if err == nil {
 			return nil

@@ -20,7 +20,7 @@ type Token struct {
 	// Expires is when it ends to be good; zero: never.
 	Expires time.Time `json:"expires,omitzero"`
 	Created time.Time `json:"created"`
-	// LastKey is the key that used it last: a node that lost the answer may ask again, without a use being counted.
+	// LastKey is the key that used it last: a node that lost the answer may ask again, without a use being counted. Of a token for any number it is the first key.
 	LastKey string `json:"last_key,omitempty"`
 }
 

@@ -15,10 +15,12 @@ import (
 // Routes writes the published routes as a table, then what is wrong. now is what ages are counted from.
 func Routes(w io.Writer, list ruche.RouteList, now time.Time) error {
 	p := &printer{w: w}
-	if len(list.Routes) == 0 {
+	switch {
+	case list.Elsewhere != nil: // that it has none would be taken for that there are none
+	case len(list.Routes) == 0:
 		p.line("No routes. Start a container with VIRTUAL_HOST=name.example in its environment, or with a")
 		p.line("traefik.http.routers.<name>.rule label, or write a file into the routes directory.")
-	} else {
+	default:
 		rows := make([][]string, 0, len(list.Routes))
 		for _, r := range list.Routes {
 			rows = append(rows, []string{routeMatch(r), endpointSummary(r), certificateSummary(r, now), declaredBy(r, now)})

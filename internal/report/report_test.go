@@ -78,6 +78,14 @@ func TestGolden(t *testing.T) {
 	cases["routes-nothing"] = func(b *bytes.Buffer) error {
 		return report.Routes(b, ruche.RouteList{Replica: &ruche.ReplicaStatus{}}, now())
 	}
+	cases["routes-elsewhere"] = func(b *bytes.Buffer) error {
+		return report.Routes(b, ruche.RouteList{Elsewhere: &ruche.Elsewhere{Error: "not here", Hint: "ask there"}, Warnings: list.Warnings}, now())
+	}
+	cases["explain-elsewhere"] = func(b *bytes.Buffer) error {
+		return report.Explanation(b, ruche.Explanation{
+			URL: "https://shop.example/", Answer: "not here", Elsewhere: &ruche.Elsewhere{Error: "not here", Hint: "ask there"}, Warnings: list.Warnings,
+		}, now())
+	}
 	cases["nodes"] = func(b *bytes.Buffer) error {
 		return report.Nodes(b, ruche.NodeList{
 			Nodes: []ruche.NodeInfo{
@@ -91,6 +99,15 @@ func TestGolden(t *testing.T) {
 			},
 			Refused: map[string]uint64{"forged": 2, "token": 1},
 		}, now())
+	}
+	cases["tokens-none"] = func(b *bytes.Buffer) error { return report.Tokens(b, ruche.TokenList{}, now()) }
+	cases["tokens"] = func(b *bytes.Buffer) error {
+		day := 24 * time.Hour
+		return report.Tokens(b, ruche.TokenList{Tokens: []ruche.TokenInfo{
+			{ID: "0a1b2c3d", Roles: []string{"agent", "edge"}, Uses: -1, Used: true, Created: now().Add(-90 * day)},
+			{ID: "77e01f00", Roles: []string{"control"}, Uses: 0, Used: true, Created: now().Add(-2 * day), Expires: now().Add(-day)},
+			{ID: "f00dfeed", Roles: []string{"edge"}, Uses: 3, Created: now(), Expires: now().Add(day)},
+		}}, now())
 	}
 	cases["state"] = func(b *bytes.Buffer) error {
 		return report.State(b, ruche.StateStatus{

@@ -267,7 +267,8 @@ func TestInitThatCannotGoOnSaysWhatToDo(t *testing.T) {
 func hostState(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "cluster", "member"), 0o700); err != nil {
+	log := filepath.Join(dir, "cluster", "member", "wal", "0.wal")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(log), 0o700), os.WriteFile(log, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
