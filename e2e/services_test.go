@@ -19,6 +19,7 @@ const aMinute = time.Minute
 
 // The tasks of a service are replaced under load, wherever they run and in whichever order. Only the first node has Ruche, so what happens on the
 // second is known from the Swarm alone; a single task there is the worst case.
+// What lacks here, stop-first without a health check, is what TestUpdatesInARowLoseNothing begins with.
 func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name, image, order string
@@ -27,7 +28,6 @@ func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
 	}{
 		{"start-first", lab.SiteImage, "start-first", 2, nil},
 		{"start-first, checked", lab.CheckedImage, "start-first", 2, nil},
-		{"stop-first", lab.SiteImage, "stop-first", 2, nil},
 		{"stop-first, checked", lab.CheckedImage, "stop-first", 2, nil},
 		{"one elsewhere, start-first", lab.SiteImage, "start-first", 1, []string{"--constraint", "node.hostname==n2"}},
 		{"one elsewhere, stop-first", lab.SiteImage, "stop-first", 1, []string{"--constraint", "node.hostname==n2"}},
