@@ -62,7 +62,7 @@ func newNodesToken() *cobra.Command {
 		},
 	}
 	addAdminAddr(cmd, &adminAddr)
-	cmd.Flags().StringSliceVar(&r.Roles, "role", []string{"edge", "agent"}, "what nodes may be that join by it: edge, agent, control")
+	cmd.Flags().StringSliceVar(&r.Roles, "role", []string{"edge"}, "what nodes may be that join by it: edge, agent, control; an edge's should be good for edges alone")
 	cmd.Flags().IntVar(&r.Uses, "uses", -1, "how many nodes may join by it; -1 is any number")
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long it is good, such as 1h; without it, it has no end")
 	cmd.AddCommand(newNodesTokenList(), newNodesTokenRemove())
