@@ -20,7 +20,7 @@ func newNodes() *cobra.Command {
 		Short: "List the nodes of the installation; let nodes in, and remove them",
 		Long: `List the nodes that have joined, and how they are. It asks a control node.
 
-  ruche nodes token --role edge,agent    make a join token
+  ruche nodes token --role edge          make a join token
   ruche nodes token list                 list those that there are
   ruche nodes token remove ID            end one: nobody joins by it any more
   ruche nodes remove NAME                forget a node: what it holds is good no more`,
