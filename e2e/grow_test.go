@@ -20,15 +20,7 @@ func TestFromOneHostToThreeManagers(t *testing.T) {
 		n.LoadRuche()
 	}
 	first.Docker("swarm", "init", "--advertise-addr", first.Address)
-	alone := first.StartRuche()
-	single, err := alone.State()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := first.StackInit("--data-dir", alone.DataDir())
-	alone.Stop()
-	first.StackDeploy(file)
-	lab.Eventually(t, aMinute, func() error { return hasGrown(first, single.Members[0].ID) })
+	_, member := stackFromOneHost(t, first)
 	first.CreateService(lab.SiteImage, "shop", "--replicas", "2", "--network", "public", "--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080")
 	lab.Eventually(t, aMinute, func() error { return servedByTasks(first.Client(), "http://shop.test/", 2) })
 	load := first.Client().StartLoad("http://shop.test/", loadRate/5, 60*loadCount)
@@ -39,7 +31,7 @@ func TestFromOneHostToThreeManagers(t *testing.T) {
 		n.Docker("swarm", "join", "--advertise-addr", n.Address, "--token", token, first.Address+":2377")
 	}
 	for _, n := range l.Nodes {
-		lab.Eventually(t, 2*aMinute, func() error { return hasControls(n, single.Members[0].ID, 3) })
+		lab.Eventually(t, 2*aMinute, func() error { return hasControls(n, member, 3) })
 	}
 	t.Logf("three members %v after two managers were told to join", time.Since(begin).Round(time.Millisecond))
 	for _, n := range l.Nodes {
@@ -48,11 +40,11 @@ func TestFromOneHostToThreeManagers(t *testing.T) {
 
 	begin = time.Now()
 	first.Docker("node", "demote", second.Name)
-	lab.Eventually(t, aMinute, func() error { return hasControls(first, single.Members[0].ID, 2) })
+	lab.Eventually(t, aMinute, func() error { return hasControls(first, member, 2) })
 	t.Logf("two members %v after a manager was demoted", time.Since(begin).Round(time.Millisecond))
 	begin = time.Now()
 	first.Docker("node", "promote", second.Name)
-	lab.Eventually(t, 2*aMinute, func() error { return hasControls(second, single.Members[0].ID, 3) })
+	lab.Eventually(t, 2*aMinute, func() error { return hasControls(second, member, 3) })
 	t.Logf("three members again %v after it was promoted", time.Since(begin).Round(time.Millisecond))
 
 	load.Stop()

@@ -19,15 +19,7 @@ func TestEdgesOfASwarm(t *testing.T) {
 	for _, n := range l.Nodes {
 		n.LoadRuche()
 	}
-	alone := first.StartRuche()
-	single, err := alone.State()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := first.StackInit("--data-dir", alone.DataDir())
-	alone.Stop()
-	first.StackDeploy(file)
-	lab.Eventually(t, aMinute, func() error { return hasGrown(first, single.Members[0].ID) })
+	file, _ := stackFromOneHost(t, first)
 	first.CreateService(lab.SiteImage, "shop", "--replicas", "2", "--network", "public", "--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080",
 		"--update-order", "stop-first", "--update-monitor", "500ms", "--stop-grace-period", "5s")
 	var clients []*lab.Client
@@ -79,6 +71,21 @@ func TestEdgesOfASwarm(t *testing.T) {
 	for _, c := range clients {
 		lab.Eventually(t, aMinute, func() error { return servedByTasks(c, "http://later.test/", 1) })
 	}
+}
+
+// stackFromOneHost runs "ruche up" on a node, and goes over to the stack, in which that one's member of the state goes on. It returns the stack file and the member's ID.
+func stackFromOneHost(t *testing.T, n *lab.Node) (file, member string) {
+	t.Helper()
+	alone := n.StartRuche()
+	single, err := alone.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, member = n.StackInit("--data-dir", alone.DataDir()), single.Members[0].ID
+	alone.Stop()
+	n.StackDeploy(file)
+	lab.Eventually(t, aMinute, func() error { return hasGrown(n, member) })
+	return file, member
 }
 
 // hasGrown returns an error until the control node of a node has the member of the state that was there before.
