@@ -35,8 +35,10 @@ type picker struct {
 	key   pickKey
 	turn  uint32 // the round robin's position for this request, once it was asked for
 	tries int
-	first [8]int32 // what was tried, by its place among the route's choices
-	more  []int32
+	// passed is how many of the tries were passed over: nothing was sent, so they are none for the budget.
+	passed int
+	first  [8]int32 // what was tried, by its place among the route's choices
+	more   []int32
 	// turned tells that turn is set, spent that the budget forbade another try.
 	turned, spent bool
 }
@@ -57,6 +59,7 @@ func (p *picker) next(now time.Time) *endpointState {
 	}
 	e, budget := p.route.ready[i].endpoint, &p.route.life.budget
 	switch {
+	case p.tries > 0 && p.tries == p.passed: // that was asked for the one that was passed over
 	case p.tries == 0 && !p.key.again:
 		budget.request(now)
 	case p.tries == 0 && e.failingSince.Load() == 0:
@@ -67,6 +70,9 @@ func (p *picker) next(now time.Time) *endpointState {
 	p.note(i)
 	return e
 }
+
+// passOver tells that nothing is sent to the endpoint that next gave.
+func (p *picker) passOver() { p.passed++ }
 
 // outOfBudget reports whether next returned nil because the route's retry budget is spent, with endpoints left to try.
 func (p *picker) outOfBudget() bool { return p.spent }

@@ -141,6 +141,7 @@ func (p *Proxy) knocksAt(e *endpointState, pick *picker, proxyProtocol int) bool
 			p.knock(e, proxyPreamble(proxyProtocol))
 		}()
 	}
+	pick.passOver()
 	return true
 }
 

@@ -256,3 +256,21 @@ func TestRequestsThatComeAgain(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that is passed over was sent nothing: the next one is the request's first, also when the budget is spent.
+func TestWhatIsPassedOverCostsNoRetry(t *testing.T) {
+	_, r := snap(balanced(4, nil), nil)
+	for r.life.budget.retry(epoch()) {
+	}
+	p := r.picker(pickKey{})
+	for i := range 4 {
+		if p.next(epoch()) == nil {
+			t.Fatalf("after %d endpoints that were passed over there is none", i)
+		}
+		p.passOver()
+	}
+	p = r.picker(pickKey{})
+	if p.next(epoch()) == nil || p.next(epoch()) != nil || !p.outOfBudget() {
+		t.Error("an endpoint that was sent the request costs no retry")
+	}
+}
