@@ -159,11 +159,13 @@ type Match struct {
 // TLSMode says where a route's certificate comes from.
 type TLSMode string
 
-// The TLS modes of this release. TLSAuto is the zero value's meaning.
+// The TLS modes. TLSAuto is the zero value's meaning.
 const (
-	TLSAuto TLSMode = "auto" // a file, else self-signed
-	TLSFile TLSMode = "file" // a file, else no HTTPS
-	TLSOff  TLSMode = "off"  // no HTTPS
+	TLSAuto     TLSMode = "auto"     // a file, else one by ACME where an issuer is configured, else self-signed
+	TLSACME     TLSMode = "acme"     // one by ACME; self-signed until it is there
+	TLSInternal TLSMode = "internal" // one of Ruche's own authority; self-signed until it is there
+	TLSFile     TLSMode = "file"     // a file, else no HTTPS
+	TLSOff      TLSMode = "off"      // no HTTPS
 )
 
 // TLSPassthrough is that of routes whose endpoints do the handshake; only where Route.Protocol is ProtocolTCP. There TLSAuto and TLSFile mean that Ruche does it and hands on what

@@ -8,6 +8,9 @@ type CertificateKind string
 // The kinds of certificate.
 const (
 	CertificateFile       CertificateKind = "file"
+	CertificateACME       CertificateKind = "acme"
+	CertificateInternal   CertificateKind = "internal" // of Ruche's own authority
+	CertificateImported   CertificateKind = "imported"
 	CertificateSelfSigned CertificateKind = "self-signed"
 	CertificateNone       CertificateKind = "none"
 )
@@ -24,8 +27,10 @@ type CertificateStatus struct {
 	Reason string `json:"reason"`
 }
 
-// Trusted reports whether port 80 may redirect to HTTPS: somebody provided the certificate.
-func (c CertificateStatus) Trusted() bool { return c.Kind == CertificateFile }
+// Trusted reports whether port 80 may redirect to HTTPS: somebody vouches for the certificate.
+func (c CertificateStatus) Trusted() bool {
+	return c.Kind != CertificateSelfSigned && c.Kind != CertificateNone && c.Kind != ""
+}
 
 // EndpointStatus is an endpoint as the edge sees it now.
 type EndpointStatus struct {

@@ -1,0 +1,285 @@
+// Package vault says how certificates are kept: the records in the state's buckets, and what in them is sealed. It does no I/O.
+package vault
+
+import (
+	"crypto"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// The buckets. Only the leader of "certs" writes them, but for BucketServed, of which each edge writes its own row.
+const (
+	BucketSpecs        = "certspecs"    // workload ID -> ruche.CertificateSpecs; discovery writes it
+	BucketCertificates = "certificates" // ID -> Record; edges follow it
+	BucketStates       = "certstates"   // ID -> State
+	BucketOrders       = "orders"       // ID of the certificate -> Order
+	BucketAccounts     = "accounts"     // AccountKey -> Account
+	BucketChallenges   = "challenges"   // ChallengeKey -> Challenge; edges follow it
+	BucketIssuances    = "issuances"    // time and random -> Issuance
+	BucketServed       = "served"       // node name -> Served; edges write it
+	BucketTickets      = "tickets"      // "keys" -> Tickets; edges follow it
+)
+
+// Sealer keeps private keys unreadable in a copy of the state. What a thing was closed for is part of the seal.
+type Sealer interface {
+	Close(what string, data []byte) []byte
+	Open(what string, sealed []byte) ([]byte, error)
+}
+
+// Origin says how a certificate came to be here.
+type Origin string
+
+// The origins.
+const (
+	OriginACME     Origin = "acme"
+	OriginInternal Origin = "internal" // Ruche's own authority
+	OriginImported Origin = "imported" // by hand, or from another product's store
+)
+
+// Record is one certificate with its key. It is written as a whole: a key is never without its certificate, nor the other way round.
+type Record struct {
+	// Names are those that were asked for, the first one first.
+	Names  []string `json:"names"`
+	Origin Origin   `json:"origin"`
+	// Issuer is the issuer's name and Directory its URL, of a certificate by ACME. They say where it is renewed.
+	Issuer    string        `json:"issuer,omitempty"`
+	Directory string        `json:"directory,omitempty"`
+	Profile   string        `json:"profile,omitempty"`
+	KeyType   ruche.KeyType `json:"key_type,omitempty"`
+	// Chain is the certificate and what follows it, each in DER.
+	Chain [][]byte `json:"chain"`
+	// Key is the private key in PKCS #8, sealed for SealedFor(ID). On its way to an edge it is sealed to that edge instead.
+	Key []byte `json:"key"`
+	// Issued is when it was committed; Order the URL of its order, by which a crash after the commit is told from one before it.
+	Issued time.Time `json:"issued"`
+	Order  string    `json:"order,omitempty"`
+	// Retired is since when nobody wants it; it is not renewed, and edges do not get it. Zero while it is wanted.
+	Retired time.Time `json:"retired,omitzero"`
+	// Revoked is when the CA was told to revoke it; zero when it was not.
+	Revoked time.Time `json:"revoked,omitzero"`
+}
+
+// SealedFor is what the key of the record under an ID is sealed for.
+func SealedFor(id string) string { return "key of certificate " + id }
+
+// Leaf gives the certificate itself.
+func (r Record) Leaf() (*x509.Certificate, error) {
+	if len(r.Chain) == 0 {
+		return nil, errors.New("the record has no certificate")
+	}
+	return x509.ParseCertificate(r.Chain[0])
+}
+
+// Fingerprint is the SHA-256 of the certificate, in hexadecimal digits.
+func Fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// Pair joins chain and key, given in PKCS #8 and in the clear, if they belong together.
+func (r Record) Pair(key []byte) (*tls.Certificate, error) {
+	leaf, err := r.Leaf()
+	if err != nil {
+		return nil, err
+	}
+	private, err := x509.ParsePKCS8PrivateKey(key)
+	if err != nil {
+		return nil, errors.New("the key cannot be read") // what is wrong with a secret is not told
+	}
+	signer, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("the key cannot sign")
+	}
+	if public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(signer.Public()) {
+		return nil, errors.New("the key is not that of the certificate")
+	}
+	return &tls.Certificate{Certificate: r.Chain, PrivateKey: signer, Leaf: leaf}, nil
+}
+
+// ID is the key under which the certificate of a spec is kept. It depends on the set of names, on the directory and on the key type, so that
+// what is wanted of another CA or otherwise never overwrites what is served.
+func ID(names []string, directory string, keyType ruche.KeyType) string {
+	sorted := slices.Clone(names)
+	slices.Sort(sorted)
+	sum := sha256.Sum256([]byte(strings.Join(sorted, ",") + "\n" + directory + "\n" + string(keyType)))
+	first := "certificate"
+	if len(names) > 0 {
+		first = strings.Trim(strings.NewReplacer("*", "wildcard", ":", "-").Replace(names[0]), "-")
+	}
+	return fmt.Sprintf("%.80s-%s", first, hex.EncodeToString(sum[:5]))
+}
+
+// State is how a certificate is doing. It is apart from the record, so that looking after a certificate never rewrites its key.
+type State struct {
+	// Due is when it is to be renewed, by the plan or by the CA's word (ARI, RFC 9773); zero before there is one.
+	Due time.Time `json:"due,omitzero"`
+	// Window is the CA's suggestion, URL where it explains it, AskAgain when to ask for it again.
+	WindowStart time.Time `json:"window_start,omitzero"`
+	WindowEnd   time.Time `json:"window_end,omitzero"`
+	Explanation string    `json:"explanation,omitempty"`
+	AskAgain    time.Time `json:"ask_again,omitzero"`
+	// Failures counts the failed tries since the last success, LastError is the newest one's reason, LastTry when it was, NextTry when the next one is.
+	Failures  int       `json:"failures,omitempty"`
+	LastError string    `json:"last_error,omitempty"`
+	LastTry   time.Time `json:"last_try,omitzero"`
+	NextTry   time.Time `json:"next_try,omitzero"`
+	// Asked is when somebody asked for it to be renewed out of turn, and Replace tells why: "key-compromise", ...; zero when nobody did.
+	Asked  time.Time `json:"asked,omitzero"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Order is the journal of one certificate being ordered, written before each step that the CA sees, so that whoever leads next goes on where it stopped.
+type Order struct {
+	Names     []string `json:"names"`
+	Issuer    string   `json:"issuer"`
+	Directory string   `json:"directory"`
+	Account   string   `json:"account"` // key in BucketAccounts
+	// Key is the new certificate's private key in PKCS #8, sealed for SealedFor(ID).
+	Key      []byte `json:"key"`
+	Profile  string `json:"profile,omitempty"`
+	Replaces string `json:"replaces,omitempty"` // ARI's ID of the certificate that it renews
+	// URL is where the order is at the CA; empty until the CA has said so.
+	URL string `json:"url,omitempty"`
+	// Records are the DNS records that were written for it and are to be removed.
+	Records []DNSRecord `json:"records,omitempty"`
+	Began   time.Time   `json:"began"`
+	// Tried lists the challenge types that have failed for this certificate, by name.
+	Tried map[string][]ruche.ChallengeType `json:"tried,omitempty"`
+}
+
+// DNSRecord is a TXT record.
+type DNSRecord struct {
+	Name  string `json:"name"` // fully qualified, without the last dot
+	Value string `json:"value"`
+}
+
+// Account is an account at a CA.
+type Account struct {
+	Directory string   `json:"directory"`
+	Contact   []string `json:"contact,omitempty"` // "mailto:..."
+	KeyID     string   `json:"key_id,omitempty"`  // of the external account, if there is one
+	// Key is its private key in PKCS #8, sealed for AccountSealedFor(key). It is written before the CA hears of it.
+	Key []byte `json:"key"`
+	// URL is what the CA calls it; empty until the CA has said so.
+	URL     string    `json:"url,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// AccountKey is the key of an account in its bucket.
+func AccountKey(directory, email, keyID string) string {
+	sum := sha256.Sum256([]byte(directory + "\n" + email + "\n" + keyID))
+	return hex.EncodeToString(sum[:8])
+}
+
+// AccountSealedFor is what the key of an account is sealed for.
+func AccountSealedFor(key string) string { return "key of account " + key }
+
+// Challenge is what an edge answers a CA with.
+type Challenge struct {
+	Type ruche.ChallengeType `json:"type"` // ChallengeHTTP01 or ChallengeTLSALPN01
+	// Name is the DNS name or IP address.
+	Name  string `json:"name"`
+	Token string `json:"token"`
+	// KeyAuthorization is the answer (RFC 8555 section 8.1).
+	KeyAuthorization string    `json:"key_authorization"`
+	Expires          time.Time `json:"expires"`
+}
+
+// ChallengeKey is the key of a challenge in its bucket.
+func ChallengeKey(t ruche.ChallengeType, name, token string) string {
+	return string(t) + "/" + name + "/" + token
+}
+
+// Issuance is one order that was finished or has failed: by these the CA's rate limits are kept.
+type Issuance struct {
+	At        time.Time `json:"at"`
+	Directory string    `json:"directory"`
+	Account   string    `json:"account"`
+	Names     []string  `json:"names"`
+	// Renewal tells that the same names had a certificate before, Replaces that ARI's exemption was asked for.
+	Renewal  bool `json:"renewal,omitempty"`
+	Replaces bool `json:"replaces,omitempty"`
+	// Failed tells that the CA refused, FailedName for which name.
+	Failed     bool   `json:"failed,omitempty"`
+	FailedName string `json:"failed_name,omitempty"`
+}
+
+// Served is what an edge serves its names with.
+type Served struct {
+	Node string `json:"node"`
+	// Names has each exact or wildcard host of a route with TLS.
+	Names map[string]Serving `json:"names"`
+}
+
+// Serving is the certificate that an edge serves a name with.
+type Serving struct {
+	Kind ruche.CertificateKind `json:"kind"`
+	// Fingerprint, NotAfter and File are as far as there is a certificate, or a file.
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
+	File        string    `json:"file,omitempty"`
+}
+
+// Tickets are the keys by which edges seal TLS session tickets, so that a session of one edge goes on at another.
+type Tickets struct {
+	// Keys are 32 bytes each, sealed as one JSON list for SealedForTickets; the first one seals new tickets. On their way to an edge they are sealed to that edge instead.
+	Keys    []byte    `json:"keys"`
+	Rotated time.Time `json:"rotated"`
+}
+
+// SealedForTickets is what ticket keys are sealed for.
+const SealedForTickets = "TLS session ticket keys"
+
+// Covers reports whether a certificate for name is good for host, which may be a wildcard itself: the same, or one label below a wildcard
+// (RFC 6125 section 6.4.3). Both are lower case.
+func Covers(name, host string) bool {
+	if name == host {
+		return true
+	}
+	if a, err := netip.ParseAddr(name); err == nil {
+		b, err := netip.ParseAddr(host)
+		return err == nil && a == b
+	}
+	suffix, wild := strings.CutPrefix(name, "*.")
+	if !wild {
+		return false
+	}
+	label, rest, ok := strings.Cut(host, ".")
+	return ok && label != "" && label != "*" && rest == suffix
+}
+
+// CoversAll reports whether the names of a certificate are good for all hosts.
+func CoversAll(names, hosts []string) bool {
+	for _, h := range hosts {
+		if !slices.ContainsFunc(names, func(n string) bool { return Covers(n, h) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// Redacted gives the record without its key, for logs and listings.
+func (r Record) Redacted() Record {
+	r.Key = nil
+	return r
+}
+
+// Decode reads a record as it stands in the bucket.
+func Decode(value json.RawMessage) (Record, error) {
+	var r Record
+	if err := json.Unmarshal(value, &r); err != nil {
+		return Record{}, errors.New("the record of a certificate cannot be read")
+	}
+	return r, nil
+}
