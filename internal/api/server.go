@@ -50,6 +50,8 @@ type Config struct {
 	Nodes Nodes
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
+	// Certificates answers for all certificates; nil on a node that has no state.
+	Certificates Certificates
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
 	NotReady func() []string
 	Logger   *slog.Logger
@@ -147,6 +149,7 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("/api/v1/tokens", notControl)
 		mux.HandleFunc("/api/v1/tokens/{id}", notControl)
 	}
+	s.addCertificates(mux)
 	if s.cfg.Doctor != nil {
 		mux.HandleFunc("GET /api/v1/doctor", s.doctor)
 	} else {

@@ -33,6 +33,8 @@ type Config struct {
 	State   func() ruche.StateCount
 	Mesh    func() ruche.MeshCount
 	Replica func() ruche.ReplicaStatus
+	// Certificates are those of the inventory, as they were a short while ago; on control nodes.
+	Certificates func() []ruche.CertificateInfo
 	// Expires tells until when the node's certificate of the mesh is good; zero while it has none.
 	Expires func() time.Time
 }
@@ -46,6 +48,9 @@ func Handler(cfg Config) http.Handler {
 		newCollector(cfg.Edge, cfg.Version),
 		newInstallation(cfg),
 	)
+	if cfg.Certificates != nil {
+		registry.MustRegister(newInventory(cfg.Certificates))
+	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 

@@ -138,6 +138,18 @@ func TestGolden(t *testing.T) {
 	cases["doctor-fine"] = func(b *bytes.Buffer) error {
 		return report.Checkup(b, ruche.Checkup{Node: "n1", Findings: []ruche.Finding{{Check: "ports", Level: ruche.LevelOK, Message: "9 ports on 3 nodes answered"}}})
 	}
+	certificates := inventory()
+	cases["certs"] = func(b *bytes.Buffer) error { return report.Certificates(b, certificates, now()) }
+	cases["certs-none"] = func(b *bytes.Buffer) error { return report.Certificates(b, ruche.CertificateList{}, now()) }
+	cases["certs-names"] = func(b *bytes.Buffer) error { return report.CertificateNames(b, certificates, now()) }
+	cases["certs-show"] = func(b *bytes.Buffer) error { return report.CertificateDetails(b, certificates.Certificates, now()) }
+	cases["certs-tasks"] = func(b *bytes.Buffer) error {
+		return report.CertificateTasks(b, []ruche.CertificateTask{
+			{ID: "shop.example-0011223344", Names: []string{"shop.example", "www.shop.example", "m.shop.example"}},
+			{ID: "blog.example-5566778899", Names: []string{"blog.example"}, At: now().Add(time.Hour)},
+			{ID: "old.example-5566778899", Names: []string{"old.example"}, Error: "it was imported by hand, and no issuer is known for it"},
+		}, "renewed", now())
+	}
 	for name, write := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/report"
+)
+
+func newCertsList() *cobra.Command {
+	var q query
+	var names bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List all certificates: those stored, wanted, and served from files",
+		Long: `List all certificates that are stored, wanted or served from files, how they are doing, and which edges serve them. It asks a control node.
+
+  ruche certs list --names     by name instead: what each published or watched name is served with`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := api.NewClient(q.adminAddr).Certificates(cmd.Context())
+			if err != nil {
+				return err
+			}
+			write := report.Certificates
+			if names {
+				write = report.CertificateNames
+			}
+			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return write(w, list, time.Now()) })
+		},
+	}
+	q.addFlags(cmd)
+	cmd.Flags().BoolVar(&names, "names", false, "list names instead of certificates")
+	return cmd
+}
+
+func newCertsShow() *cobra.Command {
+	var q query
+	cmd := &cobra.Command{
+		Use:   "show ID|NAME",
+		Short: "Show all that is known of a certificate, by its ID or a name in it",
+		Args:  oneName("ID or name", `"ruche certs list" lists them`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := api.NewClient(q.adminAddr).Certificates(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var found []ruche.CertificateInfo
+			for _, c := range list.Certificates {
+				if c.ID == args[0] || slices.Contains(c.Names, strings.ToLower(args[0])) {
+					found = append(found, c)
+				}
+			}
+			if len(found) == 0 {
+				return hintError{fmt.Errorf("no certificate has the ID or name %q", args[0]), `"ruche certs list" lists them`}
+			}
+			return q.write(cmd.OutOrStdout(), found, func(w io.Writer) error { return report.CertificateDetails(w, found, time.Now()) })
+		},
+	}
+	q.addFlags(cmd)
+	return cmd
+}
+
+// addSelection adds the flags that say which certificates a command is about.
+func addSelection(cmd *cobra.Command, s *ruche.CertificateSelection) {
+	cmd.Flags().StringVar(&s.Issuer, "issuer", "", "those of an issuer: its configured name, or a part of the CA's common name")
+	cmd.Flags().StringVar(&s.Serial, "serial", "", "the one with a serial number, in hexadecimal digits")
+	cmd.Flags().StringVar(&s.Fingerprint, "fingerprint", "", "the one with a SHA-256 fingerprint, in hexadecimal digits")
+	cmd.Flags().BoolVar(&s.All, "all", false, "all that are not retired")
+}
+
+func newCertsRenew() *cobra.Command {
+	var q query
+	var r ruche.RenewRequest
+	cmd := &cobra.Command{
+		Use:   "renew [ID|NAME...]",
+		Short: "Renew certificates out of turn; the old ones are served until the new ones are there",
+		Long: `Renew certificates out of turn. The old ones are served until the new ones are there.
+
+  ruche certs renew shop.example
+  ruche certs renew --issuer default --spread 2h     all of an issuer, spread over two hours`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.IDs = args
+			tasks, err := api.NewClient(q.adminAddr).RenewCertificates(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return q.tasks(cmd, tasks, "renewed")
+		},
+	}
+	q.addFlags(cmd)
+	addSelection(cmd, &r.CertificateSelection)
+	cmd.Flags().DurationVar(&r.Spread, "spread", 0, "the time over which they are spread, such as 2h; 0 is at once")
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why, for the listing")
+	return cmd
+}
+
+// revocationReasons are those that CAs take from subscribers.
+func revocationReasons() map[string]int {
+	return map[string]int{"unspecified": 0, "keyCompromise": 1, "superseded": 4, "cessationOfOperation": 5}
+}
+
+func newCertsRevoke() *cobra.Command {
+	var q query
+	var r ruche.RevokeRequest
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "revoke [ID|NAME...]",
+		Short: "Replace certificates, then have their CA revoke the old ones",
+		Long: `Replace certificates by new ones with new keys, wait until the edges serve them, and then have the CA revoke the old ones. With the
+reason cessationOfOperation they are revoked without being replaced.
+
+  ruche certs revoke shop.example --reason keyCompromise
+  ruche certs revoke --issuer internal --spread 1h`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.IDs = args
+			n, known := revocationReasons()[reason]
+			if !known {
+				return errors.New("--reason is one of unspecified, keyCompromise, superseded, cessationOfOperation")
+			}
+			r.Reason = n
+			tasks, err := api.NewClient(q.adminAddr).RevokeCertificates(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return q.tasks(cmd, tasks, "revoked")
+		},
+	}
+	q.addFlags(cmd)
+	addSelection(cmd, &r.CertificateSelection)
+	cmd.Flags().StringVar(&reason, "reason", "superseded", "unspecified, keyCompromise, superseded or cessationOfOperation")
+	cmd.Flags().DurationVar(&r.Spread, "spread", 0, "the time over which they are spread, such as 2h; 0 is at once")
+	return cmd
+}
+
+// errTasks tells that some of what was asked for will not be done; the table has said why.
+var errTasks = errors.New("not all of it will be done")
+
+func (q *query) tasks(cmd *cobra.Command, tasks []ruche.CertificateTask, done string) error {
+	err := q.write(cmd.OutOrStdout(), tasks, func(w io.Writer) error { return report.CertificateTasks(w, tasks, done, time.Now()) })
+	if err == nil && slices.ContainsFunc(tasks, func(t ruche.CertificateTask) bool { return t.Error != "" }) {
+		err = errTasks
+	}
+	return err
+}

@@ -1,0 +1,203 @@
+// Package inventory puts together what is known of all certificates: what is stored, what is wanted, what edges serve, and what was seen from outside. It does no I/O.
+package inventory
+
+import (
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+)
+
+// Want is a certificate that somebody wants, under the ID of its record.
+type Want struct {
+	Names             []string
+	Issuer, Directory string
+	Profile           string
+	// Sources say who wants it.
+	Sources []string
+}
+
+// Sight is what somebody saw who looked at a name from outside.
+type Sight struct {
+	Seen time.Time
+	// Certificate is the leaf in DER; nil when there was no handshake, and then Problem says why.
+	Certificate []byte
+	Problem     string
+}
+
+// Input is all that the inventory is made of.
+type Input struct {
+	Now     time.Time
+	Records map[string]vault.Record
+	States  map[string]vault.State
+	Wants   map[string]Want
+	Served  map[string]vault.Served // by node
+	Sights  map[string]Sight        // by name, or host:port
+}
+
+// List makes the inventory.
+func List(in Input) ruche.CertificateList {
+	l := lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}}
+	for id, r := range in.Records {
+		l.record(id, r)
+	}
+	for id, w := range in.Wants {
+		l.want(id, w)
+	}
+	names := l.served()
+	list := ruche.CertificateList{Certificates: make([]ruche.CertificateInfo, 0, len(l.infos)), Names: names, Warnings: []ruche.Warning{}}
+	for _, id := range slices.Sorted(maps.Keys(l.infos)) {
+		info := l.infos[id]
+		slices.Sort(info.ServedBy)
+		info.ServedBy = slices.Compact(info.ServedBy)
+		l.unserved(info)
+		list.Certificates = append(list.Certificates, *info)
+	}
+	slices.SortStableFunc(list.Certificates, func(a, b ruche.CertificateInfo) int { return cmp.Compare(first(a.Names), first(b.Names)) })
+	return list
+}
+
+func first(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}
+
+type lister struct {
+	in     Input
+	infos  map[string]*ruche.CertificateInfo
+	prints map[string]string // fingerprint -> ID
+}
+
+// record adds a stored certificate.
+func (l *lister) record(id string, r vault.Record) {
+	s := l.in.States[id]
+	info := &ruche.CertificateInfo{
+		ID: id, Kind: kind(r.Origin), Names: r.Names, Issuer: r.Issuer, Directory: r.Directory, Profile: r.Profile, Issued: r.Issued,
+		Retired: r.Retired, Revoked: r.Revoked,
+	}
+	l.infos[id] = info
+	l.state(info, s)
+	leaf, err := r.Leaf()
+	if err != nil {
+		info.State, info.Problems = ruche.CertificateFailing, append(info.Problems, "the stored certificate cannot be read: "+err.Error())
+		return
+	}
+	l.leaf(info, leaf)
+	info.Problems = append(info.Problems, chainProblems(r, leaf)...)
+	info.State = l.stateOf(info)
+}
+
+// state adds what is known of how a certificate is doing.
+func (l *lister) state(info *ruche.CertificateInfo, s vault.State) {
+	info.Due, info.WindowStart, info.WindowEnd, info.Explanation = s.Due, s.WindowStart, s.WindowEnd, s.Explanation
+	info.Failures, info.LastError, info.NextTry = s.Failures, s.LastError, s.NextTry
+}
+
+// leaf adds what stands in the certificate itself.
+func (l *lister) leaf(info *ruche.CertificateInfo, leaf *x509.Certificate) {
+	info.CA, info.KeyType = caName(leaf), keyType(leaf)
+	info.Serial, info.Fingerprint = fmt.Sprintf("%x", leaf.SerialNumber), vault.Fingerprint(leaf.Raw)
+	info.NotBefore, info.NotAfter = leaf.NotBefore, leaf.NotAfter
+	l.prints[info.Fingerprint] = info.ID
+}
+
+// stateOf says in a word how a stored certificate is.
+func (l *lister) stateOf(info *ruche.CertificateInfo) ruche.CertificateState {
+	now := l.in.Now
+	switch {
+	case !info.Revoked.IsZero():
+		return ruche.CertificateRevoked
+	case !info.Retired.IsZero():
+		return ruche.CertificateRetired
+	case !now.Before(info.NotAfter):
+		return ruche.CertificateExpired
+	case info.Failures > 0:
+		return ruche.CertificateFailing
+	case !info.Due.IsZero() && !now.Before(info.Due):
+		return ruche.CertificateDue
+	}
+	return ruche.CertificateValid
+}
+
+// want adds who wants a certificate, and that it is not there yet.
+func (l *lister) want(id string, w Want) {
+	info := l.infos[id]
+	if info == nil {
+		info = &ruche.CertificateInfo{ID: id, Kind: ruche.CertificateNone, State: ruche.CertificatePending, Names: w.Names, Issuer: w.Issuer, Directory: w.Directory, Profile: w.Profile}
+		l.state(info, l.in.States[id])
+		if info.Failures > 0 {
+			info.State = ruche.CertificateFailing
+		}
+		l.infos[id] = info
+	}
+	info.Source = strings.Join(w.Sources, "; ")
+}
+
+// chainProblems looks whether a stored chain is one, and good for the names that were asked for.
+func chainProblems(r vault.Record, leaf *x509.Certificate) (problems []string) {
+	for _, name := range r.Names {
+		if !goodFor(leaf, name) {
+			problems = append(problems, fmt.Sprintf("it is not good for %s, which was asked for", name))
+		}
+	}
+	child := leaf
+	for i, der := range r.Chain[1:] {
+		parent, err := x509.ParseCertificate(der)
+		if err != nil {
+			return append(problems, fmt.Sprintf("certificate %d of the chain cannot be read", i+2))
+		}
+		if err := child.CheckSignatureFrom(parent); err != nil {
+			return append(problems, fmt.Sprintf("certificate %d of the chain has not signed the one before it", i+2))
+		}
+		if parent.NotAfter.Before(leaf.NotAfter) {
+			problems = append(problems, fmt.Sprintf("%s in its chain expires before it, at %s", parent.Subject.CommonName, parent.NotAfter.UTC().Format(time.RFC3339)))
+		}
+		child = parent
+	}
+	if len(r.Chain) == 1 && caName(leaf) != leaf.Subject.CommonName && r.Origin != vault.OriginInternal {
+		problems = append(problems, "it is stored without the certificate of its issuer, by which clients find their root")
+	}
+	return problems
+}
+
+// goodFor is as clients look at it, for wildcards as well.
+func goodFor(leaf *x509.Certificate, name string) bool {
+	if slices.ContainsFunc(leaf.DNSNames, func(n string) bool { return strings.EqualFold(n, name) }) {
+		return true
+	}
+	return !strings.HasPrefix(name, "*.") && leaf.VerifyHostname(name) == nil
+}
+
+func kind(o vault.Origin) ruche.CertificateKind {
+	switch o {
+	case vault.OriginInternal:
+		return ruche.CertificateInternal
+	case vault.OriginImported:
+		return ruche.CertificateImported
+	}
+	return ruche.CertificateACME
+}
+
+func caName(c *x509.Certificate) string {
+	return cmp.Or(c.Issuer.CommonName, strings.Join(c.Issuer.Organization, ", "), c.Issuer.String())
+}
+
+func keyType(c *x509.Certificate) string {
+	switch k := c.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		return "ECDSA " + k.Params().Name
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA %d", k.N.BitLen())
+	}
+	return c.PublicKeyAlgorithm.String()
+}

@@ -1,0 +1,236 @@
+package inventory_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/inventory"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+)
+
+const day = 24 * time.Hour
+
+func now() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
+
+// ca signs the certificates of a test.
+type ca struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	next int64
+}
+
+func newCA(t *testing.T, until time.Time) *ca {
+	c := &ca{t: t, next: 1}
+	c.key = key(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"}, NotBefore: now().Add(-day), NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	c.cert = c.sign(template, template, c.key.Public())
+	return c
+}
+
+func key(t *testing.T) *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (c *ca) sign(template, parent *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, c.key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return cert
+}
+
+// record makes a record for names; those asked for may be others.
+func (c *ca) record(until time.Time, names ...string) vault.Record {
+	c.next++
+	leaf := c.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(c.next), DNSNames: names, NotBefore: now().Add(-day), NotAfter: until,
+	}, c.cert, key(c.t).Public())
+	return vault.Record{Names: names, Origin: vault.OriginACME, Issuer: "default", Chain: [][]byte{leaf.Raw, c.cert.Raw}, Issued: now().Add(-day)}
+}
+
+func serving(r vault.Record) vault.Serving {
+	leaf, _ := r.Leaf()
+	return vault.Serving{Kind: ruche.CertificateACME, Fingerprint: vault.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter}
+}
+
+func TestState(t *testing.T) {
+	c := newCA(t, now().Add(1000*day))
+	later := now().Add(60 * day)
+	retired, revoked := c.record(later, "a.example"), c.record(later, "a.example")
+	retired.Retired, revoked.Revoked = now(), now()
+	for name, tc := range map[string]struct {
+		record *vault.Record
+		state  vault.State
+		wanted bool
+		want   ruche.CertificateState
+	}{
+		"all is well":      {ptr(c.record(later, "a.example")), vault.State{Due: later}, true, ruche.CertificateValid},
+		"due":              {ptr(c.record(later, "a.example")), vault.State{Due: now()}, true, ruche.CertificateDue},
+		"failing":          {ptr(c.record(later, "a.example")), vault.State{Due: now(), Failures: 2, LastError: "no"}, true, ruche.CertificateFailing},
+		"expired":          {ptr(c.record(now(), "a.example")), vault.State{Failures: 9}, true, ruche.CertificateExpired},
+		"retired":          {&retired, vault.State{}, false, ruche.CertificateRetired},
+		"revoked":          {&revoked, vault.State{}, true, ruche.CertificateRevoked},
+		"not there":        {nil, vault.State{}, true, ruche.CertificatePending},
+		"not to be had":    {nil, vault.State{Failures: 1, LastError: "no"}, true, ruche.CertificateFailing},
+		"nothing is in it": {&vault.Record{Names: []string{"a.example"}}, vault.State{}, true, ruche.CertificateFailing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := inventory.Input{Now: now(), Records: map[string]vault.Record{}, States: map[string]vault.State{"id": tc.state}, Wants: map[string]inventory.Want{}}
+			if tc.record != nil {
+				in.Records["id"] = *tc.record
+			}
+			if tc.wanted {
+				in.Wants["id"] = inventory.Want{Names: []string{"a.example"}, Sources: []string{"service a", "service b"}}
+			}
+			list := inventory.List(in)
+			if len(list.Certificates) != 1 || list.Certificates[0].State != tc.want {
+				t.Fatalf("got %+v, want one that is %s", list.Certificates, tc.want)
+			}
+			if got := list.Certificates[0].Source; tc.wanted && got != "service a; service b" {
+				t.Errorf("it is wanted by %q", got)
+			}
+		})
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestProblems(t *testing.T) {
+	c, other := newCA(t, now().Add(1000*day)), newCA(t, now().Add(1000*day))
+	short := newCA(t, now().Add(10*day))
+	later := now().Add(60 * day)
+	good := c.record(later, "a.example", "*.a.example")
+	lacks := c.record(later, "a.example")
+	lacks.Names = []string{"a.example", "b.example", "*.a.example"}
+	wrong, alone := c.record(later, "a.example"), c.record(later, "a.example")
+	wrong.Chain[1], alone.Chain = other.cert.Raw, alone.Chain[:1]
+	broken := c.record(later, "a.example")
+	broken.Chain[1] = []byte("no")
+	for name, tc := range map[string]struct {
+		record vault.Record
+		want   []string
+	}{
+		"none":                  {good, nil},
+		"names are missing":     {lacks, []string{"not good for b.example", "not good for *.a.example"}},
+		"another CA's chain":    {wrong, []string{"certificate 2 of the chain has not signed"}},
+		"no chain":              {alone, []string{"without the certificate of its issuer"}},
+		"a broken chain":        {broken, []string{"certificate 2 of the chain cannot be read"}},
+		"the CA expires before": {short.record(later, "a.example"), []string{"Test CA in its chain expires before it"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := inventory.List(inventory.Input{Now: now(), Records: map[string]vault.Record{"id": tc.record}})
+			got := list.Certificates[0].Problems
+			if len(got) != len(tc.want) {
+				t.Fatalf("got %q, want %q", got, tc.want)
+			}
+			for i, w := range tc.want {
+				if !strings.Contains(got[i], w) {
+					t.Errorf("got %q, want %q", got[i], w)
+				}
+			}
+		})
+	}
+}
+
+func TestServed(t *testing.T) {
+	c := newCA(t, now().Add(1000*day))
+	old, current := c.record(now().Add(20*day), "a.example"), c.record(now().Add(60*day), "a.example")
+	self := vault.Serving{Kind: ruche.CertificateSelfSigned, Fingerprint: "ab", NotAfter: now().Add(50 * day)}
+	file := vault.Serving{Kind: ruche.CertificateFile, Fingerprint: "cd", NotAfter: now().Add(-day), File: "/certs/f.example.crt"}
+	leaf, _ := old.Leaf()
+	list := inventory.List(inventory.Input{
+		Now: now(), Records: map[string]vault.Record{"a": current},
+		Served: map[string]vault.Served{
+			"n1": {Names: map[string]vault.Serving{"a.example": serving(current), "f.example": file, "s.example": self}},
+			"n2": {Names: map[string]vault.Serving{"a.example": serving(current)}},
+			"n3": {Names: map[string]vault.Serving{"a.example": serving(old)}},
+		},
+		Sights: map[string]inventory.Sight{
+			"a.example": {Seen: now(), Certificate: leaf.Raw}, "vpn.example:8443": {Seen: now(), Problem: "connection refused"},
+		},
+	})
+	if got := list.Certificates[0]; got.ID != "a" || !slices.Equal(got.ServedBy, []string{"n1", "n2"}) || len(got.Problems) != 1 || !strings.Contains(got.Problems[0], "edge n3 serves a.example") {
+		t.Errorf("the stored certificate: %+v", got)
+	}
+	if got := list.Certificates[1]; got.ID != "file:/certs/f.example.crt@n1" || got.State != ruche.CertificateExpired || !slices.Equal(got.Names, []string{"f.example"}) {
+		t.Errorf("the file: %+v", got)
+	}
+	names := map[string]ruche.ServedName{}
+	for _, n := range list.Names {
+		names[n.Name] = n
+	}
+	if n := names["a.example"]; n.Certificate != "a" || !slices.Equal(n.Edges, []string{"n1", "n2"}) || n.Others["n3"] != serving(old).Fingerprint || !strings.Contains(n.Problem, "seen from outside") {
+		t.Errorf("a.example: %+v", n)
+	}
+	if n := names["vpn.example:8443"]; n.Problem != "connection refused" || n.Kind != ruche.CertificateNone {
+		t.Errorf("the name that is watched: %+v", n)
+	}
+	if n := names["s.example"]; n.Kind != ruche.CertificateSelfSigned || n.Certificate != "" {
+		t.Errorf("s.example: %+v", n)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	list := []ruche.CertificateInfo{
+		{ID: "a-1", Kind: ruche.CertificateACME, Names: []string{"a.example", "www.a.example"}, Issuer: "default", CA: "R11", Serial: "ab12", Fingerprint: "0099"},
+		{ID: "b-1", Kind: ruche.CertificateACME, Names: []string{"b.example"}, Issuer: "other", CA: "R12", Serial: "1", Fingerprint: "ff"},
+		{ID: "c-1", Kind: ruche.CertificateACME, Names: []string{"c.example"}, Issuer: "default", CA: "R11", Retired: now()},
+		{ID: "file:x", Kind: ruche.CertificateFile, Names: []string{"f.example"}},
+	}
+	for name, tc := range map[string]struct {
+		s    ruche.CertificateSelection
+		want []string
+		err  bool
+	}{
+		"nothing":              {ruche.CertificateSelection{}, nil, true},
+		"by ID":                {ruche.CertificateSelection{IDs: []string{"b-1"}}, []string{"b-1"}, false},
+		"by name":              {ruche.CertificateSelection{IDs: []string{"WWW.a.example"}}, []string{"a-1"}, false},
+		"an unknown name":      {ruche.CertificateSelection{IDs: []string{"a.example", "x.example"}}, nil, true},
+		"a retired one, named": {ruche.CertificateSelection{IDs: []string{"c.example"}}, []string{"c-1"}, false},
+		"all":                  {ruche.CertificateSelection{All: true}, []string{"a-1", "b-1"}, false},
+		"an issuer":            {ruche.CertificateSelection{Issuer: "default"}, []string{"a-1"}, false},
+		"a part of a CA":       {ruche.CertificateSelection{Issuer: "r1"}, []string{"a-1", "b-1"}, false},
+		"a serial with colons": {ruche.CertificateSelection{Serial: "AB:12"}, []string{"a-1"}, false},
+		"a serial with zeros":  {ruche.CertificateSelection{Serial: "01"}, []string{"b-1"}, false},
+		"a fingerprint":        {ruche.CertificateSelection{Fingerprint: "00:99"}, []string{"a-1"}, false},
+		"both have to fit":     {ruche.CertificateSelection{Issuer: "other", Serial: "ab12"}, nil, false},
+		"a file":               {ruche.CertificateSelection{IDs: []string{"f.example"}}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chosen, err := inventory.Select(list, tc.s)
+			var got []string
+			for _, c := range chosen {
+				got = append(got, c.ID)
+			}
+			if (err != nil) != tc.err || !slices.Equal(got, tc.want) {
+				t.Errorf("got %v and %v, want %v", got, err, tc.want)
+			}
+			if name == "an unknown name" && !errors.Is(err, ruche.ErrNotFound) {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}

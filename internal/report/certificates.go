@@ -1,0 +1,173 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Certificates writes the inventory of certificates as a table, then what is wrong. now is what ages are counted from.
+func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error {
+	p := &printer{w: w}
+	if len(list.Certificates) == 0 {
+		p.line("No certificates. Give --acme-email to have them ordered for published names, or put files into the certificates directory.")
+	} else {
+		rows := make([][]string, 0, len(list.Certificates))
+		for _, c := range list.Certificates {
+			rows = append(rows, []string{some(c.Names, 2), string(c.Kind), string(c.State), expiry(c, now), due(c, now), cmp.Or(c.CA, c.Issuer, "-"), cmp.Or(some(c.ServedBy, 3), "-")})
+		}
+		p.table("", []string{"NAMES", "KIND", "STATE", "EXPIRES", "RENEWAL", "ISSUER", "SERVED BY"}, rows)
+	}
+	for _, c := range list.Certificates {
+		if c.LastError == "" && len(c.Problems) == 0 || c.State == ruche.CertificateRetired {
+			continue
+		}
+		p.line("")
+		p.line("%s:", some(c.Names, 2))
+		p.troubles(c, now)
+	}
+	p.warnings(list.Warnings)
+	return p.err
+}
+
+// troubles writes what is wrong with a certificate.
+func (p *printer) troubles(c ruche.CertificateInfo, now time.Time) {
+	if c.LastError != "" {
+		next := ""
+		if c.NextTry.After(now) {
+			next = "; next try in " + age(c.NextTry.Sub(now))
+		}
+		p.line("  %s (%d failed%s)", c.LastError, c.Failures, next)
+	}
+	for _, problem := range c.Problems {
+		p.line("  %s", problem)
+	}
+}
+
+// CertificateNames writes what each name is served with.
+func CertificateNames(w io.Writer, list ruche.CertificateList, now time.Time) error {
+	p := &printer{w: w}
+	if len(list.Names) == 0 {
+		p.line("No edge has said yet what it serves.")
+		return p.err
+	}
+	rows := make([][]string, 0, len(list.Names))
+	for _, n := range list.Names {
+		expires := "-"
+		if !n.NotAfter.IsZero() {
+			expires = leftOf(n.NotAfter, now)
+		}
+		word := ""
+		switch {
+		case n.Problem != "":
+			word = n.Problem
+		case len(n.Others) > 0:
+			word = "otherwise on " + some(slices.Sorted(maps.Keys(n.Others)), 3)
+		}
+		rows = append(rows, []string{n.Name, string(n.Kind), expires, cmp.Or(n.Certificate, "-"), cmp.Or(some(n.Edges, 3), "-"), word})
+	}
+	p.table("", []string{"NAME", "KIND", "EXPIRES", "CERTIFICATE", "EDGES", ""}, rows)
+	return p.err
+}
+
+// CertificateDetails writes all that is known of certificates.
+func CertificateDetails(w io.Writer, list []ruche.CertificateInfo, now time.Time) error {
+	p := &printer{w: w}
+	for i, c := range list {
+		if i > 0 {
+			p.line("")
+		}
+		p.line("%s", c.ID)
+		moment := func(t time.Time) string {
+			if t.IsZero() {
+				return ""
+			}
+			if t.After(now) {
+				return t.UTC().Format(time.RFC3339) + ", in " + age(t.Sub(now))
+			}
+			return t.UTC().Format(time.RFC3339) + ", " + age(now.Sub(t)) + " ago"
+		}
+		window := ""
+		if !c.WindowStart.IsZero() {
+			window = c.WindowStart.UTC().Format(time.RFC3339) + " to " + c.WindowEnd.UTC().Format(time.RFC3339)
+		}
+		for _, row := range [][2]string{
+			{"names", strings.Join(c.Names, ", ")}, {"kind", string(c.Kind)}, {"state", string(c.State)}, {"wanted by", c.Source}, {"issuer", c.Issuer},
+			{"directory", c.Directory}, {"CA", c.CA}, {"profile", c.Profile}, {"key", c.KeyType}, {"serial", c.Serial}, {"SHA-256", c.Fingerprint},
+			{"valid from", moment(c.NotBefore)}, {"valid until", moment(c.NotAfter)}, {"issued", moment(c.Issued)}, {"renewal due", moment(c.Due)},
+			{"CA suggests", window}, {"CA explains", c.Explanation}, {"retired", moment(c.Retired)}, {"revoked", moment(c.Revoked)}, {"served by", strings.Join(c.ServedBy, ", ")},
+		} {
+			if row[1] != "" {
+				p.line("  %-12s %s", row[0], row[1])
+			}
+		}
+		p.troubles(c, now)
+	}
+	return p.err
+}
+
+// CertificateTasks writes what becomes of certificates that somebody asked about.
+func CertificateTasks(w io.Writer, tasks []ruche.CertificateTask, done string, now time.Time) error {
+	p := &printer{w: w}
+	if len(tasks) == 0 {
+		p.line("No certificate fits.")
+		return p.err
+	}
+	rows := make([][]string, 0, len(tasks))
+	for _, t := range tasks {
+		when := "now"
+		switch {
+		case t.Error != "":
+			when = "not: " + t.Error
+		case t.At.After(now):
+			when = "in " + age(t.At.Sub(now))
+		}
+		rows = append(rows, []string{some(t.Names, 2), t.ID, when})
+	}
+	p.table("", []string{"NAMES", "ID", "WILL BE " + strings.ToUpper(done)}, rows)
+	p.line("")
+	p.line(`"ruche certs list" shows how far it is.`)
+	return p.err
+}
+
+// some lists the first few.
+func some(list []string, most int) string {
+	if len(list) > most {
+		return strings.Join(list[:most], ", ") + fmt.Sprintf(" and %d more", len(list)-most)
+	}
+	return strings.Join(list, ", ")
+}
+
+func expiry(c ruche.CertificateInfo, now time.Time) string {
+	if c.NotAfter.IsZero() {
+		return "-"
+	}
+	return leftOf(c.NotAfter, now)
+}
+
+func leftOf(t, now time.Time) string {
+	if left := t.Sub(now); left > 0 {
+		return "in " + age(left)
+	}
+	return "EXPIRED " + age(now.Sub(t)) + " ago"
+}
+
+func due(c ruche.CertificateInfo, now time.Time) string {
+	switch {
+	case c.Kind == ruche.CertificateFile:
+		return "by whoever wrote it"
+	case c.State == ruche.CertificateRetired || c.State == ruche.CertificateRevoked:
+		return "none"
+	case c.Due.IsZero():
+		return "-"
+	case c.Due.After(now):
+		return "in " + age(c.Due.Sub(now))
+	}
+	return "due since " + age(now.Sub(c.Due))
+}

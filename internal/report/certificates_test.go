@@ -1,0 +1,42 @@
+package report_test
+
+import (
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+const day = 24 * time.Hour
+
+// inventory has a certificate in each state.
+func inventory() ruche.CertificateList {
+	base := ruche.CertificateInfo{
+		ID: "shop.example-0011223344", Kind: ruche.CertificateACME, State: ruche.CertificateValid, Names: []string{"shop.example", "www.shop.example", "m.shop.example"},
+		Source: "service shop, env ACME_HOST", Issuer: "default", Directory: "https://ca.example/directory", CA: "R11", Profile: "classic", KeyType: "ECDSA P-256",
+		Serial: "4f0a", Fingerprint: "00ff", NotBefore: now().Add(-10 * day), NotAfter: now().Add(80 * day), Issued: now().Add(-10 * day), Due: now().Add(50 * day),
+		WindowStart: now().Add(49 * day), WindowEnd: now().Add(51 * day), ServedBy: []string{"n1-edge", "n2-edge"},
+	}
+	failing := ruche.CertificateInfo{
+		ID: "blog.example-5566778899", Kind: ruche.CertificateNone, State: ruche.CertificateFailing, Names: []string{"blog.example"}, Source: "container blog, env VIRTUAL_HOST", Issuer: "default",
+		Failures: 3, LastError: "the CA cannot reach blog.example: connection refused", NextTry: now().Add(40 * time.Minute),
+	}
+	due := base
+	due.ID, due.Names, due.State, due.Due, due.NotAfter = "due.example-0000000001", []string{"due.example"}, ruche.CertificateDue, now().Add(-3*time.Hour), now().Add(20*day)
+	due.Problems = []string{"edge n3-edge serves due.example with another one (self-signed), which is worse"}
+	file := ruche.CertificateInfo{
+		ID: "file:/etc/nginx/certs/intra.example.crt@n1-edge", Kind: ruche.CertificateFile, State: ruche.CertificateExpired, Names: []string{"intra.example"},
+		Source: "file /etc/nginx/certs/intra.example.crt", NotAfter: now().Add(-2 * day), ServedBy: []string{"n1-edge"},
+	}
+	retired := base
+	retired.ID, retired.Names, retired.State, retired.Retired, retired.ServedBy = "old.example-0000000002", []string{"old.example"}, ruche.CertificateRetired, now().Add(-5*day), nil
+	retired.LastError, retired.Failures = "it failed once", 1
+	return ruche.CertificateList{
+		Node: "n1-control", Certificates: []ruche.CertificateInfo{failing, due, file, retired, base},
+		Names: []ruche.ServedName{
+			{Name: "blog.example", Kind: ruche.CertificateSelfSigned, Edges: []string{"n1-edge", "n2-edge"}},
+			{Name: "shop.example", Kind: ruche.CertificateACME, Certificate: base.ID, Fingerprint: base.Fingerprint, NotAfter: base.NotAfter, Edges: []string{"n1-edge"}, Others: map[string]string{"n2-edge": "self-signed"}},
+			{Name: "vpn.example", Kind: "foreign", NotAfter: now().Add(3 * day), Seen: now(), Problem: "it expires in 3d"},
+		},
+		Warnings: []ruche.Warning{},
+	}
+}

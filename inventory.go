@@ -1,0 +1,119 @@
+package ruche
+
+import "time"
+
+// CertificateState says in one word how a certificate is doing.
+type CertificateState string
+
+// The certificate states, from good to bad.
+const (
+	CertificateValid   CertificateState = "valid"   // all is by the plan
+	CertificateRetired CertificateState = "retired" // nobody wants it; it is not renewed
+	CertificateDue     CertificateState = "due"     // it is being renewed, or should be
+	CertificatePending CertificateState = "pending" // it is wanted, and there is none yet
+	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed
+	CertificateExpired CertificateState = "expired"
+	CertificateRevoked CertificateState = "revoked"
+)
+
+// CertificateInfo is one certificate of the inventory: stored, or wanted and not there yet, or served from somewhere else.
+type CertificateInfo struct {
+	// ID is the name by which commands take it: that of the record, or "file:PATH@NODE".
+	ID    string           `json:"id"`
+	Kind  CertificateKind  `json:"kind"`
+	State CertificateState `json:"state"`
+	// Names are those that were asked for, of a file those in it.
+	Names []string `json:"names"`
+	// Source says who wants it, for people: "service shop, env ACME_HOST"; several with "; ".
+	Source string `json:"source,omitempty"`
+	// Issuer is the configured issuer's name, Directory its URL; CA is the common name in the certificate.
+	Issuer    string `json:"issuer,omitempty"`
+	Directory string `json:"directory,omitempty"`
+	CA        string `json:"ca,omitempty"`
+	Profile   string `json:"profile,omitempty"`
+	KeyType   string `json:"key_type,omitempty"` // "ECDSA P-256", "RSA 2048"
+	// Serial and Fingerprint (SHA-256 of the certificate) are in hexadecimal digits.
+	Serial      string    `json:"serial,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	NotBefore   time.Time `json:"not_before,omitzero"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
+	Issued      time.Time `json:"issued,omitzero"`
+	// Due is when it is to be renewed; WindowStart and WindowEnd are what the CA suggests (RFC 9773), Explanation is where it says why.
+	Due         time.Time `json:"due,omitzero"`
+	WindowStart time.Time `json:"window_start,omitzero"`
+	WindowEnd   time.Time `json:"window_end,omitzero"`
+	Explanation string    `json:"explanation,omitempty"`
+	Failures    int       `json:"failures,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	NextTry     time.Time `json:"next_try,omitzero"`
+	Retired     time.Time `json:"retired,omitzero"`
+	Revoked     time.Time `json:"revoked,omitzero"`
+	// ServedBy has the edges that serve a name with it.
+	ServedBy []string `json:"served_by,omitempty"`
+	// Problems are what is wrong with it, each in a sentence.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// ServedName is one name that is published, or watched, and what it is served with.
+type ServedName struct {
+	Name string          `json:"name"`
+	Kind CertificateKind `json:"kind"`
+	// Certificate is the ID of the one that most edges serve it with; empty where that is none of the inventory's.
+	Certificate string    `json:"certificate,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
+	// Edges are those that serve it so; Others, by edge, is what others serve it with, by fingerprint or kind.
+	Edges  []string          `json:"edges,omitempty"`
+	Others map[string]string `json:"others,omitempty"`
+	// Seen is when somebody looked at it from outside, Problem what was wrong then. They are set for names that are passed through or watched.
+	Seen    time.Time `json:"seen,omitzero"`
+	Problem string    `json:"problem,omitempty"`
+}
+
+// CertificateList answers "which certificates are there, and how are they doing?".
+type CertificateList struct {
+	// Node is the control node that answers.
+	Node string `json:"node"`
+	// Certificates are ordered by their first name, then by ID; Names by name.
+	Certificates []CertificateInfo `json:"certificates"`
+	Names        []ServedName      `json:"names"`
+	Warnings     []Warning         `json:"warnings"`
+}
+
+// CertificateSelection says which certificates a command is about. The zero value selects none; those that are set have all to fit.
+type CertificateSelection struct {
+	// IDs or names ("shop.example") of certificates.
+	IDs []string `json:"ids,omitempty"`
+	// Issuer is the name of a configured issuer, or a part of the CA's common name; Serial and Fingerprint are hexadecimal digits; All selects every one that is not retired.
+	Issuer      string `json:"issuer,omitempty"`
+	Serial      string `json:"serial,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	All         bool   `json:"all,omitempty"`
+}
+
+// RenewRequest asks for certificates to be renewed out of turn.
+type RenewRequest struct {
+	CertificateSelection
+	// Spread is the time over which the renewals are spread; 0: at once, as far as the CA's limits permit.
+	Spread time.Duration `json:"spread,omitempty"`
+	// Reason is for the listing; empty: "asked".
+	Reason string `json:"reason,omitempty"`
+}
+
+// RevokeRequest asks for certificates to be replaced and then revoked.
+type RevokeRequest struct {
+	CertificateSelection
+	// Reason is one that CAs take from subscribers (RFC 5280 section 5.3.1): 0 unspecified, 1 keyCompromise, 4 superseded, 5 cessationOfOperation. After 1, 0 and 4 a new
+	// certificate with a new key is made and served first; after 5 none is.
+	Reason int           `json:"reason"`
+	Spread time.Duration `json:"spread,omitempty"`
+}
+
+// CertificateTask is what became of one certificate of such a request.
+type CertificateTask struct {
+	ID    string   `json:"id"`
+	Names []string `json:"names"`
+	// At is when it begins; Error is why it will not, empty when it will.
+	At    time.Time `json:"at,omitzero"`
+	Error string    `json:"error,omitempty"`
+}
