@@ -65,6 +65,7 @@ func fences() []fence {
 		{"github.com/spf13", []string{"cmd/ruche"}, false, "settings and verbs must not depend on a command line"},
 		{"github.com/quic-go/quic-go", []string{"internal/proxy"}, false, "how requests come in is known in one place"},
 		{"github.com/pires/go-proxyproto", []string{"internal/proxy"}, false, "who a connection comes from is decided in one place"},
+		{"github.com/mholt/acmez", []string{"internal/certs"}, true, "how certificates are ordered is known in one place"},
 		{"github.com/letsencrypt/pebble", []string{"internal/pebbletest"}, false, "a CA for tests is set up in one place"},
 		{"github.com/miekg/dns", []string{"internal/pebbletest"}, true, test},
 		{"github.com/coder/websocket", []string{}, true, test},

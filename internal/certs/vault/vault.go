@@ -141,6 +141,8 @@ type State struct {
 	// Asked is when somebody asked for it to be renewed out of turn, and Replace tells why: "key-compromise", ...; zero when nobody did.
 	Asked  time.Time `json:"asked,omitzero"`
 	Reason string    `json:"reason,omitempty"`
+	// Unwanted is since when nobody wants the certificate; zero while somebody does.
+	Unwanted time.Time `json:"unwanted,omitzero"`
 	// Proved is the challenge type that succeeded last. It is tried first the next time.
 	Proved ruche.ChallengeType `json:"proved,omitempty"`
 	// Revoke lists the certificates that are to be revoked, once their successor is served where there is to be one.
@@ -169,6 +171,8 @@ type Order struct {
 	Key      []byte `json:"key"`
 	Profile  string `json:"profile,omitempty"`
 	Replaces string `json:"replaces,omitempty"` // ARI's ID of the certificate that it renews
+	// Renewal tells that the same names had a certificate when the order began.
+	Renewal bool `json:"renewal,omitempty"`
 	// URL is where the order is at the CA; empty until the CA has said so.
 	URL string `json:"url,omitempty"`
 	// Records are the DNS records that were written for it and are to be removed.
