@@ -35,7 +35,7 @@ const (
 // parts puts every directory with Go code on its floor. A part includes its sub-directories.
 func parts() map[string]floor {
 	return map[string]floor{
-		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/strictyaml": ground,
+		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/pebbletest": ground, "internal/strictyaml": ground,
 		"internal/cluster": leaf, "internal/config": leaf, "internal/docker": leaf, "internal/fastcgi": leaf, "internal/h2": leaf, "internal/handover": leaf, "internal/loop": leaf, "internal/match": leaf, "internal/mesh": leaf, "internal/report": leaf, "internal/uwsgi": leaf,
 		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
 		"internal/daemon": wiring, "internal/stack": wiring,
@@ -65,6 +65,9 @@ func fences() []fence {
 		{"github.com/spf13", []string{"cmd/ruche"}, false, "settings and verbs must not depend on a command line"},
 		{"github.com/quic-go/quic-go", []string{"internal/proxy"}, false, "how requests come in is known in one place"},
 		{"github.com/pires/go-proxyproto", []string{"internal/proxy"}, false, "who a connection comes from is decided in one place"},
+		{"github.com/mholt/acmez", []string{"internal/certs"}, true, "how certificates are ordered is known in one place"},
+		{"github.com/letsencrypt/pebble", []string{"internal/pebbletest"}, false, "a CA for tests is set up in one place"},
+		{"github.com/miekg/dns", []string{"internal/pebbletest"}, true, test},
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
 		{"github.com/summerwind/h2spec", []string{}, true, test},
@@ -164,6 +167,11 @@ func refuse(f goFile, to string) string {
 			return ""
 		}
 		return "the fake Engine is for tests"
+	case target == "internal/pebbletest":
+		if f.test {
+			return ""
+		}
+		return "the CA for tests is for tests"
 	case floors[from] == standalone:
 		return "it sees Ruche from outside, as people do: through the binary, its API and its files"
 	case floors[from] == floors[target] && floors[from] == subsystem:
@@ -195,6 +203,8 @@ func TestTheImportRuleBites(t *testing.T) {
 		{dir: ".", to: "", test: true},
 		{dir: "internal/discovery", to: "internal/docker/fakeengine", test: true},
 		{dir: "internal/discovery", to: "internal/docker/fakeengine", want: "for tests"},
+		{dir: "internal/certs", to: "internal/pebbletest", test: true},
+		{dir: "internal/certs", to: "internal/pebbletest", want: "for tests"},
 		{dir: "internal/discovery", to: "internal/proxy", want: "never import one another"},
 		{dir: "internal/discovery", to: "internal/proxy/table", test: true, want: "never import one another"},
 		{dir: "internal/cluster", to: "internal/config", want: "neighbours"},

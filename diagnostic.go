@@ -73,6 +73,9 @@ const (
 	CodeControlUnreachable  Code = "control-unreachable"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
+	CodeCertNotRenewed      Code = "certificate-not-renewed"
+	CodeCertNotIssued       Code = "certificate-not-issued"
+	CodeIssuerUnreachable   Code = "issuer-unreachable"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -87,6 +90,7 @@ func Codes() []Code {
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
+		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable,
 	}
 }
 

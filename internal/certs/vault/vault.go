@@ -64,6 +64,8 @@ type Record struct {
 	// Issued is when it was committed; Order the URL of its order, by which a crash after the commit is told from one before it.
 	Issued time.Time `json:"issued"`
 	Order  string    `json:"order,omitempty"`
+	// Account is the key in BucketAccounts of the account that ordered it, which may revoke it; empty when that is not known.
+	Account string `json:"account,omitempty"`
 	// Retired is since when nobody wants it; it is not renewed, and edges do not get it. Zero while it is wanted.
 	Retired time.Time `json:"retired,omitzero"`
 	// Revoked is when the CA was told to revoke it; zero when it was not.
@@ -124,6 +126,8 @@ func ID(names []string, directory string, keyType ruche.KeyType) string {
 type State struct {
 	// Due is when it is to be renewed, by the plan or by the CA's word (ARI, RFC 9773); zero before there is one.
 	Due time.Time `json:"due,omitzero"`
+	// Of is the fingerprint of the certificate that Due, the window and AskAgain are of: those of its predecessor say nothing.
+	Of string `json:"of,omitempty"`
 	// Window is the CA's suggestion, URL where it explains it, AskAgain when to ask for it again.
 	WindowStart time.Time `json:"window_start,omitzero"`
 	WindowEnd   time.Time `json:"window_end,omitzero"`
@@ -137,6 +141,24 @@ type State struct {
 	// Asked is when somebody asked for it to be renewed out of turn, and Replace tells why: "key-compromise", ...; zero when nobody did.
 	Asked  time.Time `json:"asked,omitzero"`
 	Reason string    `json:"reason,omitempty"`
+	// Unwanted is since when nobody wants the certificate; zero while somebody does.
+	Unwanted time.Time `json:"unwanted,omitzero"`
+	// Proved is the challenge type that succeeded last. It is tried first the next time.
+	Proved ruche.ChallengeType `json:"proved,omitempty"`
+	// Revoke lists the certificates that are to be revoked, once their successor is served where there is to be one.
+	Revoke []Revocation `json:"revoke,omitempty"`
+}
+
+// ReasonKeyCompromise is the State.Reason for which the key is not used again, whatever the spec says.
+const ReasonKeyCompromise = "key-compromise"
+
+// Revocation is the wish that a certificate be revoked.
+type Revocation struct {
+	Certificate []byte    `json:"certificate"` // DER
+	Directory   string    `json:"directory"`
+	Account     string    `json:"account,omitempty"` // as in Record
+	Reason      int       `json:"reason"`            // RFC 5280 section 5.3.1
+	Asked       time.Time `json:"asked"`
 }
 
 // Order is the journal of one certificate being ordered, written before each step that the CA sees, so that whoever leads next goes on where it stopped.
@@ -149,6 +171,8 @@ type Order struct {
 	Key      []byte `json:"key"`
 	Profile  string `json:"profile,omitempty"`
 	Replaces string `json:"replaces,omitempty"` // ARI's ID of the certificate that it renews
+	// Renewal tells that the same names had a certificate when the order began.
+	Renewal bool `json:"renewal,omitempty"`
 	// URL is where the order is at the CA; empty until the CA has said so.
 	URL string `json:"url,omitempty"`
 	// Records are the DNS records that were written for it and are to be removed.

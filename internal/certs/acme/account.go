@@ -1,0 +1,151 @@
+package acme
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	acmez "github.com/mholt/acmez/v3/acme"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+)
+
+// accounts are those that are known to be good in this term of leadership.
+type accounts struct {
+	mu    sync.Mutex
+	known map[string]*knownAccount
+}
+
+type knownAccount struct {
+	mu      sync.Mutex // held while the CA is asked
+	account acmez.Account
+}
+
+func (a *accounts) of(key string) *knownAccount {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil {
+		a.known = make(map[string]*knownAccount)
+	}
+	if a.known[key] == nil {
+		a.known[key] = &knownAccount{}
+	}
+	return a.known[key]
+}
+
+func accountKey(terms Terms) string {
+	keyID := ""
+	if terms.EAB != nil {
+		keyID = terms.EAB.KeyID
+	}
+	return vault.AccountKey(terms.Directory, terms.Email, keyID)
+}
+
+// account gives the account that terms order by. Without one its key is made and kept before the CA hears of it, so that asking again, after a crash, finds
+// the same one (RFC 8555 section 7.3).
+func (t *term) account(ctx context.Context, client *acmez.Client, terms Terms) (acmez.Account, error) {
+	key := accountKey(terms)
+	k := t.accountsKnown.of(key)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.account.Location != "" {
+		return k.account, nil
+	}
+	row, err := t.accountRow(ctx, key, terms)
+	if err != nil {
+		return acmez.Account{}, err
+	}
+	signer, err := t.open(vault.AccountSealedFor(key), row.Key)
+	if err != nil {
+		return acmez.Account{}, err
+	}
+	account := acmez.Account{PrivateKey: signer, Contact: row.Contact, TermsOfServiceAgreed: true, Location: row.URL}
+	if row.URL == "" {
+		if account, err = t.register(ctx, client, account, key, terms); err != nil {
+			return acmez.Account{}, err
+		}
+	}
+	k.account = account
+	return account, nil
+}
+
+func (t *term) accountRow(ctx context.Context, key string, terms Terms) (vault.Account, error) {
+	if e, ok := t.accounts.get(key); ok {
+		return e.Value, nil
+	}
+	der, err := newKey(ruche.KeyP256)
+	if err != nil {
+		return vault.Account{}, err
+	}
+	row := vault.Account{Directory: terms.Directory, Key: t.cfg.Seal.Close(vault.AccountSealedFor(key), der), Created: t.now()}
+	if terms.Email != "" {
+		row.Contact = []string{"mailto:" + terms.Email}
+	}
+	if terms.EAB != nil {
+		row.KeyID = terms.EAB.KeyID
+	}
+	if _, err := t.accounts.put(ctx, key, row); err != nil {
+		return vault.Account{}, fmt.Errorf("cannot keep the key of a new account: %w", err)
+	}
+	return row, nil
+}
+
+// register makes the account at the CA, or finds the one that the key has there.
+func (t *term) register(ctx context.Context, client *acmez.Client, account acmez.Account, key string, terms Terms) (acmez.Account, error) {
+	c := &call{}
+	ctx = withCall(ctx, c)
+	if terms.EAB != nil {
+		mac := strings.TrimRight(terms.EAB.Key, "=")
+		if _, err := base64.RawURLEncoding.DecodeString(mac); err != nil {
+			return account, &failure{
+				text: "the MAC key of the external account is not in base64url", refused: true, final: true, hint: "give it as the CA did (--acme-eab-key)",
+			}
+		}
+		if err := account.SetExternalAccountBinding(ctx, client, acmez.EAB{KeyID: terms.EAB.KeyID, MACKey: mac}); err != nil {
+			return account, explain(err, c)
+		}
+	}
+	account, err := client.NewAccount(ctx, account)
+	if err != nil {
+		return account, explain(fmt.Errorf("cannot register an account: %w", err), c)
+	}
+	err = t.accounts.change(ctx, key, func(row *vault.Account) bool {
+		row.URL = account.Location
+		return true
+	})
+	if err != nil {
+		return account, fmt.Errorf("cannot keep the URL of an account: %w", err)
+	}
+	t.log.Info("an account was registered", slog.String("directory", terms.Directory), slog.String("account", account.Location))
+	return account, nil
+}
+
+// lost handles that the CA does not know the account: with the same key it is registered again at the next try, but never where standing DNS records name it.
+func (t *term) lost(ctx context.Context, terms Terms) *failure {
+	key := accountKey(terms)
+	url := ""
+	if e, ok := t.accounts.get(key); ok {
+		url = e.Value.URL
+	}
+	if terms.persists() {
+		return &failure{
+			text:    fmt.Sprintf("the CA does not know the account %s any more, which the standing DNS records name", url),
+			hint:    "ask the CA; to begin with a new account, take another --acme-email, and change accounturi in all records _validation-persist",
+			refused: true, final: true,
+		}
+	}
+	k := t.accountsKnown.of(key)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.account = acmez.Account{}
+	err := t.accounts.change(ctx, key, func(row *vault.Account) bool {
+		row.URL = ""
+		return true
+	})
+	t.log.Warn("the CA does not know the account any more, it is registered again with the same key", slog.String("directory", terms.Directory), slog.String("account", url), slog.Any("error", err))
+	return nil
+}

@@ -1,0 +1,227 @@
+// Package acme has certificates issued: it knows which ones are wanted, orders them of a CA by ACME (RFC 8555) or takes them from Ruche's own authority, and
+// renews them by the plan. One control node of an installation does so at a time.
+package acme
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	acmez "github.com/mholt/acmez/v3/acme"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+	"github.com/ruche-project/ruche/internal/health"
+)
+
+// DNS writes records for the challenge dns-01 (RFC 8555 section 8.4). Both calls may be repeated after a crash.
+type DNS interface {
+	// Present adds a TXT record, name being fully qualified and without a last dot, and returns when all name servers of the zone have it.
+	Present(ctx context.Context, provider ruche.DNSProvider, name, value string) error
+	// CleanUp removes it.
+	CleanUp(ctx context.Context, provider ruche.DNSProvider, name, value string) error
+}
+
+// Config is what an Engine needs.
+type Config struct {
+	Buckets Buckets
+	// Issuers are the CAs that are configured.
+	Issuers []ruche.Issuer
+	Seal    vault.Sealer
+	// Published returns when all edges that are up have what the state had at a revision, or with an error when ctx ends before.
+	Published func(ctx context.Context, revision int64) error
+	// DNS is nil where no records can be written.
+	DNS DNS
+	// Internal has a certificate made by Ruche's own authority, for the names and the key of csr (DER), and gives it with what follows it; nil when there is no authority.
+	Internal func(ctx context.Context, spec ruche.CertificateSpec, csr *x509.CertificateRequest) (chain [][]byte, err error)
+	// Grace is how long a certificate that nobody wants any more is still served; 0 stands for a day.
+	Grace  time.Duration
+	Logger *slog.Logger
+	Health *health.Registry
+	// Now tells the time; nil stands for the clock.
+	Now func() time.Time
+}
+
+// Engine has certificates issued. Its operations (Renew, Revoke, Replace, Import, Snapshot) may be called on any control node, at any time; Run works on the
+// one that leads. It is safe for concurrent use.
+type Engine struct {
+	cfg Config
+	log *slog.Logger
+	// poll is how often a CA is asked that does not say how often; transport is how CAs are reached.
+	poll      time.Duration
+	transport func(Terms) (http.RoundTripper, error)
+
+	mu      sync.Mutex
+	clients map[[sha256.Size]byte]*acmez.Client
+	raised  map[warningKey]bool // warnings that stand because of this engine
+}
+
+// New makes an engine. It does nothing until Run is called.
+func New(cfg Config) *Engine {
+	if cfg.Grace == 0 {
+		cfg.Grace = 24 * time.Hour
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Engine{
+		cfg: cfg, log: cfg.Logger, poll: pollInterval, transport: newTransport,
+		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool),
+	}
+}
+
+func (e *Engine) now() time.Time { return e.cfg.Now() }
+
+const (
+	// maxOrders is how many orders are under way at a time, maxQuestions how many questions for renewal windows.
+	maxOrders, maxQuestions = 20, 8
+	// longestPause is how long the engine rests when nothing is to be done.
+	longestPause = 10 * time.Minute
+)
+
+// Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
+// error when the state cannot be read.
+func (e *Engine) Run(ctx context.Context) error {
+	t, err := e.begin(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("cannot look after certificates: %w", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer e.warn(nil)
+	defer t.working.Wait()
+	defer stop()
+	if !t.follow(ctx) {
+		return nil
+	}
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+		case <-pause.C:
+		}
+		next := t.pass(ctx)
+		pause.Reset(min(max(next.Sub(e.now()), 0), longestPause))
+	}
+}
+
+// term is one time of leadership.
+type term struct {
+	*Engine
+	specs        *mirror[ruche.CertificateSpecs]
+	declarations *mirror[ruche.Declaration]
+	served       *mirror[vault.Served]
+
+	certificates table[vault.Record]
+	states       table[vault.State]
+	orders       table[vault.Order]
+	accounts     table[vault.Account]
+	challenges   table[vault.Challenge]
+	issuances    table[vault.Issuance]
+
+	accountsKnown accounts
+	wake          chan struct{}
+	slots         chan struct{} // of orders
+	questions     chan struct{} // for renewal windows
+	working       sync.WaitGroup
+
+	mu     sync.Mutex
+	busy   map[string]bool    // by what is worked on
+	down   map[string]*outage // by directory
+	swept  time.Time
+	leaves map[string]leaf
+	// later has what is tried again at a time that is not worth a row: by revocation.
+	later map[string]time.Time
+}
+
+func (e *Engine) begin(ctx context.Context) (*term, error) {
+	b := e.cfg.Buckets
+	t := &term{
+		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
+		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxOrders), questions: make(chan struct{}, maxQuestions),
+		busy: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf), later: make(map[string]time.Time),
+	}
+	t.certificates.bucket, t.states.bucket, t.orders.bucket = b.Certificates, b.States, b.Orders
+	t.accounts.bucket, t.challenges.bucket, t.issuances.bucket = b.Accounts, b.Challenges, b.Issuances
+	for _, load := range []func(context.Context) error{
+		t.certificates.load, t.states.load, t.orders.load, t.accounts.load, t.challenges.load, t.issuances.load,
+	} {
+		if err := load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// follow begins to follow what others write, and returns when all of it is known. It reports false when ctx ends before.
+func (t *term) follow(ctx context.Context) bool {
+	t.working.Go(func() { t.specs.follow(ctx, t.cfg.Buckets.Specs, t.poke) })
+	t.working.Go(func() { t.declarations.follow(ctx, t.cfg.Buckets.Declarations, t.poke) })
+	t.working.Go(func() { t.served.follow(ctx, t.cfg.Buckets.Served, t.poke) })
+	t.working.Go(func() { t.certificates.follow(ctx, t.poke) })
+	t.working.Go(func() { t.states.follow(ctx, t.poke) })
+	for _, ready := range []chan struct{}{t.specs.ready, t.declarations.ready, t.served.ready} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// poke has the engine look soon.
+func (t *term) poke() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// start does work for a key in a goroutine of its own, unless some is done for it already, or all slots are taken.
+func (t *term) start(key string, slots chan struct{}, work func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy[key] {
+		return false
+	}
+	select {
+	case slots <- struct{}{}:
+	default:
+		return false
+	}
+	t.busy[key] = true
+	t.working.Go(func() {
+		defer t.poke()
+		defer func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			delete(t.busy, key)
+			<-slots
+		}()
+		work()
+	})
+	return true
+}
+
+func (t *term) isBusy(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.busy[key]
+}
+
+// ended reports whether an error is no more than the end of this term.
+func ended(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,383 @@
+package acme
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/plan"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+)
+
+// pass looks at everything once, and begins what is to be done. It gives the time of the next look, unless something changes before.
+func (t *term) pass(ctx context.Context) (next time.Time) {
+	v := t.look(t.now())
+	t.retire(ctx, v)
+	for _, w := range v.byUrgency() {
+		t.tend(ctx, v, w)
+	}
+	t.askWindows(ctx, v)
+	t.revoke(ctx, v)
+	t.sweep(ctx, v)
+	if ctx.Err() == nil {
+		t.warn(t.warnings(v))
+	}
+	return v.next
+}
+
+// view is what is wanted and what is there, at one time.
+type view struct {
+	now     time.Time
+	wants   []Want
+	records map[string]ruche.Entry[vault.Record]
+	states  map[string]ruche.Entry[vault.State]
+	leaves  map[string]leaf
+	// own has the wants by ID; instead the record that serves a want in place of its own.
+	own     map[string]Want
+	instead map[string]string
+	// used has the records that are to be served.
+	used map[string]bool
+	next time.Time
+}
+
+// leaf is a record's certificate.
+type leaf struct {
+	revision    int64
+	cert        *x509.Certificate
+	fingerprint string
+}
+
+// at has the engine look again at a time.
+func (v *view) at(at time.Time) {
+	if at.Before(v.next) {
+		v.next = at
+	}
+}
+
+func (t *term) look(now time.Time) *view {
+	v := &view{
+		now: now, records: t.certificates.all(), states: t.states.all(), next: now.Add(longestPause),
+		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
+	}
+	v.leaves = t.readLeaves(v.records)
+	v.wants = Wanted(Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers})
+	for _, w := range v.wants {
+		v.own[w.ID] = w
+	}
+	for _, w := range v.wants {
+		v.find(w)
+	}
+	return v
+}
+
+// readLeaves reads the certificates of the records. Those that cannot be read are left out: they serve nobody.
+func (t *term) readLeaves(records map[string]ruche.Entry[vault.Record]) map[string]leaf {
+	read := make(map[string]leaf, len(records))
+	for id, e := range records {
+		l := t.leaves[id]
+		if l.cert == nil || l.revision != e.Revision {
+			cert, err := e.Value.Leaf()
+			if err != nil {
+				continue
+			}
+			l = leaf{revision: e.Revision, cert: cert, fingerprint: vault.Fingerprint(cert.Raw)}
+		}
+		read[id] = l
+	}
+	t.leaves = read
+	return read
+}
+
+// usable reports whether a record can be served.
+func (v *view) usable(id string) bool {
+	l, ok := v.leaves[id]
+	return ok && v.records[id].Value.Revoked.IsZero() && v.now.Before(l.cert.NotAfter)
+}
+
+// find says which records serve a want: its own, another that does as well, or, until its own is there, whatever has one of its names.
+func (v *view) find(w Want) {
+	if v.usable(w.ID) {
+		v.used[w.ID] = true
+		return
+	}
+	for id, e := range v.records {
+		if id == w.ID || !v.usable(id) {
+			continue
+		}
+		if v.standsIn(w, id, e.Value) && (v.instead[w.ID] == "" || id < v.instead[w.ID]) {
+			v.instead[w.ID] = id
+		}
+		if slices.ContainsFunc(w.Spec.Names, func(n string) bool { return vault.CoversAll(e.Value.Names, []string{n}) }) {
+			v.used[id] = true
+		}
+	}
+}
+
+// standsIn reports whether a record makes an order unnecessary: it has all names, is not about to need renewal itself, or is renewed by somebody who wants it, and nobody meant
+// another CA.
+func (v *view) standsIn(w Want, id string, r vault.Record) bool {
+	if !vault.CoversAll(r.Names, w.Spec.Names) {
+		return false
+	}
+	switch {
+	case w.Terms.Internal() != (r.Origin == vault.OriginInternal):
+		return false
+	case r.Origin == vault.OriginImported:
+		if w.Mode == "" && r.Directory != "" && r.Directory != w.Terms.Directory {
+			return false
+		}
+	case w.Mode == "" || r.Origin == vault.OriginACME && r.Directory != w.Terms.Directory && r.Issuer != w.Terms.Fallback:
+		return false
+	}
+	c := v.plan(id)
+	_, wanted := v.own[id]
+	return v.now.Before(plan.Due(c)) || wanted && plan.LevelAt(c, v.now) != plan.Critical
+}
+
+// plan gives what the plan has to know of a record.
+func (v *view) plan(id string) plan.Certificate {
+	l, st := v.leaves[id], v.states[id].Value
+	c := plan.Certificate{
+		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.records[id].Value.Issued, RenewAfter: v.own[id].Spec.RenewAfter,
+	}
+	if st.Of == l.fingerprint {
+		c.WindowStart, c.WindowEnd = st.WindowStart, st.WindowEnd
+	}
+	return c
+}
+
+// byUrgency orders the wants: what is not served at all first, then what ends soonest.
+func (v *view) byUrgency() []Want {
+	end := func(w Want) time.Time {
+		if v.usable(w.ID) {
+			return v.leaves[w.ID].cert.NotAfter
+		}
+		return time.Time{}
+	}
+	return slices.SortedStableFunc(slices.Values(v.wants), func(a, b Want) int { return end(a).Compare(end(b)) })
+}
+
+// isAsked reports whether somebody wants a new certificate now, and it is not newer than the wish.
+func (v *view) isAsked(id string) bool {
+	st := v.states[id].Value
+	return !st.Asked.IsZero() && !v.now.Before(st.Asked) && st.Asked.After(v.records[id].Value.Issued)
+}
+
+// tend does what one want needs now.
+func (t *term) tend(ctx context.Context, v *view, w Want) {
+	if w.Problem != "" {
+		t.note(ctx, w.ID, w.Problem+" ("+w.Hint+")", time.Time{})
+		return
+	}
+	journal, underway := t.orders.get(w.ID)
+	if !t.needed(ctx, v, w, underway) || t.isBusy(w.ID) {
+		return
+	}
+	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
+	if v.now.Before(st.NextTry) && (!asked || st.LastTry.After(st.Asked)) {
+		v.at(st.NextTry)
+		return
+	}
+	if len(t.slots) == cap(t.slots) {
+		return // who is done wakes us
+	}
+	if w.Terms.Internal() {
+		t.start(w.ID, t.slots, func() { t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w))) })
+		return
+	}
+	terms := t.termsNow(w, st)
+	if !underway || journal.Value.Directory != terms.Directory {
+		order := vault.Issuance{Directory: terms.Directory, Account: accountKey(terms), Names: w.Spec.Names, Renewal: v.leaves[w.ID].cert != nil}
+		order.Replaces = order.Renewal && replaces(v.records[w.ID].Value, terms) != ""
+		if at, why := plan.Next(v.now, t.ledger(), order); at.After(v.now) {
+			t.note(ctx, w.ID, "the order waits: "+why, at)
+			v.at(at)
+			return
+		}
+	}
+	if ok, at := t.mayAsk(terms.Directory, v.now); !ok {
+		v.at(at)
+		return
+	}
+	if !t.start(w.ID, t.slots, func() { t.order(ctx, w, terms) }) {
+		t.unused(terms.Directory)
+	}
+}
+
+// needed reports whether there is something to do for a want: there is no certificate, it is due or asked for, or an order is under way.
+func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool {
+	if !v.usable(w.ID) {
+		if v.instead[w.ID] != "" && !v.isAsked(w.ID) {
+			return underway
+		}
+		return w.Waiting == "" || underway
+	}
+	due := plan.Due(v.plan(w.ID))
+	t.setDue(ctx, w.ID, v.leaves[w.ID].fingerprint, due)
+	st := v.states[w.ID].Value
+	if st.Asked.After(v.now) {
+		v.at(st.Asked)
+	}
+	if v.now.Before(due) && !v.isAsked(w.ID) {
+		v.at(due)
+		return underway
+	}
+	return true
+}
+
+// termsNow are the terms to order by: after three failures those of the fallback, and after three more the first ones again.
+func (t *term) termsNow(w Want, st vault.State) Terms {
+	const turns = 3
+	fallback, ok := issuerNamed(t.cfg.Issuers, w.Terms.Fallback)
+	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory) {
+		return w.Terms
+	}
+	terms := w.Terms
+	terms.Issuer = fallback
+	terms.KeyType = w.Terms.KeyType
+	if terms.DNS == nil {
+		terms.DNS = w.Terms.DNS
+	}
+	return terms
+}
+
+// ledger is what was ordered, and what is being ordered.
+func (t *term) ledger() []vault.Issuance {
+	var all []vault.Issuance
+	for _, e := range t.issuances.all() {
+		all = append(all, e.Value)
+	}
+	for _, e := range t.orders.all() {
+		o := e.Value
+		all = append(all, vault.Issuance{At: o.Began, Directory: o.Directory, Account: o.Account, Names: o.Names, Renewal: o.Renewal, Replaces: o.Replaces != ""})
+	}
+	return all
+}
+
+// order orders a certificate, or goes on with its order, and notes how it went.
+func (t *term) order(ctx context.Context, w Want, terms Terms) {
+	r := &run{term: t, want: w, terms: terms, log: t.log.With(slog.String("certificate", w.ID), slog.String("issuer", terms.Name))}
+	bounded, stop := context.WithTimeout(ctx, orderTimeout)
+	defer stop()
+	err := r.obtain(bounded)
+	if ctx.Err() != nil {
+		return // the next leader goes on
+	}
+	f := failureOf(err)
+	if p, ok := problemOf(err); ok && kind(p) == "accountDoesNotExist" {
+		if worse := t.lost(ctx, terms); worse != nil {
+			f = worse
+		}
+	}
+	if f != nil && f.final {
+		if err := r.drop(ctx); err != nil {
+			r.log.Warn("the journal of an order is left behind", slog.Any("error", err))
+		}
+	}
+	t.done(ctx, w, terms, f)
+}
+
+// done notes how an attempt went: after a failure the next one is planned.
+func (t *term) done(ctx context.Context, w Want, terms Terms, f *failure) {
+	if ctx.Err() != nil {
+		return
+	}
+	now := t.now()
+	next := t.told(terms, f, now)
+	if f == nil {
+		return
+	}
+	t.log.Warn("a certificate was not issued", slog.String("certificate", w.ID), slog.String("issuer", terms.Name), slog.Any("error", f))
+	var end time.Time
+	if e, ok := t.certificates.get(w.ID); ok {
+		if cert, err := e.Value.Leaf(); err == nil {
+			end = cert.NotAfter
+		}
+	}
+	err := t.states.change(ctx, w.ID, func(st *vault.State) bool {
+		st.Failures++
+		if f.refused && w.Terms.Fallback != "" {
+			st.Failures = (st.Failures + 2) / 3 * 3
+		}
+		st.LastError, st.LastTry = f.Error(), now
+		if st.NextTry = next; !f.unreachable {
+			st.NextTry = latest(plan.Retry(w.ID, st.Failures, now, end), now.Add(f.wait))
+		}
+		return true
+	})
+	t.complain(ctx, w.ID, err)
+}
+
+// succeeded notes that a certificate was issued.
+func (t *term) succeeded(ctx context.Context, id string, rec vault.Record, proved ruche.ChallengeType) error {
+	cert, err := rec.Leaf()
+	if err != nil {
+		return err
+	}
+	of := vault.Fingerprint(cert.Raw)
+	err = t.states.change(ctx, id, func(st *vault.State) bool {
+		if st.Of == of && st.Failures == 0 && st.LastError == "" {
+			return false
+		}
+		next := vault.State{Of: of, LastTry: t.now(), Proved: cmp.Or(proved, st.Proved), Revoke: st.Revoke}
+		next.Due = plan.Due(plan.Certificate{ID: id, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Issued: rec.Issued})
+		if st.Asked.After(rec.Issued) {
+			next.Asked, next.Reason = st.Asked, st.Reason
+		}
+		*st = next
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write the state of the certificate: %w", err)
+	}
+	t.log.Info("a certificate was issued", slog.String("certificate", id), slog.Any("names", rec.Names), slog.String("issuer", rec.Issuer), slog.Time("until", cert.NotAfter))
+	return nil
+}
+
+// note writes why there is no order, if that is news.
+func (t *term) note(ctx context.Context, id, text string, next time.Time) {
+	err := t.states.change(ctx, id, func(st *vault.State) bool {
+		if st.LastError == text && st.NextTry.Equal(next) {
+			return false
+		}
+		st.LastError, st.NextTry = text, next
+		return true
+	})
+	t.complain(ctx, id, err)
+}
+
+// setDue writes when a certificate is due, if that is news.
+func (t *term) setDue(ctx context.Context, id, of string, due time.Time) {
+	e, _ := t.states.get(id)
+	if e.Value.Due.Equal(due) && e.Value.Of == of {
+		return
+	}
+	err := t.states.change(ctx, id, func(st *vault.State) bool {
+		if st.Of != of {
+			st.Of, st.WindowStart, st.WindowEnd, st.Explanation, st.AskAgain = of, time.Time{}, time.Time{}, "", time.Time{}
+		}
+		st.Due = due
+		return true
+	})
+	t.complain(ctx, id, err)
+}
+
+// failureOf says what an error means; nil for none.
+func failureOf(err error) *failure {
+	if err == nil {
+		return nil
+	}
+	return explain(err, nil)
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,81 @@
+package acme
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	acmez "github.com/mholt/acmez/v3/acme"
+
+	"github.com/ruche-project/ruche/internal/certs/plan"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+)
+
+// askWindows asks CAs for the renewal windows of the certificates that are looked after (RFC 9773), where that is due.
+func (t *term) askWindows(ctx context.Context, v *view) {
+	for _, w := range v.wants {
+		rec := v.records[w.ID].Value
+		if !v.usable(w.ID) || rec.Origin != vault.OriginACME {
+			continue
+		}
+		l, st := v.leaves[w.ID], v.states[w.ID].Value
+		if st.Of == l.fingerprint && v.now.Before(st.AskAgain) {
+			v.at(st.AskAgain)
+			continue
+		}
+		terms, ok := t.termsFor(w, rec.Directory)
+		if !ok || t.isDown(terms.Directory) {
+			continue
+		}
+		t.start("window of "+w.ID, t.questions, func() { t.askWindow(ctx, w.ID, l, terms) })
+	}
+}
+
+// termsFor are the terms by which a directory is reached that a record is of.
+func (t *term) termsFor(w Want, directory string) (Terms, bool) {
+	if w.Terms.Directory == directory {
+		return w.Terms, true
+	}
+	for _, i := range t.cfg.Issuers {
+		if i.Directory == directory {
+			return Terms{Issuer: i}, true
+		}
+	}
+	return Terms{}, false
+}
+
+func (t *term) askWindow(ctx context.Context, id string, l leaf, terms Terms) {
+	life := l.cert.NotAfter.Sub(l.cert.NotBefore)
+	client, err := t.client(terms)
+	if err != nil {
+		return // the order says so
+	}
+	info, err := client.GetRenewalInfo(ctx, l.cert)
+	if ctx.Err() != nil {
+		return
+	}
+	now := t.now()
+	again := plan.AskAgain(now, life, 0)
+	switch {
+	case errors.Is(err, acmez.ErrUnsupported):
+		again = now.Add(24 * time.Hour)
+	case err != nil:
+		again = plan.AskAgain(now, life, time.Hour)
+		t.log.Debug("the CA does not tell when to renew", slog.String("certificate", id), slog.Any("error", err))
+	case info.RetryAfter != nil:
+		again = plan.AskAgain(now, life, time.Until(*info.RetryAfter))
+	}
+	err = t.states.change(ctx, id, func(st *vault.State) bool {
+		if st.Of != l.fingerprint {
+			st.Of, st.WindowStart, st.WindowEnd, st.Explanation = l.fingerprint, time.Time{}, time.Time{}, ""
+		}
+		if st.AskAgain = again; info.HasWindow() {
+			st.WindowStart, st.WindowEnd, st.Explanation = info.SuggestedWindow.Start, info.SuggestedWindow.End, info.ExplanationURL
+		}
+		return true
+	})
+	if err == nil && info.ExplanationURL != "" {
+		t.log.Info("the CA explains when it wants a certificate renewed", slog.String("certificate", id), slog.String("url", info.ExplanationURL))
+	}
+}
