@@ -27,6 +27,14 @@ require (
 )
 
 require (
+	github.com/libdns/cloudflare v0.2.2 // indirect
+	github.com/libdns/desec v1.0.1 // indirect
+	github.com/libdns/infomaniak v0.2.0 // indirect
+	github.com/libdns/libdns v1.1.1 // indirect
+	github.com/miekg/dns v1.1.73 // indirect
+)
+
+require (
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
