@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const hetznerPoll = time.Second
+const hetznerPoll = 250 * time.Millisecond
 
 // hetzner is the DNS of Hetzner's Cloud API (https://docs.hetzner.cloud), which followed the one of the old DNS console.
 type hetzner struct{ api api }

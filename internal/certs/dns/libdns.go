@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,15 +18,31 @@ type library struct {
 		libdns.RecordAppender
 		libdns.RecordDeleter
 	}
-	same string // is in the error of an API that has the very record already; empty: it gives none
+	same string              // is in the error of an API that has the very record already; empty: it gives none
+	look libdns.RecordGetter // set for an API that would keep the same record twice
 }
 
 func (l library) add(ctx context.Context, r record) error {
+	if there, err := l.has(ctx, r); there || err != nil {
+		return err
+	}
 	_, err := l.records.AppendRecords(ctx, r.zone+".", []libdns.Record{text(r, recordTTL)})
 	if err != nil && l.same != "" && strings.Contains(err.Error(), l.same) {
 		return nil
 	}
 	return err
+}
+
+func (l library) has(ctx context.Context, r record) (bool, error) {
+	if l.look == nil {
+		return false, nil
+	}
+	all, err := l.look.GetRecords(ctx, r.zone+".")
+	want := text(r, 0).RR()
+	return slices.ContainsFunc(all, func(one libdns.Record) bool {
+		rr := one.RR()
+		return rr.Type == want.Type && rr.Name == want.Name && rr.Data == want.Data
+	}), err
 }
 
 // remove names no TTL: providers raise it to what they allow, and modules compare it.
@@ -48,5 +65,6 @@ func openDesec(_ *Solver, v values) (writer, error) {
 }
 
 func openInfomaniak(_ *Solver, v values) (writer, error) {
-	return library{records: &infomaniak.Provider{APIToken: v.get("api_token")}}, nil
+	p := &infomaniak.Provider{APIToken: v.get("api_token")}
+	return library{records: p, look: p}, nil
 }
