@@ -65,6 +65,8 @@ func fences() []fence {
 		{"github.com/spf13", []string{"cmd/ruche"}, false, "settings and verbs must not depend on a command line"},
 		{"github.com/quic-go/quic-go", []string{"internal/proxy"}, false, "how requests come in is known in one place"},
 		{"github.com/pires/go-proxyproto", []string{"internal/proxy"}, false, "who a connection comes from is decided in one place"},
+		{"github.com/miekg/dns", []string{"internal/certs"}, false, "records are written and looked up in one place"},
+		{"github.com/libdns", []string{"internal/certs"}, false, "providers are told apart in one place"},
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
 		{"github.com/summerwind/h2spec", []string{}, true, test},

@@ -149,7 +149,7 @@ func (p porkbun) call(ctx context.Context, path string, in map[string]string) (p
 		return out, err
 	}
 	if out.Status != "SUCCESS" {
-		return out, errors.New("Porkbun refuses: " + out.Message) //nolint:revive,staticcheck // it is a name
+		return out, errors.New("the API refuses: " + out.Message)
 	}
 	return out, nil
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	defaultExecTimeout = 30 * time.Second
-	maxExecTimeout     = writeTimeout
+	maxExecTimeout     = time.Minute
 	keptOutput         = 1 << 10 // bytes of a failed program's output that are told
 )
 

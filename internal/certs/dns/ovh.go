@@ -2,7 +2,7 @@ package dns
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // OVH's signatures are made of it
+	"crypto/sha1" // OVH signs calls with it
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -50,7 +50,7 @@ func openOVH(s *Solver, v values) (writer, error) {
 // sign signs a call as OVH wants it: a SHA-1 of the secrets, the call and the time there.
 func (o *ovh) sign(r *http.Request, body []byte) {
 	now := strconv.FormatInt(time.Now().Add(o.ahead).Unix(), 10)
-	sum := sha1.Sum([]byte(strings.Join([]string{o.secret, o.consumer, r.Method, r.URL.String(), string(body), now}, "+"))) //nolint:gosec // as above
+	sum := sha1.Sum([]byte(strings.Join([]string{o.secret, o.consumer, r.Method, r.URL.String(), string(body), now}, "+")))
 	r.Header.Set("X-Ovh-Application", o.application)
 	r.Header.Set("X-Ovh-Consumer", o.consumer)
 	r.Header.Set("X-Ovh-Timestamp", now)

@@ -13,7 +13,7 @@ import (
 const (
 	defaultTimeout = 2 * time.Minute
 	// writeTimeout bounds one change at a provider, with all the calls that it takes.
-	writeTimeout = time.Minute
+	writeTimeout = 2 * time.Minute
 	recordTTL    = time.Minute
 )
 
@@ -105,8 +105,6 @@ func (s *Solver) change(ctx context.Context, p ruche.DNSProvider, name, value st
 	if err != nil {
 		return record{}, v.scrub(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	r, err := s.place(ctx, kind, plain(name), value)
 	if err != nil {
 		return record{}, err
@@ -116,6 +114,8 @@ func (s *Solver) change(ctx context.Context, p ruche.DNSProvider, name, value st
 		return record{}, err
 	}
 	defer free()
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout) // from now on: many may have waited for this zone
+	defer cancel()
 	return r, v.scrub(do(w, ctx, r))
 }
 
