@@ -136,6 +136,7 @@ func (r *replica) followAt(ctx context.Context, id *identity, renewed <-chan str
 	if err != nil {
 		return false, err
 	}
+	req.Header.Set(recipientHeader, r.client.box.public())
 	resp, err := r.client.client(id).Do(req)
 	if err != nil {
 		return false, err
