@@ -64,6 +64,7 @@ const (
 	CodeSwarmUnavailable    Code = "swarm-unavailable"
 	CodeRoutesDirUnreadable Code = "routes-dir-unreadable"
 	CodeCertInvalid         Code = "certificate-invalid"
+	CodeCertUnusable        Code = "certificate-unusable"
 	CodeCertsDirUnreadable  Code = "certs-dir-unreadable"
 	CodeClusterUnavailable  Code = "cluster-unavailable"
 	CodeAccessLogFailed     Code = "access-log-failed"
@@ -86,7 +87,7 @@ func Codes() []Code {
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
 		CodeEntryPointUnknown,
-		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
+		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,

@@ -23,6 +23,8 @@ type CertificateStatus struct {
 	Issuer   string    `json:"issuer,omitempty"`
 	Names    []string  `json:"names,omitempty"`
 	NotAfter time.Time `json:"not_after,omitzero"`
+	// Fingerprint is the SHA-256 of the certificate in hexadecimal digits, where it is a file or of the store.
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// Reason says how it was chosen, or why there is none: "shop.example.crt is the host's own", ...
 	Reason string `json:"reason"`
 }

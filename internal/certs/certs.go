@@ -1,4 +1,4 @@
-// Package certs decides which certificate a name is served with: a file by nginx-proxy's naming rules, else a self-signed one.
+// Package certs decides which certificate a name is served with: a file by nginx-proxy's naming rules, else one of the store, else a self-signed one.
 package certs
 
 import (
@@ -8,26 +8,34 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/fsx"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
 // Config is what Certs needs.
 type Config struct {
-	// Dir holds the certificate files, NAME.crt and NAME.key.
-	Dir string
-	// StateDir is where self-signed certificates are kept, in a directory of their own.
+	// Dir holds the certificate files, NAME.crt and NAME.key. SecretsDir may hold more, such as Docker secrets of these names; those in Dir go first.
+	Dir, SecretsDir string
+	// StateDir is where self-signed certificates are kept, in a directory of their own, their keys sealed with Safe; nil leaves these in the clear.
 	StateDir string
+	Safe     vault.Sealer
 	// PasswordsDir is where nginx-proxy looks for password files, named after hosts. They are not supported: their hosts are not
 	// served.
 	PasswordsDir string
+	// Certificates, Challenges and Tickets are the buckets of those names, and Opener opens what is sealed in them. All are nil where there is no state.
+	Certificates Watcher[vault.Record]
+	Challenges   Watcher[vault.Challenge]
+	Tickets      Watcher[vault.Tickets]
+	Opener       Opener
+	// ApplyTickets puts session ticket keys in force, the first one for new tickets.
+	ApplyTickets func(keys [][32]byte)
 	Logger       *slog.Logger
 	Health       *health.Registry
 }
@@ -38,6 +46,9 @@ type Certs struct {
 	loading    sync.Mutex            // held while the directories are read
 	files      atomic.Pointer[files] // replaced as a whole
 	selfSigned *selfSigned
+	store      *store
+	challenges *challenges
+	changed    signal
 }
 
 // files is what was found in the directories at one time.
@@ -51,23 +62,35 @@ const everyHost = ""
 
 // New reads the certificate files, so that the first handshake already gets them.
 func New(cfg Config) *Certs {
-	c := &Certs{cfg: cfg, selfSigned: newSelfSigned(cfg.StateDir, cfg.Logger)}
+	c := &Certs{cfg: cfg, selfSigned: newSelfSigned(cfg.StateDir, cfg.Safe, cfg.Logger), store: newStore(), challenges: newChallenges()}
 	c.files.Store(&files{})
 	c.load()
+	if cfg.Certificates == nil {
+		close(c.store.loaded)
+	}
 	return c
 }
+
+// Loaded is closed when the certificates of the store are there, at once where there is no store.
+func (c *Certs) Loaded() <-chan struct{} { return c.store.loaded }
+
+// Changed gives what is closed when a name may be served otherwise than before. It is to be asked for before Status.
+func (c *Certs) Changed() <-chan struct{} { return c.changed.wait() }
 
 // expiryCheck is how often certificates are looked at for expiry when no file changes.
 const expiryCheck = time.Hour
 
-// Run follows changes of the certificate files until ctx ends. It returns nil.
+// Run follows changes of the certificate files, and of the buckets, until ctx ends. It returns nil.
 func (c *Certs) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
-	for _, dir := range []string{c.cfg.Dir, c.cfg.PasswordsDir} {
+	for _, dir := range []string{c.cfg.Dir, c.cfg.SecretsDir, c.cfg.PasswordsDir} {
 		if dir != "" {
 			watching.Go(func() { fsx.WatchDir(ctx, dir, c.cfg.Logger, c.load) })
 		}
 	}
+	follow(ctx, c, &watching, "certificates", c.cfg.Certificates, c.applyRecords)
+	follow(ctx, c, &watching, "challenges", c.cfg.Challenges, c.challenges.apply)
+	follow(ctx, c, &watching, "tickets", c.cfg.Tickets, c.applyTickets)
 	tick := time.NewTicker(expiryCheck)
 	defer tick.Stop()
 	for {
@@ -81,6 +104,18 @@ func (c *Certs) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// follow watches a bucket until ctx ends; nil is none.
+func follow[T any](ctx context.Context, c *Certs, tasks *sync.WaitGroup, name string, bucket Watcher[T], apply func(ruche.Update[T])) {
+	if bucket == nil {
+		return
+	}
+	tasks.Go(func() {
+		if err := bucket.Watch(ctx, apply); err != nil {
+			c.cfg.Logger.Error("cannot follow changes any more, serving what is known", "bucket", name, "error", err)
+		}
+	})
 }
 
 // Restriction says why requests for host, as it was declared, must not be served: nginx-proxy would ask for a client certificate or
@@ -107,16 +142,6 @@ func hashed(host string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// HasFile reports whether a certificate file serves the query's host: what Certificate would choose with the mode TLSFile, at the cost of a few
-// map look-ups.
-func (c *Certs) HasFile(q ruche.CertificateQuery) bool {
-	if q.Mode == ruche.TLSOff || q.Host == "" {
-		return false
-	}
-	p, _ := c.findFile(q.Host, q.CertName)
-	return p != nil
-}
-
 // Certificate chooses the certificate for q. A nil certificate means that there is none; the status says why. It costs a few map
 // look-ups, but for the first time that a name needs a self-signed one.
 func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus) {
@@ -126,20 +151,24 @@ func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.C
 	case q.Host == "":
 		return c.unknownHost()
 	}
-	p, reason := c.chooseFile(q.Host, q.CertName)
-	switch {
-	case p != nil:
-		return &p.certificate, p.status(reason)
-	case q.Mode == ruche.TLSFile:
-		return none(reason)
+	chosen := c.choose(q)
+	if chosen.pair != nil {
+		return &chosen.pair.certificate, c.status(q, chosen)
+	}
+	if chosen.managed != nil {
+		return &chosen.managed.certificate, c.status(q, chosen)
+	}
+	st := c.status(q, chosen)
+	if q.Mode == ruche.TLSFile {
+		return nil, st
 	}
 	certificate, err := c.selfSigned.get(q.ServerName, q.Declared)
 	if err != nil {
-		return none(fmt.Sprintf("%s, and a self-signed certificate cannot be made: %v", reason, err))
+		return none(fmt.Sprintf("%s, and a self-signed certificate cannot be made: %v", st.Reason, err))
 	}
 	return certificate, ruche.CertificateStatus{
 		Kind: ruche.CertificateSelfSigned, Issuer: organization, Names: []string{q.ServerName},
-		NotAfter: certificate.Leaf.NotAfter, Reason: reason + ", so a self-signed certificate was made",
+		NotAfter: certificate.Leaf.NotAfter, Reason: st.Reason + ", so a self-signed certificate was made",
 	}
 }
 
@@ -189,28 +218,4 @@ func parentOf(host string) string {
 		return parent
 	}
 	return ""
-}
-
-// chooseFile is findFile with the reason. Without a file it returns nil and the names that were looked for.
-func (c *Certs) chooseFile(host, certName string) (*pair, string) {
-	p, by := c.findFile(host, certName)
-	switch {
-	case by == named && p == nil:
-		return nil, fmt.Sprintf("CERT_NAME asks for %s.crt, which is not in %s or cannot be used", certName, c.cfg.Dir)
-	case by == named:
-		return p, fmt.Sprintf("CERT_NAME asks for %s.crt", certName)
-	case by == own:
-		return p, filepath.Base(p.path) + " is the host's own"
-	case by == parents:
-		parent := parentOf(host)
-		return p, fmt.Sprintf("%s.crt is that of the name without %q", parent, strings.TrimSuffix(host, "."+parent))
-	}
-	looked := []string{hashed(host) + ".crt"}
-	if parent := parentOf(host); parent != "" {
-		looked = append(looked, parent+".crt")
-	}
-	if p != nil {
-		return p, fmt.Sprintf("there is no %s, so default.crt serves", strings.Join(looked, " and no "))
-	}
-	return nil, fmt.Sprintf("%s has no usable %s or default.crt", c.cfg.Dir, strings.Join(looked, ", "))
 }

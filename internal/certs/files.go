@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
 // pair is one NAME.crt with its NAME.key.
@@ -24,6 +25,7 @@ type pair struct {
 	name        string
 	path        string // of the .crt
 	print       string // what the files looked like when they were read
+	fingerprint string // of the certificate
 	certificate tls.Certificate
 }
 
@@ -34,30 +36,20 @@ func (p *pair) status(reason string) ruche.CertificateStatus {
 		names = append(names, ip.String())
 	}
 	return ruche.CertificateStatus{
-		Kind: ruche.CertificateFile, File: p.path, Issuer: leaf.Issuer.String(), Names: names, NotAfter: leaf.NotAfter, Reason: reason,
+		Kind: ruche.CertificateFile, File: p.path, Issuer: leaf.Issuer.String(), Names: names, NotAfter: leaf.NotAfter, Fingerprint: p.fingerprint, Reason: reason,
 	}
 }
 
-// load reads the directory. A pair that cannot be used keeps its last good version; a pair whose .crt is gone goes away.
+// load reads the directories. A pair that cannot be used keeps its last good version; a pair whose .crt is gone goes away.
 func (c *Certs) load() {
 	c.loading.Lock()
 	defer c.loading.Unlock()
 	old := c.files.Load()
-	entries, err := os.ReadDir(c.cfg.Dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		entries = nil // nobody has to bring certificates
-	case err != nil:
-		if c.cfg.Health.Set(ruche.Warning{
-			Code: ruche.CodeCertsDirUnreadable, Severity: ruche.SeverityError, Subject: c.cfg.Dir, Message: err.Error(),
-			Hint: "check --certs-dir and its permissions; the certificates read before stay in force",
-		}) {
-			c.cfg.Logger.Error("cannot read the certificates", "dir", c.cfg.Dir, "error", err)
-		}
+	entries, ok := c.entries(c.cfg.Dir)
+	secrets, secretsOK := c.entries(c.cfg.SecretsDir)
+	if !ok || !secretsOK {
 		return
 	}
-	c.cfg.Health.Clear(ruche.CodeCertsDirUnreadable, c.cfg.Dir)
-
 	found := &files{pairs: make(map[string]*pair), restricted: c.passwordFiles(old)}
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), ".crt")
@@ -70,12 +62,44 @@ func (c *Certs) load() {
 			found.restricted[host] = c.restriction(filepath.Join(c.cfg.Dir, entry.Name()), "clients must show a certificate of")
 			continue
 		}
-		if p := c.loadPair(name, old.pairs[key]); p != nil {
+		if p := c.loadPair(c.cfg.Dir, name, old.pairs[key]); p != nil {
 			found.pairs[key] = p
+		}
+	}
+	for _, entry := range secrets { // most are no certificates
+		name, ok := strings.CutSuffix(entry.Name(), ".crt")
+		key := strings.ToLower(name)
+		if ok && name != "" && found.pairs[key] == nil && !strings.HasSuffix("."+key, ".ca") {
+			if p := c.loadPair(c.cfg.SecretsDir, name, old.pairs[key]); p != nil {
+				found.pairs[key] = p
+			}
 		}
 	}
 	c.files.Store(found)
 	c.forgetRemoved()
+	c.changed.say()
+}
+
+// entries lists a directory of certificates, which need not be there. It reports false when it cannot be read.
+func (c *Certs) entries(dir string) ([]fs.DirEntry, bool) {
+	if dir == "" {
+		return nil, true
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		entries = nil // nobody has to bring certificates
+	case err != nil:
+		if c.cfg.Health.Set(ruche.Warning{
+			Code: ruche.CodeCertsDirUnreadable, Severity: ruche.SeverityError, Subject: dir, Message: err.Error(),
+			Hint: "check --certs-dir and its permissions; the certificates read before stay in force",
+		}) {
+			c.cfg.Logger.Error("cannot read the certificates", "dir", dir, "error", err)
+		}
+		return nil, false
+	}
+	c.cfg.Health.Clear(ruche.CodeCertsDirUnreadable, dir)
+	return entries, true
 }
 
 // passwordFiles finds the hosts that nginx-proxy would ask a password for: the files are named HOST or HOST_<hash of a path>. When the
@@ -129,8 +153,8 @@ func (c *Certs) forgetRemoved() {
 }
 
 // loadPair reads one pair, or returns last when it did not change or cannot be used.
-func (c *Certs) loadPair(name string, last *pair) *pair {
-	crt, key := filepath.Join(c.cfg.Dir, name+".crt"), filepath.Join(c.cfg.Dir, name+".key")
+func (c *Certs) loadPair(dir, name string, last *pair) *pair {
+	crt, key := filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
 	looks := fingerprint(crt) + " " + fingerprint(key)
 	if last != nil && last.print == looks {
 		return last
@@ -153,7 +177,7 @@ func (c *Certs) loadPair(name string, last *pair) *pair {
 		}
 		return last
 	}
-	p := &pair{name: name, path: crt, print: looks, certificate: certificate}
+	p := &pair{name: name, path: crt, print: looks, fingerprint: vault.Fingerprint(certificate.Certificate[0]), certificate: certificate}
 	c.cfg.Health.Clear(ruche.CodeCertInvalid, crt)
 	c.warnExpiry(p)
 	c.cfg.Logger.Info("certificate file read", "file", crt, "names", p.certificate.Leaf.DNSNames, "not_after", p.certificate.Leaf.NotAfter)

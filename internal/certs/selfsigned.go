@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/fsx"
 )
 
@@ -35,14 +37,15 @@ const (
 // restart.
 type selfSigned struct {
 	dir    string
+	safe   vault.Sealer // nil leaves keys on the disk in the clear
 	logger *slog.Logger
 
 	mu    sync.RWMutex
 	cache map[string]*tls.Certificate
 }
 
-func newSelfSigned(stateDir string, logger *slog.Logger) *selfSigned {
-	return &selfSigned{dir: filepath.Join(stateDir, "selfsigned"), logger: logger, cache: make(map[string]*tls.Certificate)}
+func newSelfSigned(stateDir string, safe vault.Sealer, logger *slog.Logger) *selfSigned {
+	return &selfSigned{dir: filepath.Join(stateDir, "selfsigned"), safe: safe, logger: logger, cache: make(map[string]*tls.Certificate)}
 }
 
 // get returns the certificate of name. Those of exact, declared names are kept on disk.
@@ -110,14 +113,63 @@ func (s *selfSigned) paths(name string) (crt, key string) {
 
 // read returns the kept certificate, or nil.
 func (s *selfSigned) read(name string) *tls.Certificate {
-	certificate, err := tls.LoadX509KeyPair(s.paths(name))
+	crt, keyFile := s.paths(name)
+	chain, err := os.ReadFile(crt)
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var key []byte
+	if err == nil {
+		key, err = os.ReadFile(keyFile)
+	}
+	bare := false
+	if err == nil {
+		key, bare, err = s.unseal(key)
+	}
+	var certificate tls.Certificate
+	if err == nil {
+		certificate, err = tls.X509KeyPair(chain, key)
+	}
+	if err == nil && bare && s.safe != nil { // it is of before there was a safe
+		err = s.keepKey(keyFile, certificate.PrivateKey)
+	}
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.logger.Warn("cannot read a kept self-signed certificate, making another", "name", name, "error", err)
-		}
+		s.logger.Warn("cannot read a kept self-signed certificate, making another", "name", name, "error", err)
 		return nil
 	}
 	return &certificate
+}
+
+const (
+	// sealedKey is the type of a PEM block with a sealed key, sealedFor what that is sealed for.
+	sealedKey = "RUCHE SEALED KEY"
+	sealedFor = "key of a self-signed certificate"
+)
+
+// unseal gives the PEM of a kept key, and whether it was kept in the clear.
+func (s *selfSigned) unseal(data []byte) (key []byte, bare bool, err error) {
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != sealedKey {
+		return data, true, nil
+	}
+	if s.safe == nil {
+		return nil, false, errors.New("its key is sealed")
+	}
+	der, err := s.safe.Open(sealedFor, block.Bytes)
+	return encode("PRIVATE KEY", der), false, err
+}
+
+// keepKey writes a key.
+func (s *selfSigned) keepKey(file string, key any) error {
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	kind := "PRIVATE KEY"
+	if s.safe != nil {
+		kind, secret = sealedKey, s.safe.Close(sealedFor, secret)
+	}
+	return fsx.WriteFile(file, encode(kind, secret), 0o600)
 }
 
 func (s *selfSigned) make(name string, keep bool) (*tls.Certificate, error) {
@@ -163,12 +215,8 @@ func (s *selfSigned) keep(name string, der []byte, key *ecdsa.PrivateKey) error 
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
 	crt, keyFile := s.paths(name)
-	if err := fsx.WriteFile(keyFile, encode("PRIVATE KEY", secret), 0o600); err != nil {
+	if err := s.keepKey(keyFile, key); err != nil {
 		return err
 	}
 	return fsx.WriteFile(crt, encode("CERTIFICATE", der), 0o644)

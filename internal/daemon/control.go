@@ -70,7 +70,7 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		}
 	}
 	c.server, err = mesh.NewServer(mesh.ServerConfig{
-		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: at(d.site.host, c.listener.Addr().String()),
+		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: at(d.site.host, c.listener.Addr().String()), Member: d.member,
 		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
 		Join: c.candidates.join, Seal: d.seal,
 		Rows:   func(node string) mesh.Rows { return discovery.NodeState(d.cluster, node) },
@@ -109,8 +109,26 @@ func (d *Daemon) status() ruche.NodeStatus {
 	return ruche.NodeStatus{Node: d.node, Version: d.version, Warnings: d.health.List()}
 }
 
-// newClient makes what speaks to the control nodes, on a node without the state. address is where others reach it, if they do.
-func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Role, address string) (*mesh.Client, error) {
+// nodeSafe keeps the keys of a node without the state: under the sealing key where it has one, else under its join token, which is not in the data directory
+// either. Where there is neither they lie in the clear.
+func nodeSafe(cfg *config.Config, token string) (safe mesh.Safe, err error) {
+	seal, err := mesh.ReadSeal(cfg.SealKeyFile)
+	if err == nil {
+		safe = append(safe, seal)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if token != "" {
+		if seal, err = mesh.TokenSeal(token); err != nil {
+			return nil, err
+		}
+		safe = append(safe, seal)
+	}
+	return safe, nil
+}
+
+// newClient makes what speaks to the control nodes, on a node without the state. address is where others reach it, if they do; member is that of a control node.
+func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Role, address string, member *mesh.Member) (*mesh.Client, error) {
 	token, err := os.ReadFile(cfg.JoinTokenFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read the join token: %w", err)
@@ -119,7 +137,12 @@ func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Ro
 	if role == mesh.RoleEdge {
 		follow = []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketIngress}
 	}
+	safe, err := nodeSafe(cfg, string(token))
+	if err != nil {
+		return nil, err
+	}
 	client, err := mesh.NewClient(mesh.ClientConfig{
+		Safe: safe, Member: member,
 		Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{role}, Address: address, Control: d.findControl(ctx, cfg, role), Token: string(token), Follow: follow,
 		Status: d.status, Logger: d.logger.With("component", "mesh"), Health: d.health,
 	})

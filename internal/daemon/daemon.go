@@ -38,7 +38,8 @@ type Daemon struct {
 	cluster *cluster.Cluster
 	members atomic.Pointer[[]ruche.Member] // as they were found last
 	site    location                       // of a control node
-	seal    *mesh.Seal                     // likewise
+	seal    *mesh.Seal                     // of a node with the state
+	member  *mesh.Member                   // of a control node
 	control *control                       // for other nodes
 	client  *mesh.Client                   // of control nodes, where the state is elsewhere
 	certs   *certs.Certs
@@ -94,7 +95,7 @@ func (d *Daemon) join(ctx context.Context, cfg *config.Config) (err error) {
 		if d.roles == config.Edge {
 			role = mesh.RoleEdge
 		}
-		d.client, err = d.newClient(ctx, cfg, role, "")
+		d.client, err = d.newClient(ctx, cfg, role, "", nil)
 		return err
 	}
 	if err := d.openState(ctx, cfg); err != nil {

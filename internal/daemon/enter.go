@@ -85,10 +85,11 @@ func swarmStatus(ctx context.Context, cfg *config.Config) (docker.SwarmStatus, e
 // entrance is how a control node comes to its member of the state.
 type entrance struct {
 	*Daemon
-	cfg  *config.Config
-	site location
-	seal *mesh.Seal
-	seed *seedRecord // as it was before this node, without a state, began or joined one; nil where there is none
+	cfg    *config.Config
+	site   location
+	seal   *mesh.Seal
+	member *mesh.Member
+	seed   *seedRecord // as it was before this node, without a state, began or joined one; nil where there is none
 
 	mu    sync.Mutex
 	waits api.Wait
@@ -106,6 +107,9 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 				"directory", stateDir(cfg.DataDir))
 		})
 		defer slow.Stop()
+		if d.seal, err = openSeal(cfg); err != nil {
+			return err
+		}
 		d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
 		return err
 	}
@@ -122,7 +126,7 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 		err = errors.Join(bad, d.cluster.Close())
 	}
 	if err == nil {
-		d.site, d.seal = e.site, e.seal
+		d.site, d.seal, d.member = e.site, e.seal, e.member
 	}
 	return err
 }
@@ -171,9 +175,9 @@ func (e *entrance) open(ctx context.Context) (*cluster.Cluster, error) {
 func (e *entrance) config(reachable bool) cluster.Config {
 	c := cluster.Config{Dir: stateDir(e.cfg.DataDir), Name: e.node, Logger: e.logger.With("component", "cluster")}
 	if reachable {
-		files := mesh.FilesOfMember(meshDir(e.cfg))
+		certificate := e.member.Certificate()
 		c.Peer = "https://" + e.site.peer
-		c.PeerTLS = &cluster.PeerTLS{CertFile: files.Certificate, KeyFile: files.Certificate, CAFile: files.Root, AllowedCN: mesh.PeerName}
+		c.PeerTLS = &cluster.PeerTLS{CertFile: certificate, KeyFile: certificate, CAFile: mesh.FilesOfMember(meshDir(e.cfg)).Root, AllowedCN: mesh.PeerName}
 	}
 	return c
 }
@@ -181,6 +185,9 @@ func (e *entrance) config(reachable bool) cluster.Config {
 // openOwn opens the member whose data is in the directory, or begins a state there.
 func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) {
 	if e.seal, err = openSeal(e.cfg); err != nil {
+		return nil, err
+	}
+	if err := e.openMember(); err != nil {
 		return nil, err
 	}
 	files := mesh.FilesOfMember(meshDir(e.cfg))
@@ -224,7 +231,15 @@ func (e *entrance) prove(ctx context.Context, c *cluster.Cluster, files mesh.Mem
 	case err != nil && !errors.Is(err, ruche.ErrNotFound):
 		return false, err
 	}
-	return !same, mesh.EnrolOwn(ctx, registry.Registry, meshDir(e.cfg), e.node, e.site.mesh, e.logger.With("component", "mesh"), e.health)
+	return !same, mesh.EnrolOwn(ctx, registry.Registry, e.member, e.node, e.site.mesh, e.logger.With("component", "mesh"), e.health)
+}
+
+// openMember opens what proves this node to other members, once.
+func (e *entrance) openMember() (err error) {
+	if e.member == nil {
+		e.member, err = mesh.OpenMember(meshDir(e.cfg), mesh.Safe{e.seal})
+	}
+	return err
 }
 
 const (
@@ -242,6 +257,9 @@ func (e *entrance) join(ctx context.Context) (c *cluster.Cluster, err error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot join other control nodes: %w (the key must be theirs: --seal-key-file)", err)
+	}
+	if err := e.openMember(); err != nil {
+		return nil, err
 	}
 	for {
 		inv, err := e.ask(ctx)
@@ -263,7 +281,7 @@ func (e *entrance) join(ctx context.Context) (c *cluster.Cluster, err error) {
 
 // ask enrols this node, and asks the other control nodes until it is invited.
 func (e *entrance) ask(ctx context.Context) (*cluster.Invitation, error) {
-	client, err := e.newClient(ctx, e.cfg, mesh.RoleControl, e.site.mesh)
+	client, err := e.newClient(ctx, e.cfg, mesh.RoleControl, e.site.mesh, e.member)
 	if err != nil {
 		return nil, err
 	}

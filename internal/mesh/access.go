@@ -20,6 +20,10 @@ const (
 	bucketEndpoints    = "endpoints"
 	bucketSightings    = "sightings"
 	bucketIngress      = "ingress"
+	bucketCertificates = "certificates"
+	bucketChallenges   = "challenges"
+	bucketTickets      = "tickets"
+	bucketServed       = "served"
 )
 
 // access says who may do what with a bucket. What is not named, nobody may.
@@ -36,8 +40,10 @@ func accessTo(bucket string) access {
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkDeclaration}
 	case bucketEndpoints:
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkEndpoint}
-	case bucketIngress:
+	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets:
 		return access{follow: []Role{RoleEdge}}
+	case bucketServed:
+		return access{write: []Role{RoleEdge}, check: checkServed}
 	case bucketSightings:
 		return access{write: []Role{RoleAgent}, check: checkSighting}
 	}
@@ -59,7 +65,7 @@ type Rows interface {
 // maxChanges is how many changes are made at once.
 const maxChanges = 128
 
-// apply makes changes that an agent asks for, if all of them are of its own rows.
+// apply makes changes that an agent or an edge asks for, if all of them are of its own rows.
 func (s *Server) apply(w http.ResponseWriter, r *http.Request, p Peer) error {
 	var changes []ruche.Change
 	if err := readBody(w, r, maxBody, &changes); err != nil {
@@ -158,6 +164,20 @@ func checkSighting(node, key string, value json.RawMessage) error {
 		return err
 	}
 	if s.Node != node || s.Task != key {
+		return errOthers
+	}
+	return nil
+}
+
+// checkServed is for what an edge serves: rows under its own name, or that with a slash and a number where one row has no room for all.
+func checkServed(node, key string, value json.RawMessage) error {
+	var s struct {
+		Node string `json:"node"`
+	}
+	if err := decode(value, &s); err != nil {
+		return err
+	}
+	if first, _, _ := strings.Cut(key, "/"); s.Node != node || first != node {
 		return errOthers
 	}
 	return nil

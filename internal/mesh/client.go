@@ -28,10 +28,14 @@ type ClientConfig struct {
 	Token string
 	// Follow names the buckets that this node follows; its roles must permit it.
 	Follow []string
-	// Status tells how this node is. It is called often and must be cheap.
-	Status func() ruche.NodeStatus
-	Logger *slog.Logger
-	Health *health.Registry
+	// Safe keeps the keys of this node in Dir. A control node has a Member instead, whose safe it is.
+	Safe   Safe
+	Member *Member
+	// Status tells how this node is. It is called often and must be cheap. Changed, if it is not nil, has it told at once whenever something comes from it.
+	Status  func() ruche.NodeStatus
+	Changed <-chan struct{}
+	Logger  *slog.Logger
+	Health  *health.Registry
 	// Now tells the time; nil stands for the clock.
 	Now func() time.Time
 }
@@ -43,8 +47,9 @@ type Client struct {
 	secret string // the token's
 	keeper *keeper
 	timing timing
-	// replica is what this node knows of the state.
+	// replica is what this node knows of the state; box opens what in it was sealed to this node.
 	replica *replica
+	box     *box
 
 	mu   sync.Mutex
 	http httpClient
@@ -56,6 +61,9 @@ type Client struct {
 func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Member != nil {
+		cfg.Safe = cfg.Member.safe
 	}
 	c := &Client{cfg: cfg, timing: defaultTiming()}
 	roles, err := checkRoles(cfg.Roles)
@@ -69,10 +77,13 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("cannot join the mesh: %w", err)
 	}
 	c.keeper = &keeper{
-		dir: cfg.Dir, name: cfg.Name, roles: roles, pin: c.pin, issuer: c,
+		dir: cfg.Dir, name: cfg.Name, roles: roles, pin: c.pin, safe: cfg.Safe, member: cfg.Member, issuer: c,
 		now: cfg.Now, timing: c.timing, logger: cfg.Logger, health: cfg.Health,
 	}
 	if err := c.keeper.load(); err != nil {
+		return nil, err
+	}
+	if c.box, err = openBox(cfg.Dir, cfg.Name, cfg.Safe, cfg.Logger); err != nil {
 		return nil, err
 	}
 	c.replica = &replica{client: c, hub: newHub(cfg.Follow), lacking: map[string]time.Time{}}
@@ -101,7 +112,7 @@ func (c *Client) Run(ctx context.Context) error {
 	tasks.Go(func() { c.replica.keep(ctx) })
 	if c.keeper.enrolled(ctx) {
 		tasks.Go(func() { c.replica.run(ctx) })
-		tasks.Go(func() { reporting(ctx, c.timing, c.status, c.report) })
+		tasks.Go(func() { reporting(ctx, c.timing, c.status, c.cfg.Changed, c.report) })
 	}
 	tasks.Wait()
 	c.idle()
@@ -129,10 +140,13 @@ func (c *Client) Load(ctx context.Context) (map[string]map[string]json.RawMessag
 	return rows, nil
 }
 
-// Apply makes changes of rows of this node, an agent: all or none, at most 128.
+// Open opens what a control node sealed to this node; see Recipient.
+func (c *Client) Open(what string, sealed []byte) ([]byte, error) { return c.box.open(what, sealed) }
+
+// Apply makes changes of rows of this node, an agent or an edge: all or none, at most 128.
 func (c *Client) Apply(ctx context.Context, changes []ruche.Change) error {
 	if err := c.call(ctx, "/v1/apply", changes, nil); err != nil {
-		return fmt.Errorf("cannot write what this node declares: %w", err)
+		return fmt.Errorf("cannot write what this node tells: %w", err)
 	}
 	return nil
 }

@@ -216,7 +216,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		})
 	}
 	now, _ := edge.keeper.current()
-	onDisk, err := loadIdentity(edge.keeper.dir)
+	onDisk, err := loadIdentity(edge.keeper.dir, nil)
 	if err != nil || !onDisk.cert.Equal(now.cert) {
 		t.Errorf("the disk has another certificate than is in use: %v", err)
 	}

@@ -30,8 +30,12 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, p Peer) error {
 		return refuse(ReasonTooMany, "this node follows too often at once")
 	}
 	defer s.count(p.Name, -1)
+	to, err := newRecipient(p.Name, r.Header.Get(recipientHeader))
+	if err != nil {
+		return refuse(ReasonBadRequest, "the key that values are to be sealed to cannot be used")
+	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	f := &follower{server: s, peer: p, w: w, control: http.NewResponseController(w), buckets: buckets, seen: make([]uint64, len(buckets))}
+	f := &follower{server: s, peer: p, to: to, w: w, control: http.NewResponseController(w), buckets: buckets, seen: make([]uint64, len(buckets))}
 	if err := f.run(r.Context()); err != nil {
 		s.cfg.Logger.Debug("a node follows no longer", "node", p.Name, "error", err)
 		panic(http.ErrAbortHandler) // a stream that merely ends would look whole
@@ -58,6 +62,7 @@ func (s *Server) count(name string, n int) {
 type follower struct {
 	server  *Server
 	peer    Peer
+	to      *Recipient
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buckets []string
@@ -152,6 +157,29 @@ func (f *follower) beat() (bool, error) {
 	return true, err
 }
 
+// delivery is what changes the items of a bucket on their way to this follower; nil: nothing does.
+func (f *follower) delivery(bucket string, reset bool) func([]*item) []*item {
+	deliver := f.server.cfg.Deliver[bucket]
+	if deliver == nil {
+		return nil
+	}
+	return func(items []*item) []*item {
+		changed := make([]*item, 0, len(items))
+		for _, i := range items {
+			n := item{key: i.key, quoted: i.quoted}
+			if i.value != nil {
+				if value, keep := deliver(f.to, i.key, i.value); keep {
+					n.value = value
+				}
+			}
+			if n.value != nil || !reset {
+				changed = append(changed, &n)
+			}
+		}
+		return changed
+	}
+}
+
 // batches writes what is new in all buckets.
 func (f *follower) batches() (wrote bool, err error) {
 	for i, name := range f.buckets {
@@ -161,7 +189,7 @@ func (f *follower) batches() (wrote bool, err error) {
 			continue
 		}
 		wrote = true
-		if f.buf, err = writeBatch(f, f.buf, name, b); err != nil {
+		if f.buf, err = writeBatch(f, f.buf, name, b, f.delivery(name, b.reset)); err != nil {
 			return true, err
 		}
 	}

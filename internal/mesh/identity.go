@@ -17,7 +17,7 @@ import (
 
 // The files of an identity, in the node's own directory. The last two are there on control nodes only.
 const (
-	identityFile = "identity.pem" // key, certificate, root and, on a control node, its certificate as a member of the state
+	identityFile = "identity.pem" // key (sealed, if the node has a seal), certificate, root and, on a control node, its certificate as a member of the state
 	peerFile     = "peer.pem"     // certificate and key as a member of the state
 	rootFile     = "root.pem"     // what those of other members are signed with
 )
@@ -27,6 +27,9 @@ const (
 	pemCertificate = "CERTIFICATE"
 )
 
+// whatNodeKey is what a node's own key is sealed for.
+const whatNodeKey = "key of this node"
+
 // identity is what a node proves its name with. It is never changed once it was made.
 type identity struct {
 	Peer
@@ -35,6 +38,7 @@ type identity struct {
 	root *x509.Certificate
 	peer []byte // DER; nil on a node that is not control
 	tls  *tls.Certificate
+	bare bool // its key lay on the disk in the clear
 }
 
 // newIdentity makes one that has a key only.
@@ -53,7 +57,7 @@ func (i *identity) request() ([]byte, error) {
 
 // granted makes the identity with the certificates that its key was granted.
 func (i *identity) granted(cert, root, peer []byte) (*identity, error) {
-	n := &identity{key: i.key, peer: peer}
+	n := &identity{key: i.key, peer: peer, bare: i.bare}
 	var err error
 	if n.cert, err = x509.ParseCertificate(cert); err == nil {
 		n.root, err = x509.ParseCertificate(root)
@@ -74,8 +78,8 @@ func (i *identity) granted(cert, root, peer []byte) (*identity, error) {
 }
 
 // save writes the identity into its directory: whole or not at all.
-func (i *identity) save(dir string) error {
-	all, err := i.keyPEM()
+func (i *identity) save(dir string, safe Safe) error {
+	all, err := i.keyPEM(safe)
 	if err != nil {
 		return err
 	}
@@ -89,23 +93,23 @@ func (i *identity) save(dir string) error {
 	if err := fsx.WriteFile(filepath.Join(dir, identityFile), all, 0o600); err != nil {
 		return fmt.Errorf("cannot keep this node's identity: %w", err)
 	}
-	return i.savePeer(dir)
+	return i.savePeer(dir, safe)
 }
 
-func (i *identity) keyPEM() ([]byte, error) {
+func (i *identity) keyPEM(safe Safe) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(i.key)
 	if err != nil {
 		return nil, fmt.Errorf("cannot keep this node's identity: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}), nil
+	return safe.block(whatNodeKey, der), nil
 }
 
 // savePeer writes the files that the state reads, in the order in which a reader needs them.
-func (i *identity) savePeer(dir string) error {
+func (i *identity) savePeer(dir string, safe Safe) error {
 	if i.peer == nil {
 		return nil
 	}
-	key, err := i.keyPEM()
+	key, err := i.keyPEM(safe)
 	if err != nil {
 		return err
 	}
@@ -123,8 +127,8 @@ func certificatePEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der})
 }
 
-// loadIdentity reads what save wrote. A missing file gives an error that wraps fs.ErrNotExist.
-func loadIdentity(dir string) (*identity, error) {
+// loadIdentity reads what save wrote. A missing file gives an error that wraps fs.ErrNotExist, a key that was sealed with another seal one that wraps ErrSeal.
+func loadIdentity(dir string, safe Safe) (*identity, error) {
 	rest, err := os.ReadFile(filepath.Join(dir, identityFile))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read this node's identity: %w", err)
@@ -136,8 +140,13 @@ func loadIdentity(dir string) (*identity, error) {
 			certs = append(certs, block.Bytes)
 			continue
 		}
-		key, _ := x509.ParsePKCS8PrivateKey(block.Bytes)
+		der, err := safe.unblock(whatNodeKey, block)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read this node's identity: %w", err)
+		}
+		key, _ := x509.ParsePKCS8PrivateKey(der)
 		i.key, _ = key.(*ecdsa.PrivateKey)
+		i.bare = block.Type == pemKey
 	}
 	if i.key == nil || len(certs) > 3 {
 		return nil, errors.New("cannot use this node's identity: the file is damaged")

@@ -29,6 +29,8 @@ type keeper struct {
 	name   string
 	roles  []Role
 	pin    string // what the root's key has to hash to; empty: any
+	safe   Safe
+	member *Member // nil on a node that is not control
 	issuer issuer
 	now    func() time.Time
 	timing timing
@@ -57,14 +59,20 @@ func (k *keeper) load() error {
 	if err := errors.Join(os.MkdirAll(k.dir, 0o700), os.Chmod(k.dir, 0o700)); err != nil {
 		return fmt.Errorf("cannot make the directory of this node's identity: %w", err)
 	}
-	id, err := loadIdentity(k.dir)
+	id, err := loadIdentity(k.dir, k.safe)
 	switch {
 	case err == nil && id.cert != nil && k.fits(id):
 		k.hold(id)
-		if err := id.savePeer(k.dir); err != nil { // which may be there: a full disk must not keep a node from starting
+		save := id.savePeer
+		if id.bare && len(k.safe) > 0 { // it is of before this node had a seal
+			save = id.save
+		}
+		if err := errors.Join(save(k.dir, k.safe), k.member.refresh()); err != nil { // which may be there: a full disk must not keep a node from starting
 			k.logger.Warn(err.Error())
 		}
 		return nil
+	case errors.Is(err, ErrSeal) && k.pin == "": // without a token it could not come back
+		return err
 	case err == nil && id.cert != nil:
 		k.logger.Info("this node was enrolled otherwise, enrolling anew", slog.String("was", id.Name), slog.Any("roles", id.Roles))
 		id = &identity{key: id.key} // by which it is known
@@ -77,7 +85,7 @@ func (k *keeper) load() error {
 		}
 	}
 	// Before the key is shown to anybody: a node that loses it could not come back under its name at once.
-	if err := id.save(k.dir); err != nil {
+	if err := id.save(k.dir, k.safe); err != nil {
 		return err
 	}
 	k.hold(id)
@@ -205,7 +213,7 @@ func (k *keeper) obtain(ctx context.Context, renew bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot use the certificate that was granted: %w", err)
 	}
-	if err := n.save(k.dir); err != nil {
+	if err := errors.Join(n.save(k.dir, k.safe), k.member.refresh()); err != nil {
 		return err // the control node takes the key of before until the new one is used
 	}
 	k.hold(n)

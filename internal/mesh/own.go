@@ -16,13 +16,16 @@ type ownIssuer struct {
 }
 
 // newOwnKeeper makes the keeper of such a node, with the identity that is in dir.
-func newOwnKeeper(registry *Registry, dir, name string, roles []Role, address string, logger *slog.Logger, health *health.Registry) (*keeper, error) {
+func newOwnKeeper(registry *Registry, dir, name string, roles []Role, address string, member *Member, logger *slog.Logger, health *health.Registry) (*keeper, error) {
 	roles, err := checkRoles(roles)
 	if err != nil {
 		return nil, err
 	}
 	// An identity of another authority, from before the state was begun anew, is none.
 	k := &keeper{dir: dir, name: name, roles: roles, pin: keyHash(registry.authority.root.PublicKey), now: registry.now, timing: defaultTiming(), logger: logger, health: health}
+	if member != nil {
+		k.member, k.safe = member, member.safe
+	}
 	k.issuer = ownIssuer{registry, k, address}
 	return k, k.load()
 }
@@ -40,10 +43,10 @@ func (o ownIssuer) admit(ctx context.Context, request []byte, oldKey string) (gr
 	return o.registry.admitOwn(ctx, enrolment{Name: o.keeper.name, Roles: o.keeper.roles, Address: o.address, Request: request}, oldKey)
 }
 
-// EnrolOwn makes the certificates of the control node in whose process the state is, in the directory dir: anew, for address (host:port), whatever is there.
+// EnrolOwn makes the certificates of the control node in whose process the state is, in the member's directory: anew, for address (host:port), whatever is there.
 // Other members of the state know it by them.
-func EnrolOwn(ctx context.Context, registry *Registry, dir, name, address string, logger *slog.Logger, health *health.Registry) error {
-	k, err := newOwnKeeper(registry, dir, name, []Role{RoleControl}, address, logger, health)
+func EnrolOwn(ctx context.Context, registry *Registry, member *Member, name, address string, logger *slog.Logger, health *health.Registry) error {
+	k, err := newOwnKeeper(registry, member.dir, name, []Role{RoleControl}, address, member, logger, health)
 	if err == nil {
 		err = k.obtain(ctx, false)
 	}

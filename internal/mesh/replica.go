@@ -136,6 +136,7 @@ func (r *replica) followAt(ctx context.Context, id *identity, renewed <-chan str
 	if err != nil {
 		return false, err
 	}
+	req.Header.Set(recipientHeader, r.client.box.public())
 	resp, err := r.client.client(id).Do(req)
 	if err != nil {
 		return false, err
@@ -286,17 +287,21 @@ func Follow[T any](c *Client, bucket string) *View[T] {
 }
 
 // Watch calls fn with the whole content, once there is any, and then with each change in order, until ctx ends; then it returns nil. Changes that come while
-// fn runs are taken together. The content is what this node knows, also while it follows nobody. Values that cannot be decoded are logged and left out.
+// fn runs are taken together. The content is what this node knows, also while it follows nobody. Values that cannot be decoded are logged and left out. A revision that is
+// newer comes also where nothing else is new: so it is known that what was written until then is in force.
 func (v *View[T]) Watch(ctx context.Context, fn func(ruche.Update[T])) error {
 	var seen uint64
+	var revision int64
 	for {
 		changed := v.client.replica.hub.wait()
 		b, now, ok := v.client.replica.hub.since(v.bucket, seen)
-		if seen = now; ok {
-			if u := v.update(b); u.Reset || len(u.Puts)+len(u.Deletes) > 0 {
+		if newer := b.revision > revision; ok || newer {
+			if u := v.update(b); u.Reset || newer || len(u.Puts)+len(u.Deletes) > 0 {
 				fn(u)
 			}
+			revision = max(revision, b.revision)
 		}
+		seen = now
 		select {
 		case <-ctx.Done():
 			return nil

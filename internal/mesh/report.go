@@ -21,8 +21,9 @@ const (
 	offsetStep  = 100 * time.Millisecond
 )
 
-// reporting calls send with how this node is, every report interval and when that has changed, until ctx ends. What fails is sent again.
-func reporting(ctx context.Context, t timing, status func() ruche.NodeStatus, send func(context.Context, ruche.NodeStatus) error) {
+// reporting calls send with how this node is, every report interval and when that has changed, which it looks for now and then, and at once when something comes from
+// changed, until ctx ends. What fails is sent again.
+func reporting(ctx context.Context, t timing, status func() ruche.NodeStatus, changed <-chan struct{}, send func(context.Context, ruche.NodeStatus) error) {
 	tick := time.NewTicker(t.report / 5)
 	defer tick.Stop()
 	var last ruche.NodeStatus
@@ -36,6 +37,7 @@ func reporting(ctx context.Context, t timing, status func() ruche.NodeStatus, se
 		select {
 		case <-ctx.Done():
 			return
+		case <-changed:
 		case <-tick.C:
 		}
 	}

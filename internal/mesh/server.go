@@ -43,12 +43,16 @@ type ServerConfig struct {
 	Name    string
 	Roles   []Role
 	Address string
+	// Member keeps the keys of this node; nil leaves them in Dir in the clear.
+	Member *Member
 
 	Registry *Registry
 	// Quorum says whether this control node can write the state.
 	Quorum func() bool
 	// Buckets are those that nodes may follow or write, by name.
 	Buckets map[string]Bucket[json.RawMessage]
+	// Deliver changes values of some buckets, by name, on their way to a node that follows.
+	Deliver map[string]Deliver
 	// Join takes the wish of a control node to become a member of the state. It answers at once.
 	Join func(ctx context.Context, node string, req JoinRequest) (JoinAnswer, error)
 	// Seal is the installation's sealing key.
@@ -82,7 +86,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.hub = newHub(slices.Collect(maps.Keys(cfg.Buckets)))
 	s.refusals = &refusals{logger: cfg.Logger, now: s.registry.now, counts: map[Reason]uint64{}, logged: map[Reason]logged{}}
 	var err error
-	if s.keeper, err = newOwnKeeper(s.registry, cfg.Dir, cfg.Name, cfg.Roles, cfg.Address, cfg.Logger, cfg.Health); err != nil {
+	if s.keeper, err = newOwnKeeper(s.registry, cfg.Dir, cfg.Name, cfg.Roles, cfg.Address, cfg.Member, cfg.Logger, cfg.Health); err != nil {
 		return nil, fmt.Errorf("cannot serve the mesh: %w", err)
 	}
 	return s, nil
@@ -121,7 +125,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.cfg.Listener.Close()
 	}
 	tasks.Go(func() { s.settle(ctx) })
-	tasks.Go(func() { reporting(ctx, s.timing, s.cfg.Status, s.reportOwn) })
+	tasks.Go(func() { reporting(ctx, s.timing, s.cfg.Status, nil, s.reportOwn) })
 	l := newListener(s.cfg.Listener, s.identity, s.registry.now, s.timing, s.refusals)
 	server := s.httpServer(ctx)
 	tasks.Go(func() {
@@ -189,7 +193,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /v1/join", s.forNodes(s.join, RoleControl))
 	mux.Handle("POST /v1/report", s.forNodes(s.takeReport))
 	mux.Handle("POST /v1/load", s.forNodes(s.load, RoleAgent))
-	mux.Handle("POST /v1/apply", s.forNodes(s.apply, RoleAgent))
+	mux.Handle("POST /v1/apply", s.forNodes(s.apply, RoleAgent, RoleEdge))
 	return mux
 }
 

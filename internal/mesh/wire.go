@@ -38,8 +38,9 @@ type beat struct {
 	Control []string `json:"control"`
 }
 
-// writeBatch writes what happened in a bucket. The values are on one line each, and JSON, and are not looked at again.
-func writeBatch(w io.Writer, buf []byte, bucket string, b batch) ([]byte, error) {
+// writeBatch writes what happened in a bucket. The values are on one line each, and JSON, and are not looked at again, but by change if that is not nil: it gives
+// what is written of a line's items, a line at a time, so that nothing of it is kept.
+func writeBatch(w io.Writer, buf []byte, bucket string, b batch, change func([]*item) []*item) ([]byte, error) {
 	items, first := b.items, true
 	for {
 		buf = append(buf[:0], `{"bucket":"`...)
@@ -48,7 +49,7 @@ func writeBatch(w io.Writer, buf []byte, bucket string, b batch) ([]byte, error)
 		if b.reset && first {
 			buf = append(buf, `,"reset":true`...)
 		}
-		buf, items = appendItems(buf, items)
+		buf, items = appendItems(buf, items, change)
 		buf = append(buf, `,"revision":`...)
 		buf = strconv.AppendInt(buf, b.revision, 10)
 		if len(items) > 0 {
@@ -63,14 +64,18 @@ func writeBatch(w io.Writer, buf []byte, bucket string, b batch) ([]byte, error)
 }
 
 // appendItems appends as many items as have room in a line, and gives the others.
-func appendItems(buf []byte, items []*item) ([]byte, []*item) {
+func appendItems(buf []byte, items []*item, change func([]*item) []*item) ([]byte, []*item) {
 	n, size := 0, 0
 	for n < len(items) && (n == 0 || size+len(items[n].value) < lineBytes) {
 		size += len(items[n].quoted) + len(items[n].value) + 2
 		n++
 	}
-	buf = appendList(buf, `,"puts":{`, '}', items[:n], func(i *item) bool { return i.value != nil })
-	buf = appendList(buf, `,"deletes":[`, ']', items[:n], func(i *item) bool { return i.value == nil })
+	said := items[:n]
+	if change != nil {
+		said = change(said)
+	}
+	buf = appendList(buf, `,"puts":{`, '}', said, func(i *item) bool { return i.value != nil })
+	buf = appendList(buf, `,"deletes":[`, ']', said, func(i *item) bool { return i.value == nil })
 	return buf, items[n:]
 }
 

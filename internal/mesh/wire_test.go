@@ -75,7 +75,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	if !ok || !b.reset {
 		t.Fatal("there is nothing to send")
 	}
-	buf, err := writeBatch(&stream, nil, "b", b)
+	buf, err := writeBatch(&stream, nil, "b", b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	h.apply("b", ruche.Update[json.RawMessage]{Puts: map[string]json.RawMessage{"new": raw("1")}, Deletes: []string{"huge", "never was"}})
 	h.apply("b", ruche.Update[json.RawMessage]{Puts: map[string]json.RawMessage{"new": raw("2")}, Deletes: slices.Collect(maps.Keys(puts))[:10]})
 	b, _, _ = h.since("b", seen)
-	if _, err := writeBatch(&stream, buf, "b", b); err != nil {
+	if _, err := writeBatch(&stream, buf, "b", b, nil); err != nil {
 		t.Fatal(err)
 	}
 	all, _ := content(t, h)
@@ -101,7 +101,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	empty.apply("b", ruche.Update[json.RawMessage]{Reset: true})
 	b, _, ok = empty.since("b", 0)
 	stream.Reset()
-	if _, err := writeBatch(&stream, nil, "b", b); err != nil || !ok || stream.String() != `{"bucket":"b","reset":true,"revision":0}`+"\n" {
+	if _, err := writeBatch(&stream, nil, "b", b, nil); err != nil || !ok || stream.String() != `{"bucket":"b","reset":true,"revision":0}`+"\n" {
 		t.Errorf("an empty bucket is written as %q, %v", stream.String(), err)
 	}
 }
@@ -193,7 +193,7 @@ func FuzzReadLine(f *testing.F) {
 			// What was taken can be written again.
 			if b, _, ok := r.hub.since("b", 0); ok {
 				var again bytes.Buffer
-				if _, err := writeBatch(&again, nil, "b", b); err != nil {
+				if _, err := writeBatch(&again, nil, "b", b, nil); err != nil {
 					t.Fatal(err)
 				}
 				all, _ := content(t, r.hub)

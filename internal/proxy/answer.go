@@ -16,6 +16,8 @@ type answer struct {
 	status   int
 	message  string
 	location string
+	// content is given as it is, without a message.
+	content string
 	// retry tells the client to come back.
 	retry bool
 	// close ends the connection: the rest of the request is not read.
@@ -75,7 +77,10 @@ func (x *exchange) say(a answer) {
 	add := func(id h1.ID, name, value string) {
 		x.answered = append(x.answered, h1.Field{ID: id, Name: bytesOf(name), Value: bytesOf(value)})
 	}
-	content := ""
+	content := a.content
+	if content != "" {
+		add(h1.ContentType, "Content-Type", "application/octet-stream")
+	}
 	if a.message != "" {
 		content = fmt.Sprintf("%d %s\n\n%s.\n\nRequest ID: %s\n", a.status, http.StatusText(a.status), capital(a.message), x.id)
 		add(h1.ContentType, "Content-Type", "text/plain; charset=utf-8")

@@ -56,8 +56,10 @@ type Config struct {
 	// Ingress tells by what the gateways of the Swarm's routing mesh are known; nil: by nothing.
 	Ingress      Bucket[ruche.Ingress]
 	Certificates Certificates
-	Logger       *slog.Logger
-	Health       *health.Registry
+	// Challenges may be nil: then none is answered.
+	Challenges Challenges
+	Logger     *slog.Logger
+	Health     *health.Registry
 }
 
 // Bucket is a part of the state that can be followed.
@@ -80,11 +82,21 @@ type EntryPoint struct {
 type Certificates interface {
 	// Certificate returns nil when there is none; the status says why.
 	Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus)
-	// HasFile reports whether a file is chosen for the query.
-	HasFile(q ruche.CertificateQuery) bool
+	// Status tells about the one that somebody vouches for; none is made for the question.
+	Status(q ruche.CertificateQuery) ruche.CertificateStatus
+	// Trusted reports whether there is such a one.
+	Trusted(q ruche.CertificateQuery) bool
 	// Restriction says why requests for a host pattern, as it was declared, must not be served: files protect it in a way that is
 	// not supported. It is empty when they may be served.
 	Restriction(host string) string
+}
+
+// Challenges are what CAs ask for that check whether a name is ours. They are asked from many goroutines at once.
+type Challenges interface {
+	// KeyAuthorization is the content for a token of HTTP-01 (RFC 8555 section 8.3) at a host; empty when nobody waits for it.
+	KeyAuthorization(host, token string) string
+	// ChallengeCertificate is the certificate of TLS-ALPN-01 (RFC 8737) for a server name; nil when nobody waits for it.
+	ChallengeCertificate(serverName string) (*tls.Certificate, error)
 }
 
 // Timeouts bound every wait. A zero field takes its default.

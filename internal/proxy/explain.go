@@ -40,7 +40,7 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 	ex := ruche.Explanation{URL: q.String(), Reasons: s.table.Why(q.host, q.target.path), Warnings: p.cfg.Health.List()}
 	ex.Certificate = p.certificateOf(q.host)
 	ask := p.asked(s.table, found, q.host)
-	ask.encrypted, ask.secure = q.secure, q.secure
+	ask.encrypted, ask.secure, ask.challenge = q.secure, q.secure, isChallenge(q.target.path)
 	v := p.judge(found, ask)
 	if found.Route != nil {
 		st := p.status(s, s.of(found.Route), time.Now())
@@ -119,11 +119,13 @@ func (p *Proxy) reasonScheme(found table.Result, v verdict, q question) []string
 	case !v.known:
 		return []string{fmt.Sprintf("its HTTPS method is %s, so this scheme does not serve it", v.method)}
 	case v.redirect:
-		return []string{"its certificate is trusted (" + p.fileCertificate(p.current.Load().table, q.host).Reason + "), so plain HTTP redirects to HTTPS"}
+		return []string{"its certificate is trusted (" + p.trustedCertificate(p.current.Load().table, q.host).Reason + "), so plain HTTP redirects to HTTPS"}
+	case !q.secure && isChallenge(q.target.path) && v.method == ruche.HTTPSRedirect:
+		return []string{"CAs ask for this path by plain HTTP, so it is not redirected; tokens that Ruche itself has asked for it answers on every edge"}
 	case !q.secure && declared != v.method && p.httpsOff():
 		return []string{"HTTPS is not listened on, so plain HTTP serves it"}
 	case !q.secure && declared != v.method:
-		return []string{"there is no trusted certificate (" + p.fileCertificate(p.current.Load().table, q.host).Reason + "), so plain HTTP serves it instead of redirecting"}
+		return []string{"there is no trusted certificate (" + p.trustedCertificate(p.current.Load().table, q.host).Reason + "), so plain HTTP serves it instead of redirecting"}
 	}
 	return nil
 }

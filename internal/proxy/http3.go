@@ -147,9 +147,13 @@ func (h *http3Entry) serve() {
 	p.cfg.Logger.Info("serving HTTP/3", "address", h.socket.LocalAddr().String())
 }
 
+// tlsConfig is the library's own, and for each connection a copy of one that follows the shared ticket keys.
 func (h *http3Entry) tlsConfig() *tls.Config {
-	c := h.entry.tls.Clone()
-	c.MinVersion = tls.VersionTLS13
+	live := h.entry.tls.Clone()
+	live.MinVersion, live.GetConfigForClient = tls.VersionTLS13, nil // a CA that checks a name comes by TCP
+	h.entry.proxy.shareTickets(live)
+	c := live.Clone()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return live, nil }
 	return http3.ConfigureTLSConfig(c)
 }
 

@@ -322,3 +322,18 @@ func TestHTTP3DoesNotTunnel(t *testing.T) {
 	}
 	until(t, "both are logged as what they came by", func() bool { return strings.Count(r.log.String(), `"proto":"HTTP/3.0"`) == 2 })
 }
+
+// resumes3 reports whether a connection of HTTP/3 goes on with a session of the cache, and leaves one there.
+func (r *rig) resumes3(cache tls.ClientSessionCache) bool {
+	r.t.Helper()
+	c := r.client3()
+	transport := c.Transport.(*http3.Transport)
+	transport.TLSClientConfig.ClientSessionCache = cache
+	resp, err := c.Do(r.request("GET", "https://a.test/", nil))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return resp.TLS.DidResume
+}

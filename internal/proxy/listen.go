@@ -253,6 +253,10 @@ func (e *entry) handshake(c *h1Client) bool {
 	_ = c.conn.SetDeadline(time.Time{})
 	state := secure.ConnectionState()
 	c.secure, c.stream, c.tls = stream, stream, factsOf(&state)
+	if state.NegotiatedProtocol == protocolACME { // the handshake was all that a CA wanted (RFC 8737 section 3)
+		c.close()
+		return false
+	}
 	if state.NegotiatedProtocol != "h2" {
 		return true
 	}
@@ -288,7 +292,10 @@ func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
 // tlsConfig has no certificate of its own: where GetCertificate returns none, the client gets the alert
 // unrecognized_name (RFC 6066 section 3), as from nginx.
 func (p *Proxy) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate, NextProtos: []string{"h2", "http/1.1"}}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate, NextProtos: []string{"h2", "http/1.1"}}
+	c.GetConfigForClient = p.challengeConfig
+	p.shareTickets(c)
+	return c
 }
 
 func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

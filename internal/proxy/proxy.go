@@ -24,6 +24,7 @@ type Proxy struct {
 	ingress     ingress
 	endpointTLS *tls.Config
 	streamTLS   *tls.Config
+	tickets     tickets
 
 	// workers are the grounds of clients of HTTP/1.1 and HTTP/2, by the index of their loop; yard is that of the others.
 	loops    *loop.Group

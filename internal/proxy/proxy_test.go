@@ -307,7 +307,13 @@ func (c *testCertificates) Certificate(q ruche.CertificateQuery) (*tls.Certifica
 	return &c.cert, ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "there is no file for it"}
 }
 
-func (c *testCertificates) HasFile(q ruche.CertificateQuery) bool {
+func (c *testCertificates) Status(q ruche.CertificateQuery) ruche.CertificateStatus {
+	q.Mode = ruche.TLSFile
+	_, st := c.Certificate(q)
+	return st
+}
+
+func (c *testCertificates) Trusted(q ruche.CertificateQuery) bool {
 	return strings.HasSuffix(q.Host, "trusted.test")
 }
 

@@ -83,12 +83,12 @@ func sample(pattern string) string {
 	return pattern
 }
 
-// hostCertificate tells which certificate a host pattern is served with. It makes none.
+// hostCertificate tells which certificate a host pattern is served with; none is made for the question.
 func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) ruche.CertificateStatus {
 	if r.TLS == ruche.TLSOff || r.HTTPSMethod == ruche.HTTPSNoHTTPS {
 		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "the route is not served by HTTPS"}
 	}
-	st := p.fileCertificate(t, sample(pattern))
+	st := p.trustedCertificate(t, sample(pattern))
 	q, _ := t.Certificate(sample(pattern))
 	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff {
 		st = ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "made for each name when it is first asked for: " + st.Reason}
@@ -96,15 +96,13 @@ func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) 
 	return st
 }
 
-// fileCertificate tells about the certificate file of a host; none is made for the question.
-func (p *Proxy) fileCertificate(t *table.Table, host string) ruche.CertificateStatus {
+// trustedCertificate tells about the certificate of a host that somebody vouches for; none is made for the question.
+func (p *Proxy) trustedCertificate(t *table.Table, host string) ruche.CertificateStatus {
 	q, ok := t.Certificate(host)
 	if !ok || q.Mode == ruche.TLSOff || p.cfg.Certificates == nil {
 		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "no route serves this host by HTTPS"}
 	}
-	q.Mode = ruche.TLSFile
-	_, st := p.cfg.Certificates.Certificate(q)
-	return st
+	return p.cfg.Certificates.Status(q)
 }
 
 // certificateOf tells what certificate a TLS handshake for the host gets.

@@ -53,6 +53,9 @@ func (p *Proxy) serve(x *exchange) answer {
 			return refuse(http.StatusBadRequest, "the host of the request is malformed")
 		}
 	}
+	if a := p.answerCA(x.host, x.target.path); a.status != 0 {
+		return a
+	}
 	return p.route(x)
 }
 
@@ -122,7 +125,7 @@ func (p *Proxy) patience(x *exchange, now time.Time) time.Duration {
 func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	found := s.table.Lookup(x.host, x.target.path)
 	ask := p.asked(s.table, found, x.host)
-	ask.encrypted, ask.secure = x.encrypted(), x.secure
+	ask.encrypted, ask.secure, ask.challenge = x.encrypted(), x.secure, isChallenge(x.target.path)
 	v := p.judge(found, ask)
 	if v.known && found.Route != nil {
 		x.route = s.of(found.Route)
@@ -163,6 +166,7 @@ func (p *Proxy) restriction(r *table.Route, named string) string {
 type asked struct {
 	encrypted bool                   // from the client's point of view
 	secure    bool                   // on this listener
+	challenge bool                   // a CA may ask, which is to find what answers it by plain HTTP
 	query     ruche.CertificateQuery // by what the host's certificate is chosen
 	named     bool                   // a route asks for one
 }
@@ -205,10 +209,10 @@ func (p *Proxy) judge(found table.Result, a asked) verdict {
 	if p.httpsOff() {
 		return v
 	}
-	if a.named && p.cfg.Certificates.HasFile(a.query) {
+	if a.named && p.cfg.Certificates.Trusted(a.query) {
 		v.method = method
 		v.known = method != ruche.HTTPSNoHTTP
-		v.redirect = method == ruche.HTTPSRedirect
+		v.redirect = method == ruche.HTTPSRedirect && !a.challenge
 	}
 	return v
 }

@@ -24,6 +24,9 @@ type streamGuest struct {
 func (p *Proxy) streamTLSConfig() *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.streamCertificate}
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if answer, err := p.challengeConfig(hello); answer != nil || err != nil {
+			return answer, err
+		}
 		protocols := hello.Conn.(*streamGuest).route.Protocols()
 		protocols = slices.DeleteFunc(protocols, func(name string) bool { return !slices.Contains(hello.SupportedProtos, name) })
 		if len(protocols) == 0 {
@@ -33,6 +36,7 @@ func (p *Proxy) streamTLSConfig() *tls.Config {
 		agreed.NextProtos = protocols
 		return agreed, nil
 	}
+	p.shareTickets(c)
 	return c
 }
 
@@ -85,6 +89,9 @@ func (p *Proxy) endTLS(s *stream) bool {
 	if err != nil {
 		p.cfg.Logger.Debug("TLS handshake failed", "peer", v.remote.String(), "entry_point", s.entry.name, "error", err)
 		_ = v.conn.Drain()
+		return false
+	}
+	if secure.ConnectionState().NegotiatedProtocol == protocolACME {
 		return false
 	}
 	_ = v.conn.SetDeadline(time.Time{})

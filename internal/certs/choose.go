@@ -1,0 +1,117 @@
+package certs
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ruche-project/ruche"
+)
+
+// choice is what a name is served with: a file, a managed certificate, or neither.
+type choice struct {
+	pair    *pair
+	managed *managed
+}
+
+// choose applies the rules of docs/certificates.md. It costs a few map look-ups.
+func (c *Certs) choose(q ruche.CertificateQuery) choice {
+	var file *pair
+	by := last
+	if c.filesServe(q) {
+		if file, by = c.findFile(q.Host, q.CertName); file != nil && by != last {
+			return choice{pair: file}
+		}
+	}
+	now := time.Now()
+	m, good := c.store.find(q.ServerName, q.Mode, now)
+	if m != nil && (good || file == nil || !file.fits(q.ServerName, now)) {
+		return choice{managed: m}
+	}
+	return choice{pair: file} // default.crt, or none
+}
+
+// filesServe reports whether the mode lets certificate files serve a route.
+func (c *Certs) filesServe(q ruche.CertificateQuery) bool {
+	switch q.Mode {
+	case ruche.TLSOff, ruche.TLSInternal:
+		return false
+	case ruche.TLSACME:
+		return q.CertName != "" // which was asked for by name
+	}
+	return true
+}
+
+// fits reports whether clients that ask for name take the certificate.
+func (p *pair) fits(name string, now time.Time) bool {
+	leaf := p.certificate.Leaf
+	return now.Before(leaf.NotAfter) && leaf.VerifyHostname(name) == nil
+}
+
+// Trusted reports whether somebody vouches for what the query is served with: a file, or a managed certificate. It costs a few map look-ups.
+func (c *Certs) Trusted(q ruche.CertificateQuery) bool {
+	if q.Mode == ruche.TLSOff || q.Host == "" {
+		return false
+	}
+	chosen := c.choose(q)
+	return chosen.pair != nil || chosen.managed != nil
+}
+
+// Status says what the query is served with, without making a certificate: where there is none but a self-signed one, there is none, and why.
+func (c *Certs) Status(q ruche.CertificateQuery) ruche.CertificateStatus {
+	switch {
+	case q.Mode == ruche.TLSOff:
+		_, st := none("the route switches TLS off (tls: off)")
+		return st
+	case q.Host == "":
+		_, st := c.unknownHost()
+		return st
+	}
+	return c.status(q, c.choose(q))
+}
+
+// status says why a choice was made.
+func (c *Certs) status(q ruche.CertificateQuery, chosen choice) ruche.CertificateStatus {
+	switch {
+	case chosen.managed != nil:
+		return chosen.managed.status(chosen.managed.reason(q.ServerName, time.Now()))
+	case chosen.pair != nil:
+		return chosen.pair.status(c.fileReason(q))
+	}
+	reason := c.fileReason(q)
+	switch {
+	case q.Mode == ruche.TLSInternal:
+		reason = "there is no certificate of Ruche's own authority for it yet"
+	case q.Mode == ruche.TLSACME && q.CertName == "":
+		reason = "there is no certificate by ACME for it yet"
+	case q.Mode != ruche.TLSFile && c.cfg.Certificates != nil:
+		reason += ", and there is no certificate by ACME for it"
+	}
+	_, st := none(reason)
+	return st
+}
+
+// fileReason says by which rule the query's file was found, or, where there is none, which were looked for.
+func (c *Certs) fileReason(q ruche.CertificateQuery) string {
+	p, by := c.findFile(q.Host, q.CertName)
+	switch {
+	case by == named && p == nil:
+		return fmt.Sprintf("CERT_NAME asks for %s.crt, which is not in %s or cannot be used", q.CertName, c.cfg.Dir)
+	case by == named:
+		return fmt.Sprintf("CERT_NAME asks for %s.crt", q.CertName)
+	case by == own:
+		return filepath.Base(p.path) + " is the host's own"
+	case by == parents:
+		parent := parentOf(q.Host)
+		return fmt.Sprintf("%s.crt is that of the name without %q", parent, strings.TrimSuffix(q.Host, "."+parent))
+	}
+	looked := []string{hashed(q.Host) + ".crt"}
+	if parent := parentOf(q.Host); parent != "" {
+		looked = append(looked, parent+".crt")
+	}
+	if p != nil {
+		return fmt.Sprintf("there is no %s, so default.crt serves", strings.Join(looked, " and no "))
+	}
+	return fmt.Sprintf("%s has no usable %s or default.crt", c.cfg.Dir, strings.Join(looked, ", "))
+}
