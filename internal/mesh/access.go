@@ -20,6 +20,7 @@ const (
 	bucketEndpoints    = "endpoints"
 	bucketSightings    = "sightings"
 	bucketIngress      = "ingress"
+	bucketCertSpecs    = "certspecs"
 )
 
 // access says who may do what with a bucket. What is not named, nobody may.
@@ -40,6 +41,8 @@ func accessTo(bucket string) access {
 		return access{follow: []Role{RoleEdge}}
 	case bucketSightings:
 		return access{write: []Role{RoleAgent}, check: checkSighting}
+	case bucketCertSpecs: // an edge never gets them: keys of accounts and of DNS providers may be among them
+		return access{write: []Role{RoleAgent}, check: checkCertSpecs}
 	}
 	return access{}
 }
@@ -158,6 +161,17 @@ func checkSighting(node, key string, value json.RawMessage) error {
 		return err
 	}
 	if s.Node != node || s.Task != key {
+		return errOthers
+	}
+	return nil
+}
+
+func checkCertSpecs(node, key string, value json.RawMessage) error {
+	var s ruche.CertificateSpecs
+	if err := decode(value, &s); err != nil {
+		return err
+	}
+	if s.Workload.Node != node || s.Workload.ID != key || ofSwarm(key) {
 		return errOthers
 	}
 	return nil
