@@ -56,6 +56,7 @@ const (
 	CodeRouteShadowed      Code = "route-shadowed"
 	CodeFileInvalid        Code = "file-invalid"
 	CodeEntryPointUnknown  Code = "entry-point-unknown"
+	CodeNameUnserved       Code = "name-unserved"
 )
 
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
@@ -82,7 +83,7 @@ func Codes() []Code {
 		CodeProtoUnsupported, CodeValueInvalid, CodeRuleInvalid, CodeRouterIncomplete,
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
-		CodeEntryPointUnknown,
+		CodeEntryPointUnknown, CodeNameUnserved,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
