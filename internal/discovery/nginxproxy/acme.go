@@ -170,7 +170,7 @@ func (r *reader) readDirectory(spec *ruche.CertificateSpec) bool {
 		return true
 	}
 	u, err := url.Parse(directory)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
 		shown := quote(directory)
 		if strings.Contains(directory, "@") {
 			shown = "what is given, with a user name," // and perhaps a password
