@@ -14,6 +14,9 @@ const (
 	KeyRSA4096 KeyType = "rsa4096"
 )
 
+// KeyTypes are all key types, as people write them.
+func KeyTypes() []KeyType { return []KeyType{KeyP256, KeyP384, KeyRSA2048, KeyRSA3072, KeyRSA4096} }
+
 // ChallengeType is a way to prove to a CA that a name is ours.
 type ChallengeType string
 
@@ -24,6 +27,11 @@ const (
 	ChallengeDNS01        ChallengeType = "dns-01"         // RFC 8555 section 8.4
 	ChallengeDNSPersist01 ChallengeType = "dns-persist-01" // draft-ietf-acme-dns-persist: a record that stands
 )
+
+// ChallengeTypes are all challenge types, as people write them.
+func ChallengeTypes() []ChallengeType {
+	return []ChallengeType{ChallengeHTTP01, ChallengeTLSALPN01, ChallengeDNS01, ChallengeDNSPersist01}
+}
 
 // IssuerInternal is the name of the issuer that is Ruche's own authority.
 const IssuerInternal = "internal"

@@ -168,8 +168,8 @@ const (
 	TLSOff      TLSMode = "off"      // no HTTPS
 )
 
-// TLSPassthrough is that of routes whose endpoints do the handshake; only where Route.Protocol is ProtocolTCP. There TLSAuto and TLSFile mean that Ruche does it and hands on what
-// is inside, and the zero value that nobody asks whether it is TLS.
+// TLSPassthrough is that of routes whose endpoints do the handshake; only where Route.Protocol is ProtocolTCP. There the modes other than TLSOff mean that Ruche does it and hands on
+// what is inside, and the zero value that nobody asks whether it is TLS.
 const TLSPassthrough TLSMode = "passthrough"
 
 // HTTPSMethod says what the two ports do for a host (HTTPS_METHOD).

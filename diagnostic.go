@@ -56,6 +56,7 @@ const (
 	CodeRouteShadowed      Code = "route-shadowed"
 	CodeFileInvalid        Code = "file-invalid"
 	CodeEntryPointUnknown  Code = "entry-point-unknown"
+	CodeNameUnserved       Code = "name-unserved"
 )
 
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
@@ -86,7 +87,7 @@ func Codes() []Code {
 		CodeProtoUnsupported, CodeValueInvalid, CodeRuleInvalid, CodeRouterIncomplete,
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
-		CodeEntryPointUnknown,
+		CodeEntryPointUnknown, CodeNameUnserved,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,

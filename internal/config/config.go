@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
@@ -53,6 +54,9 @@ type Config struct {
 	MaxConnectionsPerAddress int           // 0: no bound
 	Hold                     time.Duration // 0: not at all
 	DrainTimeout             time.Duration
+	// Issuers are the CAs that certificates are ordered from, without what stands in files of their own: see ReadIssuers. The first one is that of the settings acme-*, the others those of
+	// the configuration file, in its order.
+	Issuers []Issuer
 }
 
 // EntryPoint is a name by which routes that are not about HTTP call a listener, and its address, as host:port.
@@ -67,7 +71,7 @@ type EntryPoint struct {
 // then flags (name without dashes to value; only those that were given). It reports every mistake of every source, one to a
 // line, each with its place: "ruche.yaml:7:1: ...", "env RUCHE_HTTP_ADDR: ...", "flag --http-addr: ...".
 func Load(flags map[string]string, environ []string) (*Config, error) {
-	var c Config
+	c := Config{Issuers: []Issuer{{Issuer: ruche.Issuer{Name: ruche.IssuerDefault}}}}
 	var errs []error
 	settings := Settings()
 	for _, s := range settings {
@@ -91,6 +95,9 @@ func Load(flags map[string]string, environ []string) (*Config, error) {
 		}
 	}
 	errs = append(errs, c.setAll(settings, flags, func(s Setting) string { return "flag --" + s.Name })...)
+	if len(errs) == 0 {
+		errs = c.checkIssuers()
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -146,12 +153,12 @@ func (c *Config) setFile(settings []Setting, file string) []error {
 	if err != nil {
 		return []error{fmt.Errorf("cannot read the configuration file: %w", err)}
 	}
-	pairs, err := strictyaml.Pairs(file, data)
+	pairs, err := strictyaml.Pairs(file, data, issuersKey)
 	if err != nil {
 		return []error{err}
 	}
 	byName := make(map[string]Setting, len(settings))
-	var known []string
+	known := []string{issuersKey}
 	for _, s := range settings {
 		if s.Name != fileSetting {
 			byName[s.Name] = s
@@ -160,6 +167,10 @@ func (c *Config) setFile(settings []Setting, file string) []error {
 	}
 	var errs []error
 	for _, p := range pairs {
+		if p.Key == issuersKey {
+			errs = append(errs, c.setIssuers(file, p.Item)...)
+			continue
+		}
 		mistake := &strictyaml.Error{File: file, Line: p.Line, Column: p.Column}
 		if s, ok := byName[p.Key]; !ok {
 			mistake.Message, mistake.Hint = fmt.Sprintf("unknown key %q", p.Key), strictyaml.DidYouMean(p.Key, known)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/config"
 )
 
@@ -23,6 +24,7 @@ func defaults(t *testing.T) config.Config {
 		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901", PeerAddr: ":8902",
 		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
 		UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
+		Issuers: []config.Issuer{{Issuer: ruche.Issuer{Name: "default", Directory: ruche.LetsEncrypt, KeyType: ruche.KeyP256}}},
 	}
 }
 

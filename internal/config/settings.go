@@ -2,6 +2,8 @@ package config
 
 import (
 	"strings"
+
+	"github.com/ruche-project/ruche"
 )
 
 // Setting is one setting as people know it.
@@ -60,6 +62,28 @@ func Settings() []Setting {
 			set: into(func(c *Config) *bool { return &c.NoDocker }, boolean)},
 		{Name: "edge-networks", Roles: Control, Help: "The networks of a Swarm through which services are reached, by name or ID, as a list with commas; by default those of the service with the label `ruche.role=edge`, else those of Ruche's own container.",
 			set: into(func(c *Config) *[]string { return &c.EdgeNetworks }, names)},
+		{Name: "acme-email", Roles: Control, Help: "The e-mail address of the account at the CA that certificates are ordered from. Setting it says that you agree to the CA's terms, and has every published name that has no certificate file get one. Without it only those are ordered that somebody asks for.",
+			set: byDefault(email, func(i *Issuer, v string) { i.Email = v })},
+		{Name: "acme-ca", Roles: Control, Default: letsEncrypt, Help: "The CA: the URL of its ACME directory, `letsencrypt`, or `letsencrypt-staging`, whose certificates are for tests.",
+			set: byDefault(directory, func(i *Issuer, v string) { i.Directory = v })},
+		{Name: "acme-ca-bundle", Roles: Control, Help: "The file with the roots, in PEM, by which a private CA's own server is trusted; by default those of the system.",
+			set: byDefault(filePath, func(i *Issuer, v string) { i.BundleFile = v })},
+		{Name: "acme-profile", Roles: Control, Help: "The profile of the certificates, by the CA's name for it, such as `tlsserver` or `shortlived`; by default the CA chooses.",
+			set: byDefault(word, func(i *Issuer, v string) { i.Profile = v })},
+		{Name: "acme-key-type", Roles: Control, Default: string(ruche.KeyP256), Help: "The type of the certificates' keys: `p256`, `p384`, `rsa2048`, `rsa3072` or `rsa4096`.",
+			set: byDefault(keyType, func(i *Issuer, v ruche.KeyType) { i.KeyType = v })},
+		{Name: "acme-challenges", Roles: Control, Help: "How to prove to the CA that a name is ours, as a list with commas, tried in this order: `http-01`, `tls-alpn-01`, `dns-01`, `dns-persist-01`; by default the first three, `dns-01` only with `acme-dns`.",
+			set: byDefault(challenges, func(i *Issuer, v []ruche.ChallengeType) { i.Challenges = v })},
+		{Name: "acme-dns", Roles: Control, Help: "The DNS provider by which records are written for `dns-01`, which wildcards need, such as `rfc2136` or `cloudflare`.",
+			set: byDefault(word, func(i *Issuer, v string) { i.DNS = nonZero(ruche.DNSProvider{Name: v}, v) })},
+		{Name: "acme-dns-settings-file", Roles: Control, Help: "The file with the DNS provider's settings: lines of the form KEY=VALUE, or a map in YAML. Keep it in a Docker secret.",
+			set: byDefault(filePath, func(i *Issuer, v string) { i.DNSSettingsFile = v })},
+		{Name: "acme-eab-kid", Roles: Control, Help: "The key ID of an external account, where the CA wants one (EAB).",
+			set: byDefault(word, func(i *Issuer, v string) { i.EAB = nonZero(ruche.ExternalAccount{KeyID: v}, v) })},
+		{Name: "acme-eab-key-file", Roles: Control, Help: "The file with the key of the external account, in base64url as the CA hands it out. Keep it in a Docker secret.",
+			set: byDefault(filePath, func(i *Issuer, v string) { i.EABKeyFile = v })},
+		{Name: "acme-preferred-chain", Roles: Control, Help: "The common name of the root that the chain is to end at, where the CA offers several.",
+			set: byDefault(line, func(i *Issuer, v string) { i.PreferredChain = v })},
 		{Name: "node-name", Roles: every, Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
 		{Name: "control", Roles: every, Apart: true, Help: "The addresses of control nodes to begin with, as host or host:port, as a list with commas; more are learned from them. Control nodes and agents take the managers of the Swarm by default.",

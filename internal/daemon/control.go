@@ -53,7 +53,7 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		return nil, err
 	}
 	buckets := map[string]mesh.Bucket[json.RawMessage]{}
-	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketIngress} {
+	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketIngress, discovery.BucketCertSpecs} {
 		buckets[name] = cluster.NewBucket[json.RawMessage](d.cluster, name)
 	}
 	if c.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.MeshAddr); err != nil {

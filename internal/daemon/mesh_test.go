@@ -85,7 +85,7 @@ func serveMesh(ctx context.Context, t *testing.T, c *cluster.Cluster, dir string
 		t.Fatal(err)
 	}
 	buckets := map[string]mesh.Bucket[json.RawMessage]{}
-	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings} {
+	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketCertSpecs} {
 		buckets[name] = cluster.NewBucket[json.RawMessage](c, name)
 	}
 	server, err := mesh.NewServer(mesh.ServerConfig{

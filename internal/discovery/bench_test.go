@@ -93,8 +93,8 @@ func BenchmarkDeclaredBy(b *testing.B) {
 		},
 	}
 	for b.Loop() {
-		if routes, _ := declaredBy(c); len(routes) != 3 {
-			b.Fatalf("routes %+v", routes)
+		if found := declaredBy(c); len(found.routes) != 3 {
+			b.Fatalf("routes %+v", found.routes)
 		}
 	}
 }

@@ -124,29 +124,29 @@ func (f *files) readFile(name string) {
 	if before, ok := f.taken[name]; ok && err == nil && before == sum {
 		return
 	}
-	var last []ruche.Route
-	if d := f.store.get(id).declaration; d != nil {
-		last = d.Routes
+	stands := f.store.get(id)
+	last := declared{certificates: stands.specs()}
+	if stands.declaration != nil {
+		last.routes = stands.declaration.Routes
 	}
-	var routes []ruche.Route
-	var diagnostics []ruche.Diagnostic
+	var found declared
 	if err != nil {
 		delete(f.taken, name)
-		routes, diagnostics = keepAll(name, last, []ruche.Diagnostic{{Source: name, Message: "the file cannot be read: " + err.Error()}})
+		found = keepAll(name, last, []ruche.Diagnostic{{Source: name, Message: "the file cannot be read: " + err.Error()}})
 	} else {
 		f.taken[name] = sum
-		routes, diagnostics = parseRouteFile(name, data, last)
+		found = parseRouteFile(name, data, last)
 	}
 	declaration := ruche.Declaration{
 		// No creation time: of files that disagree the one wins whose name sorts first, however often it is edited.
 		Workload: ruche.Workload{ID: id, Kind: ruche.KindFile, Name: name, Node: f.node},
-		Routes:   routes, Diagnostics: diagnostics,
+		Routes:   found.routes, Diagnostics: found.diagnostics,
 	}
-	if !f.store.set(id, row{declaration: &declaration}) {
+	if !f.store.set(id, row{declaration: &declaration, certificates: wishes(&declaration, found.certificates)}) {
 		return
 	}
-	problems := slices.DeleteFunc(slices.Clone(diagnostics), func(d ruche.Diagnostic) bool { return d.Severity == ruche.SeverityInfo })
-	f.logger.Info("route file read", "file", name, "routes", len(routes), "problems", len(problems))
+	problems := slices.DeleteFunc(slices.Clone(found.diagnostics), func(d ruche.Diagnostic) bool { return d.Severity == ruche.SeverityInfo })
+	f.logger.Info("route file read", "file", name, "routes", len(found.routes), "certificates", len(found.certificates), "problems", len(problems))
 	for _, d := range problems {
 		f.logger.Warn(d.Message, "source", d.Source, "hint", d.Hint)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/discovery/setting"
 	"github.com/ruche-project/ruche/internal/match"
 )
 
@@ -60,11 +61,11 @@ var routeFiles = []struct {
   - {host: i.example, endpoints: ["http://h:"]}
 `, "", []string{"f.yaml:2: endpoint", "f.yaml:3: endpoint", "f.yaml:4: endpoint", "f.yaml:5: endpoint", "f.yaml:6: endpoint", "f.yaml:7: endpoint",
 		"f.yaml:8: the endpoints mix", "f.yaml:9: endpoint", "f.yaml:10: endpoint"}},
-	{"TLS modes of later", `routes:
+	{"TLS modes", `routes:
   - {host: a.example, endpoints: ["http://h:1"], tls: acme}
   - {host: b.example, endpoints: ["http://h:1"], tls: internal}
   - {host: c.example, endpoints: ["http://h:1"], tls: maybe}
-`, "", []string{"f.yaml:2: tls: acme is not supported yet", "f.yaml:3: tls: internal is not supported yet", `f.yaml:4: tls: "maybe" is not known`}},
+`, "a.example/ b.example/", []string{`f.yaml:4: tls: mode "maybe" is not known`}},
 	{"declared twice", `routes:
   - {host: a.example, endpoints: ["http://h:1"]}
   - {host: A.example, path: /, endpoints: ["http://h:2"]}
@@ -81,9 +82,15 @@ func show(routes []ruche.Route) string {
 	return strings.Join(list, " ")
 }
 
+// routesOf is parseRouteFile for those to whom certificates do not matter.
+func routesOf(name string, data []byte, last []ruche.Route) ([]ruche.Route, []ruche.Diagnostic) {
+	found := parseRouteFile(name, data, declared{routes: last})
+	return found.routes, found.diagnostics
+}
+
 func TestParseRouteFile(t *testing.T) {
 	for _, tc := range routeFiles {
-		routes, diagnostics := parseRouteFile("f.yaml", []byte(tc.data), nil)
+		routes, diagnostics := routesOf("f.yaml", []byte(tc.data), nil)
 		if show(routes) != tc.routes {
 			t.Errorf("%s: routes %q, want %q", tc.name, show(routes), tc.routes)
 		}
@@ -103,14 +110,14 @@ func TestParseRouteFile(t *testing.T) {
 			}
 		}
 	}
-	routes, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	routes, _ := routesOf("f.yaml", []byte(goodFile), nil)
 	if routes[0].Source != "f.yaml:2" || routes[1].Source != "f.yaml:4" || routes[1].TLS != ruche.TLSFile || routes[1].Endpoints[0] != "https://[::1]:8443" {
 		t.Errorf("routes %+v", routes)
 	}
 }
 
 func TestBadRouteKeepsItsLastGoodVersion(t *testing.T) {
-	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	last, _ := routesOf("f.yaml", []byte(goodFile), nil)
 	const good = "  - {host: c.example, endpoints: [\"http://h:1\"]}\n" // a bad route at the end may be cut off
 	for _, tc := range []struct{ name, data, routes, stands string }{
 		{"bad endpoint", "routes:\n  - host: a.example\n    endpoints: [x]\n" + good, "c.example/ a.example/", "the last good version of this route stands"},
@@ -121,7 +128,7 @@ func TestBadRouteKeepsItsLastGoodVersion(t *testing.T) {
 		{"the good one wins over the kept one", "routes:\n  - {host: a.example, endpoints: [x]}\n  - {host: a.example, endpoints: [\"http://h:5\"]}\n", "a.example/", "this route is not in force"},
 		{"whole file", "routes: [", "a.example/ *.b.example/api", "the last good version of this file stands, with 2 routes"},
 	} {
-		routes, diagnostics := parseRouteFile("f.yaml", []byte(tc.data), last)
+		routes, diagnostics := routesOf("f.yaml", []byte(tc.data), last)
 		if show(routes) != tc.routes {
 			t.Errorf("%s: routes %q, want %q", tc.name, show(routes), tc.routes)
 		}
@@ -132,7 +139,7 @@ func TestBadRouteKeepsItsLastGoodVersion(t *testing.T) {
 }
 
 func TestFileThatMayBeCutOffTakesNoRouteAway(t *testing.T) {
-	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	last, _ := routesOf("f.yaml", []byte(goodFile), nil)
 	const (
 		both  = "a.example/ *.b.example/api"
 		first = "routes:\n  - host: a.example\n    endpoints: [http://127.0.0.1:9100]"
@@ -159,7 +166,7 @@ func TestFileThatMayBeCutOffTakesNoRouteAway(t *testing.T) {
 		{"on purpose, all, without a newline", "routes: []", "", ""},
 		{"on purpose, in braces", `{"routes": [{"host": "a.example", "endpoints": ["http://h:1"]}]}`, "a.example/", ""},
 	} {
-		routes, diagnostics := parseRouteFile("f.yaml", []byte(tc.data), last)
+		routes, diagnostics := routesOf("f.yaml", []byte(tc.data), last)
 		if show(routes) != tc.routes {
 			t.Errorf("%s: routes %q, want %q", tc.name, show(routes), tc.routes)
 		}
@@ -173,13 +180,13 @@ func TestFileThatMayBeCutOffTakesNoRouteAway(t *testing.T) {
 }
 
 func TestEmptyFileIsAMistakeOnlyWhenItHadRoutes(t *testing.T) {
-	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	last, _ := routesOf("f.yaml", []byte(goodFile), nil)
 	for _, tc := range []struct {
 		name string
 		last []ruche.Route
 		want ruche.Severity
 	}{{"had routes", last, ruche.SeverityError}, {"had none", nil, ruche.SeverityInfo}} {
-		if _, diagnostics := parseRouteFile("f.yaml", nil, tc.last); len(diagnostics) != 1 || diagnostics[0].Severity != tc.want {
+		if _, diagnostics := routesOf("f.yaml", nil, tc.last); len(diagnostics) != 1 || diagnostics[0].Severity != tc.want {
 			t.Errorf("%s: diagnostics %+v, want one of severity %s", tc.name, diagnostics, tc.want)
 		}
 	}
@@ -307,21 +314,27 @@ func TestUnreadableFileKeepsItsRoutes(t *testing.T) {
 }
 
 func FuzzRouteFile(f *testing.F) {
-	last, _ := parseRouteFile("f.yaml", []byte(goodFile), nil)
+	last := parseRouteFile("f.yaml", []byte(goodFile+certificatesFile), declared{})
 	for _, tc := range routeFiles {
 		f.Add([]byte(tc.data))
 	}
 	f.Add([]byte(streamFile))
+	f.Add([]byte(certificatesFile))
 	f.Add([]byte("routes:\n  - host: a.example\n    endpoints: [{url: fastcgi://a:9000, weight: 3}]\n    root: /srv\n    policy: sticky\n    sticky: {cookie: c, max_age: 1h}\n" +
 		"    check: {path: /up, port: 80, scheme: http, headers: {X: y}, interval: 1s}\n    eject: {failures: 2, time: 3s}\n    proxy_protocol: 1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		routes, diagnostics := parseRouteFile("f.yaml", data, last)
+		found := parseRouteFile("f.yaml", data, last)
 		// That is why a file that is the same as before need not be read again.
-		if again, same := parseRouteFile("f.yaml", data, routes); !reflect.DeepEqual(again, routes) || !reflect.DeepEqual(same, diagnostics) {
-			t.Errorf("read again it declares %+v with %+v, at first %+v with %+v", again, same, routes, diagnostics)
+		if again := parseRouteFile("f.yaml", data, found); !reflect.DeepEqual(again, found) {
+			t.Errorf("read again it declares %+v, at first %+v", again, found)
+		}
+		for _, s := range found.certificates {
+			if len(s.Names) == 0 || !strings.HasPrefix(s.Source, "f.yaml:") || setting.Provable(&s) != nil {
+				t.Errorf("certificate %+v", s)
+			}
 		}
 		seen := map[ruche.Match]bool{}
-		for _, r := range routes {
+		for _, r := range found.routes {
 			stream := r.Protocol != ""
 			if stream != (r.Match.EntryPoint != "") || stream && (r.Scheme != string(r.Protocol) || r.Match.Path != "") {
 				t.Errorf("%+v is partly about connections", r)
@@ -354,7 +367,7 @@ func FuzzRouteFile(f *testing.F) {
 				t.Errorf("check %+v", c)
 			}
 		}
-		for _, d := range diagnostics {
+		for _, d := range found.diagnostics {
 			if d.Code == "" || d.Severity == "" || d.Source == "" || d.Message == "" || d.Workload == "" {
 				t.Errorf("incomplete diagnostic %+v", d)
 			}

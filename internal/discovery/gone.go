@@ -38,7 +38,7 @@ func (g *graves) recall(kind ruche.WorkloadKind) {
 // bury takes the endpoint of a workload that is gone away and keeps its routes, unless its successor is there already.
 func (g *graves) bury(key string, replaced func(group string) bool) {
 	was := g.store.get(key)
-	if was.declaration == nil || len(was.declaration.Routes) == 0 {
+	if was.declaration == nil || len(was.declaration.Routes) == 0 && was.certificates == nil {
 		g.store.set(key, row{})
 		return
 	}
@@ -51,7 +51,7 @@ func (g *graves) bury(key string, replaced func(group string) bool) {
 	}
 	declaration := *was.declaration
 	declaration.GoneSince = time.Now().UTC()
-	g.store.set(key, row{declaration: &declaration})
+	g.store.set(key, row{declaration: &declaration, certificates: was.certificates})
 	g.gone[key] = tombstone{group: declaration.Workload.Group, since: declaration.GoneSince}
 	g.logger.Debug("a workload is gone; its routes are kept for a while", "name", declaration.Workload.Name, "for", g.keep)
 }
@@ -76,12 +76,12 @@ func (g *graves) forget(now time.Time) {
 	}
 }
 
-// succeeds reports whether a container takes the place of those of its group that are gone: it declares routes, or it runs and, without
-// any mistake, declares none any more.
+// succeeds reports whether a container takes the place of those of its group that are gone: it declares routes or certificates, or it runs and,
+// without any mistake, declares none any more.
 func (r *record) succeeds() bool {
 	mistaken := slices.ContainsFunc(r.diagnostics, func(d ruche.Diagnostic) bool { return d.Severity != ruche.SeverityInfo })
 	runs := r.container.State.Running && !r.container.State.Restarting
-	return r.known && (len(r.routes) > 0 || runs && !mistaken)
+	return r.known && (len(r.routes) > 0 || len(r.certificates) > 0 || runs && !mistaken)
 }
 
 // entomb notes that a container is gone.

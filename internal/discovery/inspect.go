@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/docker"
 )
 
@@ -16,9 +15,8 @@ type inspection struct {
 	// changed is record.changed when the question was asked; events that came later are not in the answer.
 	changed   uint64
 	container docker.Container
-	// routes and diagnostics are what it declares, read outside of the tracker's own goroutine.
-	routes      []ruche.Route
-	diagnostics []ruche.Diagnostic
+	// declared is read outside of the tracker's own goroutine.
+	declared declared
 	// networks is set when the container is in a network that was not known.
 	networks networkList
 	err      error
@@ -47,7 +45,7 @@ func (t *tracker) inspect(ctx context.Context, id string, r *record) {
 			result.networks, result.err = t.client.Networks(ctx)
 		}
 		if result.err == nil {
-			result.routes, result.diagnostics = declaredBy(result.container)
+			result.declared = declaredBy(result.container)
 		}
 		<-t.slots
 		select {
@@ -104,7 +102,7 @@ func (t *tracker) take(ctx context.Context, i inspection, r *record) {
 			"container", r.container.Name, "signal", r.killed.signal)
 		r.killed = nil
 	}
-	r.routes, r.diagnostics = i.routes, i.diagnostics
+	r.declared = i.declared
 	t.publish(i.id, r)
 }
 

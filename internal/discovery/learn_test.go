@@ -46,8 +46,8 @@ func TestOlderListOfNetworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes, _ := declaredBy(shop)
-	tr.take(t.Context(), inspection{id: id, container: shop, routes: routes, networks: newer}, r)
+	found := declaredBy(shop)
+	tr.take(t.Context(), inspection{id: id, container: shop, declared: found, networks: newer}, r)
 	state("after the inspection")
 	tr.synced(t.Context(), syncResult{wish: syncChanged, own: place{host: true}, networks: older})
 	state("after the older list")
@@ -55,7 +55,7 @@ func TestOlderListOfNetworks(t *testing.T) {
 		t.Error("the container is not looked at again")
 	}
 	tr.inspected(t.Context(), <-tr.inspections)
-	tr.take(t.Context(), inspection{id: id, container: shop, routes: routes, networks: older}, r)
+	tr.take(t.Context(), inspection{id: id, container: shop, declared: found, networks: older}, r)
 	state("after an older answer about the container")
 
 	delete(tr.records, id)

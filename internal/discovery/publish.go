@@ -52,7 +52,7 @@ func (t *tracker) publishFollowers(id string) {
 
 // rowOf says what is to stand in the buckets for a container: nothing when it declares nothing.
 func (t *tracker) rowOf(key string, r *record) row {
-	if len(r.routes) == 0 && len(r.diagnostics) == 0 {
+	if r.nothing() {
 		return row{}
 	}
 	c := r.container
@@ -63,7 +63,7 @@ func (t *tracker) rowOf(key string, r *record) row {
 		Routes: r.routes, Diagnostics: slices.Clone(r.diagnostics),
 	}
 	if len(r.routes) == 0 {
-		return row{declaration: declaration}
+		return row{declaration: declaration, certificates: wishes(declaration, r.certificates)}
 	}
 	chosen := surroundings{own: t.own, networks: t.networks, lookup: t.lookup}.choose(c)
 	endpoint := &ruche.Endpoint{Workload: key, Node: t.node, Network: chosen.network, NetworkReason: chosen.reason}
@@ -80,7 +80,7 @@ func (t *tracker) rowOf(key string, r *record) row {
 	if before := t.store.get(key).endpoint; before != nil && before.State == endpoint.State && before.StateReason == endpoint.StateReason {
 		endpoint.Since = before.Since
 	}
-	return row{declaration: declaration, endpoint: endpoint}
+	return row{declaration: declaration, endpoint: endpoint, certificates: wishes(declaration, r.certificates)}
 }
 
 // alive reports whether a container in this state would take requests if only it were healthy and reachable.

@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,8 +11,15 @@ import (
 	"strings"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/discovery/setting"
 	"github.com/ruche-project/ruche/internal/match"
 	"github.com/ruche-project/ruche/internal/strictyaml"
+)
+
+// The lists of a route file.
+const (
+	routesKey       = "routes"
+	certificatesKey = "certificates"
 )
 
 // writtenRoute is one item of a route file.
@@ -21,7 +27,7 @@ type writtenRoute struct {
 	Host      string            `yaml:"host"`
 	Path      string            `yaml:"path"`
 	Endpoints []writtenEndpoint `yaml:"endpoints"`
-	TLS       string            `yaml:"tls"`
+	TLS       *writtenTLS       `yaml:"tls"`
 	// EntryPoint belongs to routes whose endpoints are tcp:// or udp://.
 	EntryPoint *string `yaml:"entry_point"`
 
@@ -35,45 +41,75 @@ type writtenRoute struct {
 
 // parseRouteFile reads a route file. last is what stood in it when it was last good: a file that cannot be parsed keeps all
 // of it, and a bad route keeps its own last version. What may be the beginning of a file that is still being written takes no route away.
-func parseRouteFile(name string, data []byte, last []ruche.Route) ([]ruche.Route, []ruche.Diagnostic) {
-	items, err := strictyaml.Items(name, data, "routes")
+func parseRouteFile(name string, data []byte, last declared) declared {
+	lists, err := strictyaml.Lists(name, data, routesKey, certificatesKey)
 	if err != nil {
 		return keepAll(name, last, mistakes(name, err))
 	}
-	if items == nil {
+	if lists[routesKey] == nil && lists[certificatesKey] == nil {
 		return emptyFile(name, last)
 	}
-	f := fileReader{name: name, last: last, lines: map[ruche.Match]int{}}
-	whole := true
-	for _, item := range items {
-		whole = f.read(item)
-	}
+	f := fileReader{name: name, last: last, lines: map[ruche.Match]int{}, named: map[string]int{}}
+	end := f.readLists(lists)
 	f.keepBad()
 	switch {
-	case !whole:
-		f.keepMissing(items[len(items)-1].Line, "the last route cannot be used", "correct the last route")
-	case len(items) > 0 && unended(data):
-		f.keepMissing(items[len(items)-1].Line, "it does not end with a newline", "end the last line with a newline")
+	case end.why != "":
+		f.keepMissing(end.line, end.why, end.hint)
+	case end.line > 0 && unended(data):
+		f.keepMissing(end.line, "it does not end with a newline", "end the last line with a newline")
 	}
 	f.shorten()
-	if encoded, err := json.Marshal(f.routes); err != nil || len(encoded) > maxFile {
+	if size := f.size(); size > maxFile {
 		return keepAll(name, last, []ruche.Diagnostic{{
 			Source: name, Hint: "spread the routes over several files",
-			Message: fmt.Sprintf("it declares %d routes of together %d bytes; more than %d bytes are not taken", len(f.routes), len(encoded), maxFile),
+			Message: fmt.Sprintf("it declares %s of together %d bytes; more than %d bytes are not taken", contents(len(f.routes), len(f.certificates)), size, maxFile),
 		}})
 	}
-	return f.routes, f.diagnostics
+	return f.declared
+}
+
+// fileEnd is where a file ends.
+type fileEnd struct {
+	line int // of the last item; 0 when there is none
+	// why says what about it looks as if the file was cut off, and hint what to do about that; empty when nothing does.
+	why, hint string
+}
+
+// readLists takes all items over, and tells how the file ends.
+func (f *fileReader) readLists(lists map[string][]strictyaml.Item) fileEnd {
+	var end fileEnd
+	for _, of := range []struct {
+		key, noun string
+		read      func(strictyaml.Item) bool
+	}{{routesKey, "route", f.read}, {certificatesKey, "certificate", f.readCertificate}} {
+		for _, item := range lists[of.key] {
+			good := of.read(item)
+			if item.Line < end.line {
+				continue
+			}
+			end = fileEnd{line: item.Line}
+			if !good {
+				end.why, end.hint = "the last "+of.noun+" cannot be used", "correct the last "+of.noun
+			}
+		}
+	}
+	for _, key := range []string{routesKey, certificatesKey} {
+		if items, written := lists[key]; written && items == nil {
+			end.why, end.hint = "nothing stands under "+key, "write "+key+": []"
+		}
+	}
+	return end
 }
 
 // emptyFile tells a file that somebody began from one that lost its content: it is truncated before it is written, or the disk is full.
-func emptyFile(name string, last []ruche.Route) ([]ruche.Route, []ruche.Diagnostic) {
+func emptyFile(name string, last declared) declared {
 	d := ruche.Diagnostic{Source: name, Message: "the file is empty", Hint: "to take its routes out, write routes: [] or remove the file"}
-	if len(last) > 0 {
+	if len(last.routes)+len(last.certificates) > 0 {
 		return keepAll(name, last, []ruche.Diagnostic{d})
 	}
 	d.Code, d.Severity, d.Workload = ruche.CodeFileInvalid, ruche.SeverityInfo, name
 	d.Message, d.Hint = d.Message+"; it declares no routes", ""
-	return nil, []ruche.Diagnostic{d}
+	return declared{diagnostics: []ruche.Diagnostic{d}}
 }
 
 // unended reports whether the text may go on after its end. What begins with a brace cannot: without its end it is no YAML.
@@ -98,16 +134,27 @@ func mistakes(name string, err error) []ruche.Diagnostic {
 }
 
 // keepAll leaves the last good version of a file in force and says so with each mistake.
-func keepAll(name string, last []ruche.Route, list []ruche.Diagnostic) ([]ruche.Route, []ruche.Diagnostic) {
+func keepAll(name string, last declared, list []ruche.Diagnostic) declared {
 	stands := "nothing of this file is in force"
-	if len(last) > 0 {
-		stands = fmt.Sprintf("the last good version of this file stands, with %s", plural(len(last), "route"))
+	if len(last.routes)+len(last.certificates) > 0 {
+		stands = "the last good version of this file stands, with " + contents(len(last.routes), len(last.certificates))
 	}
 	for i := range list {
 		list[i].Code, list[i].Severity, list[i].Workload = ruche.CodeFileInvalid, ruche.SeverityError, name
 		list[i].Message += "; " + stands
 	}
-	return last, list
+	return declared{routes: last.routes, certificates: last.certificates, diagnostics: list}
+}
+
+// contents says how much of a file is meant.
+func contents(routes, certificates int) string {
+	switch {
+	case certificates == 0:
+		return plural(routes, "route")
+	case routes == 0:
+		return plural(certificates, "certificate")
+	}
+	return plural(routes, "route") + " and " + plural(certificates, "certificate")
 }
 
 func plural(n int, noun string) string {
@@ -119,12 +166,14 @@ func plural(n int, noun string) string {
 
 // fileReader reads the items of one file.
 type fileReader struct {
-	name        string
-	last        []ruche.Route
-	routes      []ruche.Route
-	diagnostics []ruche.Diagnostic
-	lines       map[ruche.Match]int // where each match was declared
-	bad         []badRoute
+	name string
+	last declared
+	declared
+	lines map[ruche.Match]int // where each match was declared
+	bad   []badRoute
+	// named says where each certificate without a route was declared, by its first name.
+	named           map[string]int
+	badCertificates []badCertificate
 }
 
 // badRoute is an item that cannot be used.
@@ -166,44 +215,61 @@ func (f *fileReader) read(item strictyaml.Item) bool {
 	} else if decoded {
 		complain(explain(err))
 	}
+	route.Name = route.Match.Host + route.Match.Path
+	if route.Protocol != "" {
+		route.Name = route.Match.Host + "@" + route.Match.EntryPoint
+	}
+	return f.take(item.Line, &written, route, bad, decoded)
+}
+
+// take reads the rest of a route whose match is known, and takes it over if all of it is good.
+func (f *fileReader) take(line int, written *writtenRoute, route ruche.Route, bad badRoute, decoded bool) bool {
+	complain := func(problems ...setting.Problem) {
+		for _, p := range problems {
+			bad.list = append(bad.list, ruche.Diagnostic{Source: route.Source, Message: p.Message, Hint: p.Hint})
+		}
+	}
+	var dropped []setting.NameProblem
 	if decoded {
-		if message, hint := readTLS(written.TLS, &route); message != "" {
-			complain(message, hint)
-		}
+		wish, names, problems := readTLS(written.TLS, &route)
+		dropped = names
+		complain(problems...)
 		if message, hint := readEndpoints(written.Endpoints, &route); message != "" {
-			complain(message, hint)
+			complain(setting.Problem{Message: message, Hint: hint})
 		} else {
-			for _, p := range readBalance(&written, &route) {
-				complain(p.Message, p.Hint)
-			}
+			complain(readBalance(written, &route)...)
 		}
-		if line, twice := f.lines[route.Match]; twice && len(bad.list) == 0 {
-			f.diagnostics = append(f.diagnostics, ruche.Diagnostic{
-				Code: ruche.CodeFileInvalid, Severity: ruche.SeverityError, Workload: f.name, Source: source, Host: route.Match.Host,
-				Message: fmt.Sprintf("%s is declared in line %d already; this one is not used", describeMatch(route.Match), line),
-				Hint:    "list all endpoints in one of the two",
-			})
+		if first, twice := f.lines[route.Match]; twice && len(bad.list) == 0 {
+			f.say(ruche.SeverityError, route.Source, route.Match.Host, "list all endpoints in one of the two",
+				"%s is declared in line %d already; this one is not used", describeMatch(route.Match), first)
 			return false
+		}
+		if len(bad.list) == 0 {
+			complain(f.order(wish, route)...)
 		}
 	}
 	if len(bad.list) > 0 {
 		f.bad = append(f.bad, bad)
 		return false
 	}
-	route.Name = route.Match.Host + route.Match.Path
-	if route.Protocol != "" {
-		route.Name = route.Match.Host + "@" + route.Match.EntryPoint
-	}
-	f.lines[route.Match] = item.Line
+	f.drop(route.Source, dropped)
+	f.lines[route.Match] = line
 	f.routes = append(f.routes, route)
 	return true
+}
+
+// say reports about a place of the file.
+func (f *fileReader) say(severity ruche.Severity, source, host, hint, format string, args ...any) {
+	f.diagnostics = append(f.diagnostics, ruche.Diagnostic{
+		Code: ruche.CodeFileInvalid, Severity: severity, Workload: f.name, Source: source, Host: host, Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
 }
 
 // keepBad lets the last good version of each bad route stand, where it can be told which one that is.
 func (f *fileReader) keepBad() {
 	for _, bad := range f.bad {
 		stands := "this route is not in force"
-		for _, old := range f.last {
+		for _, old := range f.last.routes {
 			if bad.host == "" && bad.entryPoint == "" || old.Match.Host != bad.host || bad.pathKnown && old.Match.Path != bad.path ||
 				old.Match.EntryPoint != bad.entryPoint {
 				continue
@@ -211,8 +277,7 @@ func (f *fileReader) keepBad() {
 			if _, declared := f.lines[old.Match]; declared {
 				continue
 			}
-			f.lines[old.Match] = 0
-			f.routes = append(f.routes, old)
+			f.keepRoute(old)
 			stands = "the last good version of this route stands"
 		}
 		for _, d := range bad.list {
@@ -221,25 +286,30 @@ func (f *fileReader) keepBad() {
 			f.diagnostics = append(f.diagnostics, d)
 		}
 	}
+	f.keepBadCertificates()
 }
 
-// keepMissing lets the routes stand that were in the last good version and are not in this one, because the file may be cut off.
+// keepMissing lets stand what was in the last good version and is not in this one, because the file may be cut off.
 func (f *fileReader) keepMissing(line int, why, hint string) {
-	kept := 0
-	for _, old := range f.last {
+	routes, certificates := 0, 0
+	for _, old := range f.last.routes {
 		if _, declared := f.lines[old.Match]; !declared {
-			f.lines[old.Match] = 0
-			f.routes = append(f.routes, old)
-			kept++
+			f.keepRoute(old)
+			routes++
 		}
 	}
-	if kept == 0 {
+	for _, old := range f.last.certificates {
+		if f.keepCertificate(old) {
+			certificates++
+		}
+	}
+	if routes+certificates == 0 {
 		return
 	}
 	f.diagnostics = slices.Insert(f.diagnostics, 0, ruche.Diagnostic{
 		Code: ruche.CodeFileInvalid, Severity: ruche.SeverityWarning, Workload: f.name, Source: f.name + ":" + strconv.Itoa(line),
-		Message: fmt.Sprintf("the file may be cut off here: %s; what is missing of its last version stands, with %s", why, plural(kept, "route")),
-		Hint:    hint + "; then the routes that are not in the file are taken out",
+		Message: fmt.Sprintf("the file may be cut off here: %s; what is missing of its last version stands, with %s", why, contents(routes, certificates)),
+		Hint:    hint + "; then what is not in the file is taken out",
 	})
 }
 
@@ -259,23 +329,6 @@ func explain(err error) (message, hint string) {
 		return e.Error(), e.Hint
 	}
 	return err.Error(), ""
-}
-
-func readTLS(value string, route *ruche.Route) (message, hint string) {
-	switch mode := ruche.TLSMode(value); mode {
-	case "":
-	case ruche.TLSAuto:
-		if route.Protocol != "" { // where it is not the same as nothing
-			route.TLS = mode
-		}
-	case ruche.TLSFile, ruche.TLSOff:
-		route.TLS = mode
-	case "acme", "internal":
-		return fmt.Sprintf("tls: %s is not supported yet", value), "write auto, or file with a certificate in the certificates directory"
-	default:
-		return fmt.Sprintf("tls: %s is not known", quoted(value)), "write auto, file or off"
-	}
-	return "", ""
 }
 
 func readEndpoints(list []writtenEndpoint, route *ruche.Route) (message, hint string) {

@@ -17,7 +17,7 @@ func readOne(lines ...string) (ruche.Route, []ruche.Diagnostic) {
 	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "endpoints:") }) {
 		lines = append(lines, "endpoints: [http://10.0.0.1:80]")
 	}
-	routes, diagnostics := parseRouteFile("f.yaml", []byte("routes:\n  - host: a.example\n    "+strings.Join(lines, "\n    ")+"\n"), nil)
+	routes, diagnostics := routesOf("f.yaml", []byte("routes:\n  - host: a.example\n    "+strings.Join(lines, "\n    ")+"\n"), nil)
 	if len(routes) == 0 {
 		return ruche.Route{}, diagnostics
 	}
@@ -177,7 +177,7 @@ func TestRouteFilesOfTheManual(t *testing.T) {
 			continue
 		}
 		read++
-		if routes, diagnostics := parseRouteFile("f.yaml", []byte(block), nil); len(routes) == 0 || len(diagnostics) > 0 {
+		if routes, diagnostics := routesOf("f.yaml", []byte(block), nil); len(routes) == 0 || len(diagnostics) > 0 {
 			t.Errorf("%s\n%v", block, diagnostics)
 		}
 	}

@@ -34,7 +34,7 @@ func (f *fileReader) readStreamMatch(w *writtenRoute, route *ruche.Route, bad *b
 		route.Match.EntryPoint = *w.EntryPoint
 	}
 	bad.entryPoint = route.Match.EntryPoint
-	if ruche.TLSMode(w.TLS) == ruche.TLSOff {
+	if w.mode() == ruche.TLSOff {
 		complain("tls: off is for sites", "leave the key out to hand connections on as they come, or write auto or file to have TLS end here")
 	}
 	switch written := strings.TrimSpace(w.Host); {
@@ -58,7 +58,7 @@ func (f *fileReader) readStreamMatch(w *writtenRoute, route *ruche.Route, bad *b
 		name  string
 		given bool
 	}{
-		{"path", w.Path != ""}, {"tls", w.TLS != "" && route.Protocol == ruche.ProtocolUDP}, {"sticky", w.Sticky != nil || w.Policy == "sticky"}, {"root", w.Root != nil},
+		{"path", w.Path != ""}, {"tls", w.TLS != nil && route.Protocol == ruche.ProtocolUDP}, {"sticky", w.Sticky != nil || w.Policy == "sticky"}, {"root", w.Root != nil},
 		{"check", w.Check != nil && route.Protocol == ruche.ProtocolUDP}, {"proxy_protocol", w.ProxyProtocol != nil && route.Protocol == ruche.ProtocolUDP},
 	} {
 		if key.given {

@@ -29,7 +29,7 @@ const streamFile = `routes:
 `
 
 func TestStreamRoutesInFiles(t *testing.T) {
-	routes, diagnostics := parseRouteFile("f.yaml", []byte(streamFile), nil)
+	routes, diagnostics := routesOf("f.yaml", []byte(streamFile), nil)
 	if len(diagnostics) != 0 || len(routes) != 6 {
 		t.Fatalf("%d routes, diagnostics %+v", len(routes), diagnostics)
 	}
@@ -72,7 +72,7 @@ func TestBadStreamRoutesInFiles(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			routes, diagnostics := parseRouteFile("f.yaml", []byte("routes:\n  - "+tt.item+"\n"), nil)
+			routes, diagnostics := routesOf("f.yaml", []byte("routes:\n  - "+tt.item+"\n"), nil)
 			if len(routes) != 0 || len(diagnostics) == 0 || !strings.Contains(diagnostics[0].Message, tt.want) {
 				t.Errorf("%d routes, %+v; want a diagnostic with %q", len(routes), diagnostics, tt.want)
 			}
@@ -81,8 +81,8 @@ func TestBadStreamRoutesInFiles(t *testing.T) {
 }
 
 func TestBadStreamRouteKeepsItsLastVersion(t *testing.T) {
-	last, _ := parseRouteFile("f.yaml", []byte(streamFile), nil)
-	routes, diagnostics := parseRouteFile("f.yaml", []byte(strings.Replace(streamFile, "proxy_protocol: 2", "proxy_protocol: 3", 1)), last)
+	last, _ := routesOf("f.yaml", []byte(streamFile), nil)
+	routes, diagnostics := routesOf("f.yaml", []byte(strings.Replace(streamFile, "proxy_protocol: 2", "proxy_protocol: 3", 1)), last)
 	if len(routes) != 6 || len(diagnostics) != 1 || !strings.Contains(diagnostics[0].Message, "the last good version of this route stands") {
 		t.Fatalf("%d routes, %+v", len(routes), diagnostics)
 	}

@@ -15,6 +15,7 @@ const (
 	BucketEndpoints    = "endpoints"
 	BucketSightings    = "sightings"
 	BucketIngress      = "ingress"
+	BucketCertSpecs    = "certspecs"
 )
 
 // State is where the rows of one owner are written, and read after a start: the cluster's, or that of a control node far away.
@@ -49,7 +50,7 @@ func Owns(node, bucket, key string, value json.RawMessage) bool {
 	if json.Unmarshal(value, &of) != nil {
 		return false
 	}
-	if bucket == BucketDeclarations {
+	if bucket == BucketDeclarations || bucket == BucketCertSpecs {
 		var w ruche.Workload
 		return json.Unmarshal(of.Workload, &w) == nil && w.Node == node
 	}
@@ -77,7 +78,7 @@ func SwarmState(c *cluster.Cluster) *ClusterState {
 
 func newClusterState(c *cluster.Cluster, owns func(bucket, key string, value json.RawMessage) bool) *ClusterState {
 	s := &ClusterState{cluster: c, owns: owns, buckets: map[string]*cluster.Bucket[json.RawMessage]{}}
-	for _, name := range []string{BucketDeclarations, BucketEndpoints, BucketSightings, BucketIngress} {
+	for _, name := range []string{BucketDeclarations, BucketEndpoints, BucketSightings, BucketIngress, BucketCertSpecs} {
 		s.buckets[name] = cluster.NewBucket[json.RawMessage](c, name)
 	}
 	return s

@@ -25,10 +25,28 @@ type row struct {
 	endpoint    *ruche.Endpoint
 	sighting    *ruche.Sighting
 	ingress     *ruche.Ingress
+	// certificates never stand without a declaration: they are of the same workload, and go with it.
+	certificates *ruche.CertificateSpecs
+}
+
+// wishes gives the certificates that a declaration goes with; nil when the workload asks for none.
+func wishes(d *ruche.Declaration, specs []ruche.CertificateSpec) *ruche.CertificateSpecs {
+	if len(specs) == 0 {
+		return nil
+	}
+	return &ruche.CertificateSpecs{Workload: d.Workload, Specs: specs}
+}
+
+// specs gives the certificates of a row.
+func (r row) specs() []ruche.CertificateSpec {
+	if r.certificates == nil {
+		return nil
+	}
+	return r.certificates.Specs
 }
 
 // encoded is a row as it is compared and written: by bucket, empty where there is no key.
-type encoded struct{ declaration, endpoint, sighting, ingress string }
+type encoded struct{ declaration, endpoint, sighting, ingress, certificates string }
 
 func (r row) encode() encoded {
 	var e encoded
@@ -48,6 +66,10 @@ func (r row) encode() encoded {
 		data, _ := json.Marshal(r.ingress)
 		e.ingress = string(data)
 	}
+	if r.certificates != nil {
+		data, _ := json.Marshal(r.certificates)
+		e.certificates = string(data)
+	}
 	return e
 }
 
@@ -57,6 +79,7 @@ func (e encoded) changes(key string, stands encoded) []Change {
 	for _, c := range []struct{ bucket, now, before string }{
 		{BucketDeclarations, e.declaration, stands.declaration}, {BucketEndpoints, e.endpoint, stands.endpoint},
 		{BucketSightings, e.sighting, stands.sighting}, {BucketIngress, e.ingress, stands.ingress},
+		{BucketCertSpecs, e.certificates, stands.certificates},
 	} {
 		switch {
 		case c.now == c.before:
@@ -75,7 +98,7 @@ func unsure(key string) encoded {
 	if key == ingressKey {
 		return encoded{ingress: "?"}
 	}
-	return encoded{declaration: "?", endpoint: "?", sighting: "?"}
+	return encoded{declaration: "?", endpoint: "?", sighting: "?", certificates: "?"}
 }
 
 // store holds what is wanted of one owner's rows and writes what differs from the buckets, in the order in which it
@@ -150,6 +173,11 @@ func (s *store) tryLoad(ctx context.Context) error {
 	for key, value := range rows[BucketSightings] {
 		r := s.wanted[key]
 		r.sighting = decode[ruche.Sighting](value)
+		s.wanted[key] = r
+	}
+	for key, value := range rows[BucketCertSpecs] {
+		r := s.wanted[key]
+		r.certificates = decode[ruche.CertificateSpecs](value)
 		s.wanted[key] = r
 	}
 	for key, value := range rows[BucketIngress] {

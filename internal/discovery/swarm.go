@@ -150,10 +150,9 @@ type serviceRecord struct {
 	service docker.Service
 	known   bool // service was read, not only recalled from an earlier run
 	// seen is the clock of the newest question whose answer had it.
-	seen        uint64
-	routes      []ruche.Route
-	diagnostics []ruche.Diagnostic
-	tasks       map[string]*taskRecord
+	seen uint64
+	declared
+	tasks map[string]*taskRecord
 
 	// wished: the next question is for it, too; looking: it is, or the question is under way; again: it is to be followed by another.
 	wished, looking, again bool

@@ -173,7 +173,7 @@ func (l *lookout) takeService(s docker.Service, began uint64) (*serviceRecord, b
 		return r, false
 	}
 	r.service, r.known = s, true
-	r.routes, r.diagnostics = declaredByService(s)
+	r.declared = declaredByService(s)
 	return r, true
 }
 

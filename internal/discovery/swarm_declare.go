@@ -12,7 +12,7 @@ import (
 
 // declaredByService reads what one service declares: by the environment of its containers, by its own labels (deploy.labels), and by those of
 // its containers, which yield to them key by key.
-func declaredByService(s docker.Service) ([]ruche.Route, []ruche.Diagnostic) {
+func declaredByService(s docker.Service) declared {
 	labels := maps.Clone(s.Labels)
 	if labels == nil {
 		labels = map[string]string{}
@@ -30,25 +30,29 @@ func declaredByService(s docker.Service) ([]ruche.Route, []ruche.Diagnostic) {
 			c.ExposedPorts = append(c.ExposedPorts, port)
 		}
 	}
-	routes, diagnostics := readAll(c)
-	if s.Job && (len(routes) > 0 || len(diagnostics) > 0) {
-		return nil, []ruche.Diagnostic{{
+	found := readAll(c)
+	if s.Job && !found.nothing() {
+		return declared{diagnostics: []ruche.Diagnostic{{
 			Code: ruche.CodeKeyUnsupported, Severity: ruche.SeverityInfo, Workload: s.Name, Source: "mode",
 			Message: "the tasks of a job run to an end; it is not published", Hint: "make it a replicated or global service to publish it",
-		}}
+		}}}
 	}
-	for i := range routes {
-		r := &routes[i]
+	for i := range found.routes {
+		r := &found.routes[i]
 		r.Source, r.PortReason = placeOf(s, r.Source), aboutPorts(placeOf(s, r.PortReason))
 	}
-	for i := range diagnostics {
-		d := &diagnostics[i]
+	for i := range found.certificates {
+		spec := &found.certificates[i]
+		spec.Source = placeOf(s, spec.Source)
+	}
+	for i := range found.diagnostics {
+		d := &found.diagnostics[i]
 		d.Source, d.Message, d.Hint = placeOf(s, d.Source), ofService(d.Message), ofService(d.Hint)
 		if d.Code == ruche.CodePortGuessed || d.Code == ruche.CodePortMissing {
 			d.Message = aboutPorts(d.Message)
 		}
 	}
-	return routes, diagnostics
+	return found
 }
 
 // ofService puts into words that it is the service that declares, for all of its containers.

@@ -60,16 +60,16 @@ func TestDeclaredByService(t *testing.T) {
 		{"a template of Swarm", docker.Service{Env: labels("VIRTUAL_HOST", "{{.Node.Hostname}}.example")}, nil, []string{"host-invalid | env VIRTUAL_HOST | "}},
 	} {
 		tc.service.Name = "web_shop"
-		routes, diagnostics := declaredByService(tc.service)
+		found := declaredByService(tc.service)
 		var got, said []string
-		for _, r := range routes {
+		for _, r := range found.routes {
 			match := r.Match.Rule
 			if match == "" {
 				match = r.Match.Host + r.Match.Path
 			}
 			got = append(got, strings.Join([]string{match, r.Source, strconv.Itoa(int(r.Port)), r.PortReason}, " | "))
 		}
-		for i, d := range diagnostics {
+		for i, d := range found.diagnostics {
 			line := string(d.Code) + " | " + d.Source + " | "
 			if i < len(tc.diagnostics) && strings.HasPrefix(line+d.Message, tc.diagnostics[i]) {
 				line = tc.diagnostics[i]
@@ -80,7 +80,7 @@ func TestDeclaredByService(t *testing.T) {
 			t.Errorf("%s: routes\n%q, want\n%q", tc.name, got, tc.routes)
 		}
 		if !slices.Equal(said, tc.diagnostics) {
-			t.Errorf("%s: diagnostics %+v, want %q", tc.name, diagnostics, tc.diagnostics)
+			t.Errorf("%s: diagnostics %+v, want %q", tc.name, found.diagnostics, tc.diagnostics)
 		}
 	}
 }
@@ -118,14 +118,14 @@ func FuzzDeclaredByService(f *testing.F) {
 		if published {
 			s.Ports = []docker.PublishedPort{{Target: 80, Protocol: "tcp"}}
 		}
-		routes, diagnostics := declaredByService(s)
-		for _, r := range routes {
+		found := declaredByService(s)
+		for _, r := range found.routes {
 			if r.Source == "" || r.Port == 0 && r.Blocked == "" {
 				t.Errorf("route %+v", r)
 			}
 		}
-		if len(diagnostics) > maxDiagnostics+2 {
-			t.Errorf("%d diagnostics", len(diagnostics))
+		if len(found.diagnostics) > maxDiagnostics+2 {
+			t.Errorf("%d diagnostics", len(found.diagnostics))
 		}
 	})
 }

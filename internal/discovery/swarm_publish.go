@@ -26,11 +26,12 @@ func (l *lookout) publish(id string, r *serviceRecord) {
 	key := servicePrefix + id
 	var endpoints map[string]*ruche.Endpoint // by key
 	var wanted row
-	if len(r.routes) > 0 || len(r.diagnostics) > 0 {
+	if !r.nothing() {
 		wanted.declaration = &ruche.Declaration{
 			Workload: ruche.Workload{ID: key, Kind: ruche.KindService, Name: r.service.Name, Group: r.service.Name, Image: r.service.Image, Created: r.service.Created},
 			Routes:   r.routes, Diagnostics: slices.Clone(r.diagnostics),
 		}
+		wanted.certificates = wishes(wanted.declaration, r.certificates)
 	}
 	if len(r.routes) > 0 {
 		var notes []ruche.Diagnostic
@@ -50,7 +51,7 @@ func (l *lookout) publish(id string, r *serviceRecord) {
 			l.logger.Debug("task", "service", r.service.Name, "task", task, "state", endpoint.State, "reason", endpoint.StateReason, "address", endpoint.Address)
 		}
 	}
-	if len(r.routes) > 0 || len(r.diagnostics) == 0 {
+	if len(r.routes) > 0 || len(r.certificates) > 0 || len(r.diagnostics) == 0 {
 		l.graves.succeed(key, r.service.Name)
 	}
 }

@@ -59,9 +59,8 @@ type record struct {
 	again      bool
 	failures   int
 
-	killed      *killed
-	routes      []ruche.Route
-	diagnostics []ruche.Diagnostic
+	killed *killed
+	declared
 }
 
 // parallelInspects bounds how many inspections run at once. The Engine answers them in parallel, but holds a lock for each container.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/discovery/nginxproxy"
@@ -19,32 +18,57 @@ const (
 	maxDiagnostics = 200
 )
 
+// declared is what one workload declares, and what is wrong with it.
+type declared struct {
+	routes       []ruche.Route
+	certificates []ruche.CertificateSpec
+	diagnostics  []ruche.Diagnostic
+}
+
+// nothing reports whether there is nothing to be written.
+func (d *declared) nothing() bool {
+	return len(d.routes) == 0 && len(d.certificates) == 0 && len(d.diagnostics) == 0
+}
+
 // declaredBy reads what one container declares.
-func declaredBy(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
-	routes, diagnostics := readAll(c)
-	if !oneOff(c) || len(routes) == 0 && len(diagnostics) == 0 {
-		return routes, diagnostics
+func declaredBy(c docker.Container) declared {
+	found := readAll(c)
+	if !oneOff(c) || found.nothing() {
+		return found
 	}
 	d := ruche.Diagnostic{
 		Code: ruche.CodeKeyUnsupported, Severity: ruche.SeverityInfo, Workload: c.Name, Source: "label " + oneOffLabel,
 		Message: "this is a one-off container of Compose (docker compose run); it is not published",
 		Hint:    "start the service by docker compose up to publish it",
 	}
-	if len(routes) > 0 {
-		d.Host = routes[0].Match.Host
+	if len(found.routes) > 0 {
+		d.Host = found.routes[0].Match.Host
 	}
-	return nil, []ruche.Diagnostic{d}
+	return declared{diagnostics: []ruche.Diagnostic{d}}
 }
 
-// readAll reads all vocabularies of one container. Traefik's labels win over VIRTUAL_HOST, per host and path.
-func readAll(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
-	routes, diagnostics := traefik.Routes(c)
-	more, moreDiagnostics := nginxproxy.Routes(c)
-	diagnostics = append(diagnostics, moreDiagnostics...)
-	covers := coversOf(routes)
+// readAll reads all vocabularies of one container. Traefik's labels win over VIRTUAL_HOST, per host and path, and Ruche's own over both.
+func readAll(c docker.Container) declared {
+	var d declared
+	var more []ruche.Route
+	var wanted []ruche.CertificateSpec
+	var diagnostics []ruche.Diagnostic
+	d.routes, d.certificates, d.diagnostics = traefik.Routes(c)
+	more, wanted, diagnostics = nginxproxy.Routes(c)
+	d.diagnostics = append(d.diagnostics, diagnostics...)
+	d.merge(c, more)
+	d.noteUnserved(c, wanted)
+	d.certificates = append(d.certificates, wanted...)
+	readOwnLabels(c, &d)
+	return bound(c, d)
+}
+
+// merge takes over the routes that no Traefik router shadows.
+func (d *declared) merge(c docker.Container, more []ruche.Route) {
+	covers := coversOf(d.routes)
 	for _, route := range more {
 		if by := shadow(covers, route); by != "" {
-			diagnostics = append(diagnostics, ruche.Diagnostic{
+			d.diagnostics = append(d.diagnostics, ruche.Diagnostic{
 				Code: ruche.CodeRouteShadowed, Severity: ruche.SeverityInfo, Workload: c.Name, Source: route.Source, Host: route.Match.Host,
 				Message: fmt.Sprintf("host %s with path %s is declared by Traefik's router %q of the same container, which wins",
 					route.Match.Host, route.Match.Path, by),
@@ -52,12 +76,8 @@ func readAll(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 			})
 			continue
 		}
-		routes = append(routes, route)
+		d.routes = append(d.routes, route)
 	}
-	if d, found := ownLabels(c); found {
-		diagnostics = append(diagnostics, d)
-	}
-	return bound(c, routes, diagnostics)
 }
 
 // cover is what a Traefik router takes for sure, by host and path.
@@ -103,37 +123,30 @@ func shadow(covers []cover, route ruche.Route) string {
 	return ""
 }
 
-// ownLabels reports labels that begin with ruche., of which none has a meaning yet.
-func ownLabels(c docker.Container) (ruche.Diagnostic, bool) {
-	var first string
-	for key := range c.Labels {
-		if strings.HasPrefix(strings.ToLower(key), "ruche.") && (first == "" || key < first) {
-			first = key
-		}
-	}
-	return ruche.Diagnostic{
-		Code: ruche.CodeKeyUnsupported, Severity: ruche.SeverityInfo, Workload: c.Name, Source: "label " + first,
-		Message: "labels that begin with ruche. have no meaning in this release",
-		Hint:    "declare the route by VIRTUAL_HOST, by Traefik labels, or in a route file",
-	}, first != ""
-}
-
 // bound keeps out what is too large to be kept.
-func bound(c docker.Container, routes []ruche.Route, diagnostics []ruche.Diagnostic) ([]ruche.Route, []ruche.Diagnostic) {
-	if len(diagnostics) > maxDiagnostics {
-		left := len(diagnostics) - maxDiagnostics
-		diagnostics = append(slices.Clone(diagnostics[:maxDiagnostics]), ruche.Diagnostic{
+func bound(c docker.Container, d declared) declared {
+	if len(d.diagnostics) > maxDiagnostics {
+		left := len(d.diagnostics) - maxDiagnostics
+		d.diagnostics = append(slices.Clone(d.diagnostics[:maxDiagnostics]), ruche.Diagnostic{
 			Code: ruche.CodeValueInvalid, Severity: ruche.SeverityWarning, Workload: c.Name, Source: "all",
 			Message: fmt.Sprintf("%d more problems are not shown", left), Hint: "correct the ones above first",
 		})
 	}
-	data, err := json.Marshal(routes)
-	if err == nil && len(data) <= maxDeclared {
-		return routes, diagnostics
+	size := d.size()
+	if size <= maxDeclared {
+		return d
 	}
-	return nil, append(diagnostics, ruche.Diagnostic{
+	return declared{diagnostics: append(d.diagnostics, ruche.Diagnostic{
 		Code: ruche.CodeValueInvalid, Severity: ruche.SeverityError, Workload: c.Name, Source: "all",
-		Message: fmt.Sprintf("the container declares %d routes of together %d bytes; more than %d bytes are not taken", len(routes), len(data), maxDeclared),
-		Hint:    "spread the routes over several containers, or use a wildcard",
-	})
+		Message: fmt.Sprintf("the container declares %d routes and %d certificates of together %d bytes; more than %d bytes are not taken",
+			len(d.routes), len(d.certificates), size, maxDeclared),
+		Hint: "spread the routes over several containers, or use a wildcard",
+	})}
+}
+
+// size is how many bytes routes and certificates take in the replicated state.
+func (d *declared) size() int {
+	routes, _ := json.Marshal(d.routes) // of plain types only, cannot fail
+	certificates, _ := json.Marshal(d.certificates)
+	return len(routes) + len(certificates)
 }

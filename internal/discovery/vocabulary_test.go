@@ -27,28 +27,21 @@ func TestTraefikWinsOverVirtualHost(t *testing.T) {
 			"Host(`a.example`) && PathPrefix(`/x`) || Host(`b.example`) && PathPrefix(`/y`)", []string{"traefik", "nginx-proxy"}},
 		{"a rule that is wrong", "a.example", "", "Host(`a.example`", []string{"nginx-proxy"}},
 	} {
-		routes, diagnostics := declaredBy(docker.Container{
+		found := declaredBy(docker.Container{
 			Name: "c", Env: map[string]string{"VIRTUAL_HOST": tc.host, "VIRTUAL_PATH": tc.path},
 			Labels:       map[string]string{"traefik.http.routers.r.rule": tc.rule},
 			ExposedPorts: []docker.Port{{Number: 80, Protocol: "tcp"}},
 		})
 		var got []string
-		for _, r := range routes {
+		for _, r := range found.routes {
 			got = append(got, string(r.Vocabulary))
 		}
-		if slices.ContainsFunc(diagnostics, func(d ruche.Diagnostic) bool { return d.Code == ruche.CodeRouteShadowed }) {
+		if slices.ContainsFunc(found.diagnostics, func(d ruche.Diagnostic) bool { return d.Code == ruche.CodeRouteShadowed }) {
 			got = append(got, "shadowed")
 		}
 		if !slices.Equal(got, tc.want) {
-			t.Errorf("%s: %v, want %v (%+v)", tc.name, got, tc.want, diagnostics)
+			t.Errorf("%s: %v, want %v (%+v)", tc.name, got, tc.want, found.diagnostics)
 		}
-	}
-}
-
-func TestOwnLabelsAreReportedOnce(t *testing.T) {
-	_, diagnostics := declaredBy(docker.Container{Name: "c", Labels: map[string]string{"ruche.b": "x", "Ruche.a": "y", "ruched": "z"}})
-	if len(diagnostics) != 1 || diagnostics[0].Code != ruche.CodeKeyUnsupported || diagnostics[0].Source != "label Ruche.a" {
-		t.Errorf("diagnostics %+v", diagnostics)
 	}
 }
 
@@ -58,12 +51,12 @@ func TestWhatAContainerDeclaresIsBounded(t *testing.T) {
 		fmt.Fprintf(&many, "h%d.example,", i)
 		fmt.Fprintf(&bad, "h%d/x,", i)
 	}
-	routes, diagnostics := declaredBy(docker.Container{Name: "c", Env: map[string]string{"VIRTUAL_HOST": many.String()}})
-	if len(routes) != 0 || len(diagnostics) != 1 || diagnostics[0].Code != ruche.CodeValueInvalid {
-		t.Errorf("%d routes, diagnostics %+v", len(routes), diagnostics)
+	found := declaredBy(docker.Container{Name: "c", Env: map[string]string{"VIRTUAL_HOST": many.String()}})
+	if len(found.routes) != 0 || len(found.diagnostics) != 1 || found.diagnostics[0].Code != ruche.CodeValueInvalid {
+		t.Errorf("%d routes, diagnostics %+v", len(found.routes), found.diagnostics)
 	}
-	_, diagnostics = declaredBy(docker.Container{Name: "c", Env: map[string]string{"VIRTUAL_HOST": bad.String()}})
-	if len(diagnostics) != maxDiagnostics+1 {
-		t.Errorf("%d diagnostics", len(diagnostics))
+	found = declaredBy(docker.Container{Name: "c", Env: map[string]string{"VIRTUAL_HOST": bad.String()}})
+	if len(found.diagnostics) != maxDiagnostics+1 {
+		t.Errorf("%d diagnostics", len(found.diagnostics))
 	}
 }

@@ -24,6 +24,7 @@ const (
 	bucketChallenges   = "challenges"
 	bucketTickets      = "tickets"
 	bucketServed       = "served"
+	bucketCertSpecs    = "certspecs"
 )
 
 // access says who may do what with a bucket. What is not named, nobody may.
@@ -46,6 +47,8 @@ func accessTo(bucket string) access {
 		return access{write: []Role{RoleEdge}, check: checkServed}
 	case bucketSightings:
 		return access{write: []Role{RoleAgent}, check: checkSighting}
+	case bucketCertSpecs: // an edge never gets them: keys of accounts and of DNS providers may be among them
+		return access{write: []Role{RoleAgent}, check: checkCertSpecs}
 	}
 	return access{}
 }
@@ -178,6 +181,17 @@ func checkServed(node, key string, value json.RawMessage) error {
 		return err
 	}
 	if first, _, _ := strings.Cut(key, "/"); s.Node != node || first != node {
+		return errOthers
+	}
+	return nil
+}
+
+func checkCertSpecs(node, key string, value json.RawMessage) error {
+	var s ruche.CertificateSpecs
+	if err := decode(value, &s); err != nil {
+		return err
+	}
+	if s.Workload.Node != node || s.Workload.ID != key || ofSwarm(key) {
 		return errOthers
 	}
 	return nil

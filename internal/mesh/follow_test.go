@@ -329,6 +329,8 @@ func TestWhoMayFollow(t *testing.T) {
 		{"an agent endpoints", RoleAgent, "endpoints", 403},
 		{"an agent the mesh of the Swarm", RoleAgent, "ingress", 403},
 		{"an edge sightings", RoleEdge, "sightings", 403},
+		{"an edge what certificates are wanted", RoleEdge, "certspecs", 403},
+		{"an agent what certificates are wanted", RoleAgent, "certspecs", 403},
 		{"an edge the authority", RoleEdge, "authority", 403},
 		{"an edge tokens", RoleEdge, "endpoints,tokens", 403},
 	} {
@@ -448,6 +450,12 @@ func TestAgentsWriteTheirOwnRows(t *testing.T) {
 		{"its declaration", agent, put("declarations", "container/1", `{"workload":{"id":"container/1","node":"a1"}}`), ""},
 		{"its endpoint", agent, put("endpoints", "container/1", `{"workload":"container/1","node":"a1"}`), ""},
 		{"its sighting", agent, put("sightings", "t1", `{"task":"t1","node":"a1"}`), ""},
+		{"the certificates that it wants", agent, put("certspecs", "container/1", `{"workload":{"id":"container/1","node":"a1"},"specs":[]}`), ""},
+		{"another's certificates", other, put("certspecs", "container/1", `{"workload":{"id":"container/1","node":"a2"}}`), ReasonNotOwner},
+		{"another's certificates go", other, []ruche.Change{{Bucket: "certspecs", Key: "container/1"}}, ReasonNotOwner},
+		{"certificates in another's name", other, put("certspecs", "container/2", `{"workload":{"id":"container/2","node":"a1"}}`), ReasonNotOwner},
+		{"certificates of a service", other, put("certspecs", "service/1", `{"workload":{"id":"service/1","node":"a2"}}`), ReasonNotOwner},
+		{"an edge certificates", edge, put("certspecs", "container/7", `{"workload":{"id":"container/7","node":"e1"}}`), ReasonRole},
 		{"what does not exist goes", agent, []ruche.Change{{Bucket: "endpoints", Key: "container/9"}}, ""},
 		{"another's row", other, put("endpoints", "container/1", `{"workload":"container/1","node":"a2"}`), ReasonNotOwner},
 		{"another's row goes", other, []ruche.Change{{Bucket: "declarations", Key: "container/1"}}, ReasonNotOwner},
@@ -474,7 +482,7 @@ func TestAgentsWriteTheirOwnRows(t *testing.T) {
 		}
 	}
 	rows, err := agent.Load(t.Context())
-	if err != nil || len(rows["declarations"]) != 1 || len(rows["endpoints"]) != 1 || len(rows["sightings"]) != 1 {
+	if err != nil || len(rows["declarations"]) != 1 || len(rows["endpoints"]) != 1 || len(rows["sightings"]) != 1 || len(rows["certspecs"]) != 1 {
 		t.Errorf("the agent's rows are %s, %v", rows, err)
 	}
 	if rows, err := other.Load(t.Context()); err != nil || len(rows["declarations"])+len(rows["endpoints"])+len(rows["sightings"]) != 0 {

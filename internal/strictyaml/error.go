@@ -11,7 +11,7 @@ const maxErrors = 20
 
 // Error is one mistake in a document.
 type Error struct {
-	// File is the name that was given to Decode, Items or Pairs.
+	// File is the name that was given to Decode, Lists or Pairs.
 	File string
 	// Line and Column count from 1; a column is a character. Both are 0 when the place is not known.
 	Line, Column int

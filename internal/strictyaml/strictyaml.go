@@ -2,6 +2,7 @@ package strictyaml
 
 import (
 	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -27,7 +28,7 @@ func decodeNode(name string, nodes *int, n *yaml.Node, into any) error {
 	return result(d.errs)
 }
 
-// Item is one item of a list, not decoded yet, so that a mistake in one does not spoil the others.
+// Item is one item of a list or one value of a map, not decoded yet, so that a mistake in one does not spoil the others.
 // The items of one document are not safe for concurrent use.
 type Item struct {
 	// Line is where the item begins, counted from 1.
@@ -40,28 +41,28 @@ type Item struct {
 // Decode fills into from the item, under the rules of the function Decode.
 func (i Item) Decode(into any) error { return decodeNode(i.file, i.nodes, i.node, into) }
 
-// Items gives the items of the list that stands under key, which must be the only key of the
-// document. It is nil when the document lacks the key or nothing stands under it, and empty but not nil for the empty list "[]".
-func Items(name string, data []byte, key string) ([]Item, error) {
+// Lists gives the items of the lists that stand under keys, which must be the only keys of the
+// document. A key that the document lacks is not in the map; its items are nil when nothing stands under it, and empty but not nil for the empty list "[]".
+func Lists(name string, data []byte, keys ...string) (map[string][]Item, error) {
 	root, err := parse(name, data)
 	if err != nil || root == nil {
 		return nil, err
 	}
 	d := decoder{file: name, nodes: new(int)}
-	var items []Item
+	lists := map[string][]Item{}
 	if root = d.resolve(root); root != nil {
 		d.fields(root, func(k, list *yaml.Node) {
-			if k.Value != key {
-				d.fail(k, unknownKeyHint(k.Value, []string{key}), "unknown key %q", k.Value)
+			if !slices.Contains(keys, k.Value) {
+				d.fail(k, unknownKeyHint(k.Value, keys), "unknown key %q", k.Value)
 				return
 			}
-			items = d.items(list)
+			lists[k.Value] = d.items(list)
 		})
 	}
 	if err := result(d.errs); err != nil {
 		return nil, err
 	}
-	return items, nil
+	return lists, nil
 }
 
 func (d *decoder) items(list *yaml.Node) []Item {
@@ -74,23 +75,25 @@ func (d *decoder) items(list *yaml.Node) []Item {
 	}
 	items := make([]Item, 0, len(list.Content))
 	for _, n := range list.Content {
-		items = append(items, Item{Line: n.Line, file: d.file, nodes: d.nodes, node: n})
+		items = append(items, d.item(n))
 	}
 	return items
 }
 
-// Pair is one key of a document that is a flat map, with the texts of its value.
+// Pair is one key of a map, with the texts of its value.
 type Pair struct {
 	Key string
 	// Line and Column say where the key stands.
 	Line, Column int
 	// Values holds the one text, number, true or false, as it was written, or each of a list of them.
 	Values []string
+	// Item is the value, not decoded yet, where it was asked for; then there are no Values.
+	Item Item
 }
 
 // Pairs gives the keys of the document in their order. It is for maps whose keys and values the caller knows how to check; of
-// unknown keys it knows nothing.
-func Pairs(name string, data []byte) ([]Pair, error) {
+// unknown keys it knows nothing. The map is flat, but for the keys in items, whose values are given as they are.
+func Pairs(name string, data []byte, items ...string) ([]Pair, error) {
 	root, err := parse(name, data)
 	if err != nil || root == nil {
 		return nil, err
@@ -99,10 +102,32 @@ func Pairs(name string, data []byte) ([]Pair, error) {
 	var pairs []Pair
 	if root = d.resolve(root); root != nil {
 		d.fields(root, func(key, value *yaml.Node) {
-			pairs = append(pairs, Pair{Key: key.Value, Line: key.Line, Column: key.Column, Values: d.values(value)})
+			p := Pair{Key: key.Value, Line: key.Line, Column: key.Column}
+			if slices.Contains(items, key.Value) {
+				p.Item = d.item(value)
+			} else {
+				p.Values = d.values(value)
+			}
+			pairs = append(pairs, p)
 		})
 	}
 	return pairs, result(d.errs)
+}
+
+// Pairs gives the keys of the map that the item is, in their order, each with its value as an item.
+func (i Item) Pairs() ([]Pair, error) {
+	d := decoder{file: i.file, nodes: i.nodes}
+	var pairs []Pair
+	if n := d.resolve(i.node); n != nil {
+		d.fields(n, func(key, value *yaml.Node) {
+			pairs = append(pairs, Pair{Key: key.Value, Line: key.Line, Column: key.Column, Item: d.item(value)})
+		})
+	}
+	return pairs, result(d.errs)
+}
+
+func (d *decoder) item(n *yaml.Node) Item {
+	return Item{Line: n.Line, file: d.file, nodes: d.nodes, node: n}
 }
 
 func (d *decoder) values(n *yaml.Node) []string {

@@ -156,7 +156,7 @@ func TestDecodeBoundsAliases(t *testing.T) {
 		t.Errorf("error is %.300v", err)
 	}
 
-	items, err := strictyaml.Items("f", []byte("routes:\n- &a ["+strings.Repeat("x,", 1000)+"]\n"+strings.Repeat("- *a\n", 1000)), "routes")
+	items, err := itemsOf([]byte("routes:\n- &a [" + strings.Repeat("x,", 1000) + "]\n" + strings.Repeat("- *a\n", 1000)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,9 +173,26 @@ func TestDecodeBoundsAliases(t *testing.T) {
 // deeper is a list of lists of any depth.
 type deeper []deeper
 
+// itemsOf gives the items of the one list that a document may have.
+func itemsOf(data []byte) ([]strictyaml.Item, error) {
+	lists, err := strictyaml.Lists("f", data, "routes")
+	return lists["routes"], err
+}
+
+func TestLists(t *testing.T) {
+	lists, err := strictyaml.Lists("f", []byte("b: [1, 2]\na:\n"), "a", "b", "c")
+	if a, found := lists["a"]; err != nil || !found || a != nil || len(lists["b"]) != 2 || len(lists) != 2 {
+		t.Errorf("lists %+v, %v", lists, err)
+	}
+	const want = `f:1:1: unknown key "d" (known keys: aa, bbbb)`
+	if _, err := strictyaml.Lists("f", []byte("d: []\n"), "aa", "bbbb"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestItems(t *testing.T) {
 	data := []byte("# sites\nroutes:\n  - host: a\n    port: 1\n\n  - host: b\n    prot: 1\n  - {host: c}\n")
-	items, err := strictyaml.Items("f.yaml", data, "routes")
+	items, err := itemsOf(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +202,7 @@ func TestItems(t *testing.T) {
 		err := i.Decode(&s)
 		got = append(got, fmt.Sprint(i.Line, " ", s.Host, " ", err))
 	}
-	want := []string{"3 a <nil>", `6 b f.yaml:7:5: unknown key "prot" (did you mean "port"?)`, "8 c <nil>"}
+	want := []string{"3 a <nil>", `6 b f:7:5: unknown key "prot" (did you mean "port"?)`, "8 c <nil>"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
@@ -199,13 +216,13 @@ func TestItemsRefuses(t *testing.T) {
 		"syntax":    {"routes: [", "f:2:1: did not find expected node content"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := strictyaml.Items("f", []byte(tc.in), "routes"); err == nil || err.Error() != tc.want {
+			if _, err := itemsOf([]byte(tc.in)); err == nil || err.Error() != tc.want {
 				t.Errorf("got  %v\nwant %s", err, tc.want)
 			}
 		})
 	}
 	for in, absent := range map[string]bool{"": true, "#\n": true, "{}\n": true, "routes:\n": true, "routes: []\n": false, "routes: []": false} {
-		if items, err := strictyaml.Items("f", []byte(in), "routes"); err != nil || len(items) != 0 || (items == nil) != absent {
+		if items, err := itemsOf([]byte(in)); err != nil || len(items) != 0 || (items == nil) != absent {
 			t.Errorf("Items(%q) = %#v, %v", in, items, err)
 		}
 	}
@@ -228,6 +245,34 @@ func TestPairs(t *testing.T) {
 		`f:3:1: the key "a" is given twice, first on line 1 (keep one of the two)`
 	if err == nil || err.Error() != wantErr {
 		t.Errorf("got\n%v\nwant\n%s", err, wantErr)
+	}
+}
+
+func TestPairsWithItems(t *testing.T) {
+	const text = "a: 1\nsites:\n  x: {host: b}\n  y: {hosts: c}\n"
+	pairs, err := strictyaml.Pairs("f", []byte(text), "sites", "other")
+	if err != nil || len(pairs) != 2 || pairs[0].Values[0] != "1" || pairs[1].Key != "sites" || pairs[1].Line != 2 {
+		t.Fatalf("pairs %+v, %v", pairs, err)
+	}
+	sites, err := pairs[1].Item.Pairs()
+	if err != nil || len(sites) != 2 || sites[0].Key != "x" || sites[1].Line != 4 {
+		t.Fatalf("sites %+v, %v", sites, err)
+	}
+	var s site
+	if err := sites[0].Item.Decode(&s); err != nil || s.Host != "b" {
+		t.Errorf("x is %+v, %v", s, err)
+	}
+	const want = `f:4:7: unknown key "hosts" (did you mean "host"?)`
+	if err := sites[1].Item.Decode(&s); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	pairs, err = strictyaml.Pairs("f", []byte("sites: [a]\n"), "sites")
+	if err != nil || len(pairs) != 1 {
+		t.Fatalf("pairs %+v, %v", pairs, err)
+	}
+	const noMap = `f:1:8: expected a map, found a list (write "key: value" pairs)`
+	if _, err := pairs[0].Item.Pairs(); err == nil || err.Error() != noMap {
+		t.Errorf("got %v, want %s", err, noMap)
 	}
 }
 
@@ -269,14 +314,20 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		check(strictyaml.Decode("f", data, &into))
-		items, err := strictyaml.Items("f", data, "routes")
+		items, err := itemsOf(data)
 		check(err)
 		for _, i := range items {
 			var s site
 			check(i.Decode(&s))
 		}
-		_, err = strictyaml.Pairs("f", data)
+		pairs, err := strictyaml.Pairs("f", data, "routes", "a")
 		check(err)
+		for _, p := range pairs {
+			if err == nil && p.Values == nil {
+				_, err = p.Item.Pairs()
+				check(err)
+			}
+		}
 	})
 }
 

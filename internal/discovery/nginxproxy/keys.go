@@ -25,7 +25,6 @@ type effect struct {
 
 func unsupportedVariables() map[string]effect {
 	both := "set VIRTUAL_HOST and VIRTUAL_PORT, or Traefik labels with one router and service for each port"
-	automatic := effect{ruche.SeverityInfo, "certificates are not requested from an ACME server; a file or a self-signed one is used", ""}
 	return map[string]effect{
 		"VIRTUAL_HOST_MULTIPORTS": {ruche.SeverityError, "several ports in one variable are not supported; as in nginx-proxy it takes the place of VIRTUAL_HOST, so nothing of this container is served", both},
 		"SERVER_TOKENS":           {ruche.SeverityInfo, "no Server header is added, whatever it says", ""},
@@ -35,13 +34,7 @@ func unsupportedVariables() map[string]effect {
 		"EXTERNAL_HTTPS_PORT":     {ruche.SeverityWarning, "the host is served on Ruche's own ports", ""},
 
 		"ENABLE_HTTP_ON_MISSING_CERT":  {ruche.SeverityInfo, "a host without a certificate is always served on both ports", ""},
-		"ACME_HTTP_CHALLENGE_LOCATION": automatic,
-		"ACME_HOST":                    automatic, "ACME_EMAIL": automatic, "ACME_SINGLE_DOMAIN_CERTS": automatic, "ACME_KEYSIZE": automatic,
-		"ACME_CA_URI": automatic, "ACME_CHALLENGE": automatic, "ACMESH_DNS_API_CONFIG": automatic, "ACME_CERT_PROFILE": automatic,
-		"ACME_PREFERRED_CHAIN": automatic, "ACME_OCSP": automatic, "ACME_EAB_KID": automatic, "ACME_EAB_HMAC_KEY": automatic,
-		"ZEROSSL_API_KEY": automatic, "ACME_RESTART_CONTAINER": automatic, "ACME_PRE_HOOK": automatic, "ACME_POST_HOOK": automatic,
-		"LETSENCRYPT_HOST": automatic, "LETSENCRYPT_EMAIL": automatic, "LETSENCRYPT_TEST": automatic, "LETSENCRYPT_KEYSIZE": automatic,
-		"LETSENCRYPT_SINGLE_DOMAIN_CERTS": automatic, "LETSENCRYPT_RESTART_CONTAINER": automatic,
+		"ACME_HTTP_CHALLENGE_LOCATION": {ruche.SeverityInfo, "challenges of certificates that Ruche orders are answered on every host, all others go to the container", ""},
 	}
 }
 

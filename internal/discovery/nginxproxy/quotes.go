@@ -10,10 +10,10 @@ import (
 // unquote takes quotes off that became part of a value, as in a list of Compose: - VIRTUAL_HOST="a.example".
 func (r *reader) unquote() {
 	env := maps.Clone(r.c.Env)
-	for _, key := range supported() {
+	for _, key := range append(supported(), showable()...) {
 		value := r.value(key)
 		bare, quoted := unquoted(value)
-		if !quoted && key == "VIRTUAL_HOST" {
+		if !quoted && (key == "VIRTUAL_HOST" || key == acmeHost || key == formerName(acmeHost)) {
 			bare, quoted = unquotedItems(value)
 		}
 		if quoted {
@@ -23,6 +23,21 @@ func (r *reader) unquote() {
 		}
 	}
 	r.c.Env = env
+}
+
+// showable are the variables of acme-companion whose value may be shown.
+func showable() []string {
+	var keys []string
+	for _, key := range acmeVariables() {
+		if key == acmeDNS || key == acmeEABKey {
+			continue
+		}
+		keys = append(keys, key)
+		if former := formerName(key); former != "" {
+			keys = append(keys, former)
+		}
+	}
+	return keys
 }
 
 // unquoted takes off the pair of quotes around a value that contains no others.

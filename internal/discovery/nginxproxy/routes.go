@@ -22,21 +22,28 @@ type reader struct {
 
 // Routes reads the variables of one container. A bad host in the list does not spoil the others; a bad value of another
 // variable keeps the container's routes out, because nobody can know where they should lead.
-func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
+//
+// What acme-companion would read is read too: the certificates that the container asks for by itself.
+func Routes(c docker.Container) ([]ruche.Route, []ruche.CertificateSpec, []ruche.Diagnostic) {
 	r := &reader{c: c}
 	r.unquote()
+	routes := r.readRoutes()
+	return routes, r.readCertificates(), r.diagnostics
+}
+
+func (r *reader) readRoutes() []ruche.Route {
 	r.checkUnknown()
 	if !r.declares("VIRTUAL_HOST") {
 		if r.declares("VIRTUAL_HOST_MULTIPORTS") {
 			r.checkUnsupported()
 		}
-		return nil, r.diagnostics
+		return nil
 	}
 	r.readHosts()
 	template, usable := r.template()
 	r.checkUnsupported()
 	if r.declares("VIRTUAL_HOST_MULTIPORTS") || !usable {
-		return nil, r.diagnostics
+		return nil
 	}
 	routes := make([]ruche.Route, 0, len(r.hosts))
 	for _, host := range r.hosts {
@@ -45,7 +52,7 @@ func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 		route.Name = host + route.Match.Path
 		routes = append(routes, route)
 	}
-	return routes, r.diagnostics
+	return routes
 }
 
 func (r *reader) value(key string) string { return strings.TrimSpace(r.c.Env[key]) }

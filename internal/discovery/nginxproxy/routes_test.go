@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,9 +82,36 @@ func samples() []sample {
 			labels: map[string]string{"com.github.nginx-proxy.nginx-proxy.ssl_verify_client": "on"}},
 		{name: "several ports in one variable", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_HOST_MULTIPORTS": "a.example: {}"}},
 		{name: "only several ports in one variable", env: map[string]string{"VIRTUAL_HOST_MULTIPORTS": "a.example: {}"}},
-		{name: "keys of the companion and others", env: map[string]string{"VIRTUAL_HOST": "a.example", "LETSENCRYPT_HOST": "a.example",
+		{name: "keys of others", env: map[string]string{"VIRTUAL_HOST": "a.example",
 			"ACME_EMAIL": "a@a.example", "HSTS": "off", "SSL_POLICY": "Mozilla-Modern", "ACME_OF_MY_OWN": "x"},
 			labels: map[string]string{"com.github.nginx-proxy.nginx-proxy.keepalive": "auto", "com.github.nginx-proxy.nginx-proxy.keepalife": "1", "other": "x"}},
+		companion("one certificate for all names", "ACME_HOST", " b.example, A.example,,*.c.example,b.example", "VIRTUAL_HOST", "a.example,b.example"),
+		companion("the names of before", "LETSENCRYPT_HOST", "a.example", "LETSENCRYPT_EMAIL", "a@a.example", "LETSENCRYPT_KEYSIZE", "ec-384", "LETSENCRYPT_TEST", "True",
+			"LETSENCRYPT_SINGLE_DOMAIN_CERTS", "false", "ACME_CA_URI", "https://ca.example/dir"),
+		companion("a name of today wins", "ACME_HOST", "a.example", "LETSENCRYPT_HOST", "b.example", "ACME_EMAIL", "a@a.example", "LETSENCRYPT_EMAIL", "a@a.example"),
+		companion("one certificate for each name", "ACME_HOST", "b.example,a.example", "ACME_SINGLE_DOMAIN_CERTS", "true", "ACME_KEYSIZE", "3072"),
+		companion("all that can be said", "ACME_HOST", "*.a.example", "ACME_EMAIL", "a@a.example", "ACME_KEYSIZE", "2048", "ACME_CA_URI", "https://ca.example/dir", "ACME_CHALLENGE", "DNS-01",
+			"ACMESH_DNS_API_CONFIG", "DNS_API: dns_cf\nCF_Token: 123\nCF_Zone_ID: 'abc'\nDNS_SLEEP: 20\n", "ACME_CERT_PROFILE", "shortlived", "ACME_RENEW_AFTER", "30",
+			"ACME_RENEW_PRIVATE_KEYS", "false", "ACME_EAB_KID", "kid-1", "ACME_EAB_HMAC_KEY", "c2VjcmV0LWtleQ==", "ACME_PREFERRED_CHAIN", "ISRG Root X1"),
+		companion("an API configuration in JSON", "ACME_HOST", "a.example", "ACMESH_DNS_API_CONFIG", `{"DNS_API": "dns_aws", "AWS_ACCESS_KEY_ID": "x"}`),
+		companion("key sizes that are too large", "ACME_HOST", "a.example", "ACME_KEYSIZE", "8192"),
+		companion("a curve that is too large", "ACME_HOST", "a.example", "ACME_KEYSIZE", "EC-521"),
+		companion("wrong values for certificates", "ACME_HOST", "a.example,a_b.example,~^c,http://x", "ACME_KEYSIZE", "512", "ACME_EMAIL", "nobody", "ACME_CHALLENGE", "SMTP-01",
+			"ACME_SINGLE_DOMAIN_CERTS", "yes", "ACME_RENEW_AFTER", "0", "ACME_RENEW_PRIVATE_KEYS", "no", "ACME_CERT_PROFILE", "a b", "ACME_EAB_KID", "x", "ACME_EAB_HMAC_KEY", "to p secret",
+			"ACMESH_DNS_API_CONFIG", "{\"DNS_API\": \"dns_cf\",\n \"CF_Token\": [\"top secret\"]}"),
+		companion("a CA that is none", "ACME_HOST", "a.example", "ACME_CA_URI", "ca.example"),
+		companion("a CA with a password", "ACME_HOST", "a.example", "ACME_CA_URI", "https://me:topsecret@ca.example/"),
+		companion("half of an external account", "ACME_HOST", "a.example", "ACME_EAB_HMAC_KEY", "c2VjcmV0"),
+		companion("an API configuration that is none", "ACME_HOST", "a.example", "ACMESH_DNS_API_CONFIG", "top secret"),
+		companion("an API configuration without an API", "ACME_HOST", "a.example", "ACMESH_DNS_API_CONFIG", "CF_Token: top-secret"),
+		companion("an API configuration with a bad time", "ACME_HOST", "a.example", "ACMESH_DNS_API_CONFIG", "{DNS_API: dns_cf, DNS_SLEEP: 1m}"),
+		companion("a wildcard by HTTP", "ACME_HOST", "*.a.example", "ACME_CHALLENGE", "http-01"),
+		companion("what the companion does and Ruche does not", "ACME_HOST", "a.example", "ACME_OCSP", "true", "ACME_PRE_HOOK", "true", "ACME_POST_HOOK", "x", "ACME_RESTART_CONTAINER", "true",
+			"LETSENCRYPT_RESTART_CONTAINER", "false", "ZEROSSL_API_KEY", "top-secret", "ACME_HTTP_CHALLENGE_LOCATION", "false"),
+		companion("misspelt keys of the companion", "ACME_HOST", "a.example", "ACME_EMAL", "x", "LETSENCRYPT_KEY_SIZE", "x", "ACME_OF_MY_OWN", "x", "ACMESH_DNS_API", "x"),
+		{name: "a certificate without a route", env: map[string]string{"ACME_HOST": "a.example", "ACME_EMAIL": "a@a.example"}},
+		{name: "an ACME client of its own", env: map[string]string{"ACME_EMAIL": "a@a.example", "ACME_CA_URI": "x"}},
+		{name: "quotes around what the companion reads", env: map[string]string{"ACME_HOST": `"a.example","b.example"`, "ACME_KEYSIZE": `'2048'`, "ACME_EAB_HMAC_KEY": `"c2Vj"`, "ACME_EAB_KID": "k"}},
 		{name: "quotes that are part of the values", env: map[string]string{"VIRTUAL_HOST": `"a.example, b.example"`, "VIRTUAL_PORT": `'8080'`,
 			"VIRTUAL_PROTO": `"https"`, "VIRTUAL_PATH": `"/x"`, "VIRTUAL_DEST": `""`}},
 		{name: "quotes around each host", env: map[string]string{"VIRTUAL_HOST": `"a.example", 'b.example',c.example`}},
@@ -99,6 +127,15 @@ func samples() []sample {
 		{name: "a port without host", env: map[string]string{"VIRTUAL_PORT": "80"}},
 		{name: "nothing", env: map[string]string{"PATH": "/bin"}},
 	}
+}
+
+// companion is a sample of the variables of acme-companion, for a site.
+func companion(name string, pairs ...string) sample {
+	s := sample{name: name, env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "80"}}
+	for i := 0; i < len(pairs); i += 2 {
+		s.env[pairs[i]] = pairs[i+1]
+	}
+	return s
 }
 
 // balance is a sample of the labels that say how endpoints are chosen.
@@ -117,11 +154,12 @@ func (s sample) container() docker.Container {
 func TestRoutesGolden(t *testing.T) {
 	for _, s := range samples() {
 		t.Run(s.name, func(t *testing.T) {
-			routes, diagnostics := nginxproxy.Routes(s.container())
+			routes, certificates, diagnostics := nginxproxy.Routes(s.container())
 			got, err := json.MarshalIndent(struct {
-				Routes      []ruche.Route
-				Diagnostics []ruche.Diagnostic
-			}{routes, diagnostics}, "", "  ")
+				Routes       []ruche.Route
+				Certificates []ruche.CertificateSpec `json:",omitempty"`
+				Diagnostics  []ruche.Diagnostic
+			}{routes, certificates, diagnostics}, "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,11 +193,54 @@ func TestPortRule(t *testing.T) {
 		{"several exposed", "", tcp(22, 80), 80, "several ports are exposed (22/tcp, 80/tcp)"},
 	} {
 		env := map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": tc.port}
-		routes, _ := nginxproxy.Routes(docker.Container{Env: env, ExposedPorts: tc.exposed})
+		routes, _, _ := nginxproxy.Routes(docker.Container{Env: env, ExposedPorts: tc.exposed})
 		if len(routes) != 1 || routes[0].Port != tc.want || !strings.Contains(routes[0].PortReason, tc.reason) {
 			t.Errorf("%s: routes = %+v, want port %d because %q", tc.name, routes, tc.want, tc.reason)
 		}
 	}
+}
+
+func TestSecretsAreNotTold(t *testing.T) {
+	for _, s := range samples() {
+		_, _, diagnostics := nginxproxy.Routes(s.container())
+		for _, d := range diagnostics {
+			for _, secret := range []string{"secret", "c2Vj"} {
+				if strings.Contains(d.Message+d.Hint+d.Host+d.Source, secret) {
+					t.Errorf("%s: %+v tells a secret", s.name, d)
+				}
+			}
+		}
+	}
+}
+
+func FuzzCompanion(f *testing.F) {
+	for _, s := range samples() {
+		f.Add(s.env["ACME_HOST"], s.env["ACME_SINGLE_DOMAIN_CERTS"], s.env["ACME_KEYSIZE"], s.env["ACME_CA_URI"], s.env["ACME_CHALLENGE"], s.env["ACMESH_DNS_API_CONFIG"],
+			s.env["ACME_RENEW_AFTER"], s.env["ACME_EAB_HMAC_KEY"])
+	}
+	f.Fuzz(func(t *testing.T, host, single, size, ca, challenge, api, renew, key string) {
+		_, certificates, diagnostics := nginxproxy.Routes(docker.Container{Name: "c", Env: map[string]string{
+			"ACME_HOST": host, "ACME_SINGLE_DOMAIN_CERTS": single, "ACME_KEYSIZE": size, "ACME_CA_URI": ca, "ACME_CHALLENGE": challenge,
+			"ACMESH_DNS_API_CONFIG": api, "ACME_RENEW_AFTER": renew, "ACME_EAB_HMAC_KEY": key, "ACME_EAB_KID": "kid",
+		}})
+		for _, s := range certificates {
+			if len(s.Names) == 0 || s.Source == "" || s.RenewAfter < 0 || s.DNS != nil && (!strings.HasPrefix(s.DNS.Name, "dns_") || s.DNS.Wait < 0) {
+				t.Errorf("certificate %+v", s)
+			}
+			if s.KeyType != "" && !slices.Contains(ruche.KeyTypes(), s.KeyType) || s.Challenge != "" && !slices.Contains(ruche.ChallengeTypes(), s.Challenge) {
+				t.Errorf("certificate %+v", s)
+			}
+		}
+		asked := strings.Trim(strings.Join(strings.Fields(host), ""), ",\"'")
+		if len(certificates) == 0 && len(diagnostics) == 0 && asked != "" {
+			t.Errorf("ACME_HOST %q gave neither a certificate nor a diagnostic", host)
+		}
+		for _, d := range diagnostics {
+			if d.Code == "" || d.Severity == "" || d.Source == "" || d.Message == "" || d.Workload == "" {
+				t.Errorf("incomplete diagnostic %+v", d)
+			}
+		}
+	})
 }
 
 func FuzzVirtualHost(f *testing.F) {
@@ -169,7 +250,7 @@ func FuzzVirtualHost(f *testing.F) {
 			s.labels["com.github.nginx-proxy.nginx-proxy.loadbalance"], s.labels["com.github.nginx-proxy.nginx-proxy.keepalive"])
 	}
 	f.Fuzz(func(t *testing.T, host, port, proto, path, dest, method, cert, access, root, directives, keepAlive string) {
-		routes, diagnostics := nginxproxy.Routes(docker.Container{Name: "c", Env: map[string]string{
+		routes, _, diagnostics := nginxproxy.Routes(docker.Container{Name: "c", Env: map[string]string{
 			"VIRTUAL_HOST": host, "VIRTUAL_PORT": port, "VIRTUAL_PROTO": proto, "VIRTUAL_PATH": path, "VIRTUAL_DEST": dest,
 			"HTTPS_METHOD": method, "CERT_NAME": cert, "NETWORK_ACCESS": access, "VIRTUAL_ROOT": root,
 		}, Labels: balance("", directives, keepAlive).labels})

@@ -28,7 +28,8 @@ func (r *reader) checkRouterOptions(e *element, route *ruche.Route) {
 			once(o, o.path, "both syntaxes are understood; the label is ignored")
 		case below(o.path, "tls.options"):
 			r.checkTLSOptions(o, route)
-		case o.path == "tls" || below(o.path, "tls.certresolver") || below(o.path, "tls.domains"):
+		case below(o.path, resolverPath) || below(o.path, domainsPath):
+		case o.path == "tls":
 			once(o, "tls", "the router is served on both ports, with the certificate that Ruche chooses by host")
 		case below(o.path, "observability"):
 			once(o, "observability", "logs and metrics are the same for all routes")

@@ -21,6 +21,7 @@ func (r *reader) checkOther() {
 			r.unknown(o, rest, "option", []string{"network", "lbswarm", "allownonrunning"})
 		case first == "http":
 			r.unknownHTTP(o, rest)
+		case below(o.path, defaultCertificate):
 		case first == "tls":
 			r.add(ruche.CodeKeyUnsupported, ruche.SeverityWarning, o.key, "", "TLS stores and options are not supported; certificates are chosen by host")
 		case slices.Contains([]string{"backend", "frontend", "port", "protocol", "weight", "tags", "domain"}, first):

@@ -96,6 +96,9 @@ func (r *reader) readRouter(e *element) (ruche.Route, bool) {
 	}
 	route.Scheme, route.Port, route.PortReason = s.scheme, s.port, s.reason
 	route.Weights, route.Policy, route.Sticky, route.Check, route.Eject = s.weights, s.policy, s.sticky, s.check, s.eject
+	if r.readResolver(e, rule, "http") {
+		route.TLS = ruche.TLSACME
+	}
 	return route, true
 }
 

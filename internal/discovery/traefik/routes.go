@@ -13,22 +13,31 @@ import (
 
 // reader collects what one container declares.
 type reader struct {
-	c           docker.Container
-	labels      labels
-	services    []service
-	used        map[string]bool   // middlewares that routers name, in lower case
-	judged      map[string]string // why a middleware of the router at hand blocks it, by name in lower case
-	suspect     string            // why no router must be served, because of a label that belongs to none
-	diagnostics []ruche.Diagnostic
+	c        docker.Container
+	labels   labels
+	services []service
+	used     map[string]bool   // middlewares that routers name, in lower case
+	judged   map[string]string // why a middleware of the router at hand blocks it, by name in lower case
+	suspect  string            // why no router must be served, because of a label that belongs to none
+
+	certificates []ruche.CertificateSpec
+	diagnostics  []ruche.Diagnostic
 }
 
 // Routes reads the labels of one container. The container takes part when traefik.enable is true, or when it is absent and there
 // are labels of HTTP routers or services, or of TCP or UDP routers.
-func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
+//
+// The certificates are those that routers ask resolvers for, and the one that is to be the default.
+func Routes(c docker.Container) ([]ruche.Route, []ruche.CertificateSpec, []ruche.Diagnostic) {
 	r := &reader{c: c, labels: take(c.Labels), used: map[string]bool{}}
+	routes := r.read()
+	return routes, r.certificates, r.diagnostics
+}
+
+func (r *reader) read() []ruche.Route {
 	l := &r.labels
 	if l.empty() {
-		return nil, nil
+		return nil
 	}
 	enabled := len(l.routers) > 0 || len(l.services) > 0 || len(l.tcpRouters) > 0 || len(l.udpRouters) > 0
 	if l.enable != nil {
@@ -36,10 +45,10 @@ func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 		if err != nil {
 			r.add(ruche.CodeValueInvalid, ruche.SeverityError, l.enable.key, "write true or false",
 				"%s is neither true nor false; nothing of this container is served", quote(l.enable.value))
-			return nil, r.diagnostics
+			return nil
 		}
 		if !value {
-			return nil, nil
+			return nil
 		}
 		enabled = true
 	}
@@ -55,12 +64,13 @@ func Routes(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 	if enabled {
 		routes = append(routes, r.readStreams()...)
 		routes = append(routes, r.readDatagrams()...)
+		r.readDefaultCertificate()
 	}
 	r.checkUnused()
 	for i := range routes {
 		routes[i].Blocked = cmp.Or(routes[i].Blocked, r.suspect)
 	}
-	return routes, r.diagnostics
+	return routes
 }
 
 // add reports about one label.

@@ -116,6 +116,18 @@ var golden = []struct {
 	{"a chain that contains itself", web + "R.web.middlewares=a\nM.a.chain.middlewares=b\nM.b.chain.middlewares=a", []uint16{80}},
 	{"a restriction on the service", web + "S.web.middlewares=auth\nM.auth.forwardauth.address=http://x", []uint16{80}},
 	{"one blocked router next to a good one", web + "R.b.rule=Host(`b.example`)\nR.b.middlewares=auth@file", []uint16{80}},
+	{"certificates of a resolver", "R.a.rule=Host(`b.example`) || Host(`A.example`)\nR.a.tls.certresolver=le\n" +
+		"R.b.rule=Host(`x.c.example`)\nR.b.tls=true\nR.b.tls.certResolver=le-dns\nR.b.tls.domains[1].main=d.example\nR.b.tls.domains[0].sans=*.c.example, c.example\nR.b.tls.domains[0].main=C.example\n" +
+		"R.c.rule=Host(`e.example`)\nR.c.tls=true\nS.web.loadbalancer.server.port=80", nil},
+	{"certificates of a resolver, wrongly", "R.a.rule=PathPrefix(`/a`)\nR.a.tls.certresolver=le\nR.b.rule=Host(`b.example`)\nR.b.tls.domains[0].main=b.example\n" +
+		"R.c.rule=Host(`c.example`)\nR.c.tls.certresolver=le\nR.c.tls.domains[0].main=c_c.example,good.example\nR.c.tls.domains.main=x\nR.c.tls.domains[0].san=x\nR.c.tls.certresolver.name=x\n" +
+		"R.d.rule=Host(`d.example`)\nR.d.tls.certresolver=my resolver\nR.e.rule=HostRegexp(`^e`)\nR.e.tls.certresolver=le\nR.e.tls.domains[3].main=a_b\nS.web.loadbalancer.server.port=80", nil},
+	{"certificates of TCP routers", "T.tcp.routers.a.rule=HostSNI(`a.example`)\nT.tcp.routers.a.tls.certresolver=le\nT.tcp.routers.b.rule=HostSNI(`*`)\nT.tcp.routers.b.entrypoints=db\n" +
+		"T.tcp.routers.b.tls.certresolver=le\nT.tcp.routers.c.rule=HostSNI(`c.example`)\nT.tcp.routers.c.tls.passthrough=true\nT.tcp.routers.c.tls.certresolver=le\n" +
+		"T.tcp.services.a.loadbalancer.server.port=1", nil},
+	{"the default certificate", web + "T.tls.stores.default.defaultgeneratedcert.resolver=le\nT.tls.stores.default.defaultgeneratedcert.domain.main=a.example\n" +
+		"T.tls.stores.default.defaultgeneratedcert.domain.sans=*.a.example,b.example\nT.tls.stores.default.defaultgeneratedcert.domain.man=x", []uint16{80}},
+	{"half a default certificate", web + "T.tls.stores.default.defaultgeneratedcert.domain.main=a.example\nT.tls.stores.other.defaultcertificate.certfile=x", []uint16{80}},
 	{"TCP and UDP alone", "T.enable=true\nT.tcp.routers.db.rule=HostSNI(`*`)\nT.tcp.routers.db.entrypoints=db\nT.udp.services.d.loadbalancer.server.port=53", []uint16{80}},
 	{"TCP routers", "T.tcp.routers.db.rule=HostSNI(`*`)\nT.tcp.routers.db.entrypoints=postgres\nT.tcp.services.db.loadbalancer.server.port=5432\n" +
 		"T.tcp.services.db.loadbalancer.proxyprotocol.version=1", []uint16{80}},
@@ -151,11 +163,12 @@ var golden = []struct {
 func TestRoutesGolden(t *testing.T) {
 	for _, tc := range golden {
 		t.Run(tc.name, func(t *testing.T) {
-			routes, diagnostics := traefik.Routes(container(tc.labels, tc.ports...))
+			routes, certificates, diagnostics := traefik.Routes(container(tc.labels, tc.ports...))
 			got, err := json.MarshalIndent(struct {
-				Routes      []ruche.Route
-				Diagnostics []ruche.Diagnostic
-			}{routes, diagnostics}, "", "  ")
+				Routes       []ruche.Route
+				Certificates []ruche.CertificateSpec `json:",omitempty"`
+				Diagnostics  []ruche.Diagnostic
+			}{routes, certificates, diagnostics}, "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,7 +214,7 @@ func TestRoutersAndTheirFate(t *testing.T) {
 		{"shared redirect and more", web + "R.web.middlewares=redirect-https@file,auth@file", []uint16{80}, "Host(`a.example`) -> http 80 blocked;"},
 		{"bad service", web + "S.s.loadbalancer.server.port=x", []uint16{80}, ""},
 	} {
-		routes, _ := traefik.Routes(container(tc.labels, tc.ports...))
+		routes, _, _ := traefik.Routes(container(tc.labels, tc.ports...))
 		var got strings.Builder
 		for _, r := range routes {
 			fmt.Fprintf(&got, "%s -> %s %d", r.Match.Rule, r.Scheme, r.Port)
@@ -226,7 +239,7 @@ func TestChainsAreWalkedOnce(t *testing.T) {
 		fmt.Fprintf(&text, "M.m%d.chain.middlewares=m%d,m%d\n", i, i+1, i+1)
 	}
 	text.WriteString("M.m60.basicauth.users=x\n")
-	routes, diagnostics := traefik.Routes(container(text.String(), 80))
+	routes, _, diagnostics := traefik.Routes(container(text.String(), 80))
 	if len(routes) != 1 || routes[0].Blocked == "" || len(diagnostics) != 1 {
 		t.Errorf("%d routes, diagnostics %+v", len(routes), diagnostics)
 	}
@@ -241,7 +254,12 @@ func FuzzTraefikLabels(f *testing.F) {
 		if port > 0 {
 			c.ExposedPorts = []docker.Port{{Number: port, Protocol: "tcp"}}
 		}
-		routes, diagnostics := traefik.Routes(c)
+		routes, certificates, diagnostics := traefik.Routes(c)
+		for _, s := range certificates {
+			if len(s.Names) == 0 || s.Issuer == "" || s.Source == "" {
+				t.Errorf("incomplete certificate %+v", s)
+			}
+		}
 		for _, r := range routes {
 			if r.Protocol != "" && (r.Match.EntryPoint == "" || r.Scheme != string(r.Protocol)) {
 				t.Errorf("%+v is partly about connections", r)
@@ -262,7 +280,7 @@ func FuzzTraefikLabels(f *testing.F) {
 				t.Errorf("incomplete diagnostic %+v", d)
 			}
 		}
-		if again, _ := traefik.Routes(c); !reflect.DeepEqual(again, routes) {
+		if again, _, _ := traefik.Routes(c); !reflect.DeepEqual(again, routes) {
 			t.Errorf("the same labels gave %v, then %v", routes, again)
 		}
 		for _, r := range routes {
@@ -301,7 +319,7 @@ func TestEntryPointsThatArePublic(t *testing.T) {
 		{"internal", false}, {"traefik", false}, {"lan", false}, {"mgmt", false}, {"private", false}, {"admin", false}, {"websecure-internal", false},
 		{"web-lan", false}, {"non-public", false}, {"-", false}, {"secured", false}, {"internal,lan", false}, {"ep1", false},
 	} {
-		routes, _ := traefik.Routes(container(web+"R.web.entrypoints="+tc.names, 80))
+		routes, _, _ := traefik.Routes(container(web+"R.web.entrypoints="+tc.names, 80))
 		if len(routes) != 1 || (routes[0].Blocked == "") != tc.open {
 			t.Errorf("%q: routes %+v, want open %v", tc.names, routes, tc.open)
 		}
@@ -309,7 +327,7 @@ func TestEntryPointsThatArePublic(t *testing.T) {
 }
 
 func TestPriorityHas64Bits(t *testing.T) {
-	routes, diagnostics := traefik.Routes(container(web+"R.web.priority=9223372036854774807", 80))
+	routes, _, diagnostics := traefik.Routes(container(web+"R.web.priority=9223372036854774807", 80))
 	if len(routes) != 1 || routes[0].Match.Priority != 9223372036854774807 || len(diagnostics) != 0 {
 		t.Errorf("routes %+v, diagnostics %+v", routes, diagnostics)
 	}

@@ -34,6 +34,7 @@ func (r *reader) readStream(e *element) []ruche.Route {
 	if !r.readStreamTLS(e, rule, &route) || !r.linkStream(e, r.labels.tcpServices, &route) {
 		return nil
 	}
+	r.readStreamResolver(e, rule, &route)
 	var routes []ruche.Route
 	for _, route.Match.EntryPoint = range r.streamEntryPoints(e, route.TLS != "" && !rule.MayMatchHost("")) {
 		routes = append(routes, route)
@@ -59,7 +60,7 @@ func (r *reader) checkStreamOptions(e *element, route *ruche.Route) {
 	for _, o := range e.options {
 		switch {
 		case o.path == "rule" || o.path == "entrypoints" || o.path == "service" || o.path == "rulesyntax" || o.path == "priority":
-		case o.path == "tls" || o.path == "tls.passthrough" || o.path == "tls.options" || below(o.path, "tls.certresolver") || below(o.path, "tls.domains"):
+		case o.path == "tls" || o.path == "tls.passthrough" || o.path == "tls.options" || below(o.path, resolverPath) || below(o.path, domainsPath):
 		case o.path == "middlewares":
 			route.Blocked = "label " + clip(o.key) + " asks for middlewares, which TCP routes do not have"
 			r.add(ruche.CodeAccessUnsupported, ruche.SeverityError, o.key, "remove the label if everybody may connect",
@@ -114,16 +115,11 @@ func (r *reader) readStreamTLS(e *element, rule *match.Rule, route *ruche.Route)
 
 // checkStreamCertificate reports what a router asks for of the TLS that ends here.
 func (r *reader) checkStreamCertificate(e *element, route *ruche.Route) {
-	said := false
 	for _, o := range e.options {
-		switch {
-		case o.path == "tls.options" && o.value != "default":
+		if o.path == "tls.options" && o.value != "default" {
 			route.Blocked = "label " + clip(o.key) + " names TLS options that are not known; they may ask for client certificates"
 			r.add(ruche.CodeAccessUnsupported, ruche.SeverityError, o.key, "remove the label to serve everybody with Ruche's own TLS settings",
 				"TLS options %s come from Traefik's own configuration, which is not read; they may ask for client certificates, so connections are closed", quote(o.value))
-		case !said && (below(o.path, "tls.certresolver") || below(o.path, "tls.domains")):
-			said = true
-			r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, o.key, "", "the certificate is the one that Ruche chooses by the name that clients ask for")
 		}
 	}
 }

@@ -248,7 +248,7 @@ func (t *Table) Datagrams(entryPoint string) *Route {
 
 // EndsTLS reports whether Ruche does the handshake for connections of this route.
 func (r *Route) EndsTLS() bool {
-	return r.Protocol == ruche.ProtocolTCP && (r.TLS == ruche.TLSAuto || r.TLS == ruche.TLSFile)
+	return r.Protocol == ruche.ProtocolTCP && r.TLS != "" && r.TLS != ruche.TLSPassthrough && r.TLS != ruche.TLSOff
 }
 
 // StreamCertificate says by what the certificate for a server name is chosen where the route ends TLS.

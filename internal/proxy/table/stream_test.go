@@ -191,3 +191,13 @@ func TestBind(t *testing.T) {
 		}
 	}
 }
+
+func TestModesThatEndTLS(t *testing.T) {
+	for mode, want := range map[ruche.TLSMode]bool{
+		ruche.TLSAuto: true, ruche.TLSACME: true, ruche.TLSInternal: true, ruche.TLSFile: true, ruche.TLSPassthrough: false, ruche.TLSOff: false, "": false,
+	} {
+		if r := (&Route{Protocol: ruche.ProtocolTCP, TLS: mode}); r.EndsTLS() != want {
+			t.Errorf("mode %q ends TLS: %v, want %v", mode, r.EndsTLS(), want)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/ruche-project/ruche"
+)
+
+// Issuer is a CA as the settings name it. What stands in files of its own is not read yet: they are there on control nodes alone.
+type Issuer struct {
+	// Issuer is all of it but what the files hold: Bundle, the key of EAB, some or all settings of DNS.
+	ruche.Issuer
+	// BundleFile, EABKeyFile and DNSSettingsFile are paths; empty where there is none.
+	BundleFile, EABKeyFile, DNSSettingsFile string
+
+	// place is where it is written, empty for the default issuer, whose settings have names of their own.
+	place string
+}
+
+// ReadIssuers gives the issuers with what stands in their files, the default one first. It reports the mistakes of all of them, each with its place. Without an Email the default issuer is
+// for certificates that somebody asks for by name.
+func (c *Config) ReadIssuers() ([]ruche.Issuer, error) {
+	list := make([]ruche.Issuer, 0, len(c.Issuers))
+	var errs []error
+	for _, i := range c.Issuers {
+		read, err := i.read()
+		list, errs = append(list, read), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func (i Issuer) read() (ruche.Issuer, error) {
+	is := i.Issuer
+	var errs []error
+	fail := func(setting, key string, err error) {
+		if i.place != "" {
+			setting = i.place + ": " + key
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", setting, err))
+	}
+	if i.BundleFile != "" {
+		var err error
+		if is.Bundle, err = readBundle(i.BundleFile); err != nil {
+			fail("acme-ca-bundle", "ca_bundle", err)
+		}
+	}
+	if i.EABKeyFile != "" {
+		key, err := readMACKey(i.EABKeyFile)
+		if err != nil {
+			fail("acme-eab-key-file", "eab: key_file", err)
+		}
+		is.EAB = &ruche.ExternalAccount{KeyID: i.EAB.KeyID, Key: key}
+	}
+	if i.DNSSettingsFile != "" {
+		dns := *i.DNS
+		var err error
+		if dns.Settings, err = readDNSSettings(i.DNSSettingsFile, dns.Settings); err != nil {
+			fail("acme-dns-settings-file", "dns: settings_file", err)
+		}
+		is.DNS = &dns
+	}
+	return is, errors.Join(errs...)
+}
+
+// maxFile bounds the files of an issuer, in bytes.
+const maxFile = 1 << 20
+
+// readFile reads a small file. What it reads may be a secret, so no error shows any of it.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", path)
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return os.ReadFile(path)
+}
+
+// readBundle reads roots in PEM.
+func readBundle(path string) ([]byte, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	found := 0
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s holds a %q, which has no place among roots", path, block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, fmt.Errorf("%s holds a certificate that cannot be read: %w", path, err)
+		}
+		found++
+	}
+	if found == 0 {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+	}
+	return data, nil
+}
+
+// readMACKey reads the key of an external account.
+func readMACKey(path string) (string, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return "", err
+	}
+	key := string(bytes.TrimRight(bytes.TrimSpace(data), "="))
+	if _, err := base64.RawURLEncoding.DecodeString(key); err != nil || key == "" {
+		return "", fmt.Errorf("%s does not hold a key in base64url, as CAs hand it out", path)
+	}
+	return key, nil
+}
+
+// checkIssuers looks at what no single setting tells.
+func (c *Config) checkIssuers() []error {
+	var errs []error
+	for _, i := range c.Issuers {
+		for _, p := range i.problems() {
+			place := p.setting
+			if i.place != "" {
+				place = i.place
+			}
+			errs = append(errs, fmt.Errorf("%s: %s", place, p.message))
+		}
+		known := slices.ContainsFunc(c.Issuers, func(o Issuer) bool { return o.Name == i.Fallback && o.Name != i.Name })
+		if i.Fallback != "" && !known {
+			errs = append(errs, fmt.Errorf("%s: fallback: there is no other issuer %q", i.place, i.Fallback))
+		}
+	}
+	return errs
+}
+
+type issuerProblem struct{ setting, message string }
+
+func (i Issuer) problems() []issuerProblem {
+	var list []issuerProblem
+	id := i.EAB != nil && i.EAB.KeyID != ""
+	switch {
+	case i.Directory == "":
+		list = append(list, issuerProblem{"acme-ca", "the directory of the CA is missing"})
+	case id && i.EABKeyFile == "":
+		list = append(list, issuerProblem{"acme-eab-kid", "the key of the external account is missing: name its file"})
+	case !id && i.EABKeyFile != "":
+		list = append(list, issuerProblem{"acme-eab-key-file", "the key ID of the external account is missing"})
+	}
+	if i.DNSSettingsFile != "" && (i.DNS == nil || i.DNS.Name == "") {
+		list = append(list, issuerProblem{"acme-dns-settings-file", "the DNS provider that these settings are for is missing"})
+	}
+	if slices.Contains(i.Challenges, ruche.ChallengeDNS01) && (i.DNS == nil || i.DNS.Name == "") {
+		list = append(list, issuerProblem{"acme-challenges", "dns-01 needs a DNS provider"})
+	}
+	return list
+}
