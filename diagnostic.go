@@ -73,6 +73,8 @@ const (
 	CodeControlUnreachable  Code = "control-unreachable"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
+
+	CodeRevocationListInvalid Code = "revocation-list-invalid"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -87,6 +89,7 @@ func Codes() []Code {
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
+		CodeRevocationListInvalid,
 	}
 }
 

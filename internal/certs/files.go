@@ -45,8 +45,8 @@ func (c *Certs) load() {
 	old := c.files.Load()
 	entries, err := os.ReadDir(c.cfg.Dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		entries = nil // nobody has to bring certificates
+	case errors.Is(err, fs.ErrNotExist) && len(old.authorities) == 0:
+		entries = nil // nobody has to bring certificates, but a directory that is lost must not open what its files closed
 	case err != nil:
 		if c.cfg.Health.Set(ruche.Warning{
 			Code: ruche.CodeCertsDirUnreadable, Severity: ruche.SeverityError, Subject: c.cfg.Dir, Message: err.Error(),
@@ -65,15 +65,14 @@ func (c *Certs) load() {
 			continue
 		}
 		key := strings.ToLower(name)
-		if host, ok := strings.CutSuffix("."+key, ".ca"); ok {
-			host = strings.TrimPrefix(host, ".")
-			found.restricted[host] = c.restriction(filepath.Join(c.cfg.Dir, entry.Name()), "clients must show a certificate of")
+		if _, ok := authorityBase(key + ".crt"); ok {
 			continue
 		}
 		if p := c.loadPair(name, old.pairs[key]); p != nil {
 			found.pairs[key] = p
 		}
 	}
+	c.loadPeers(entries, found, old)
 	c.files.Store(found)
 	c.forgetRemoved()
 }
@@ -119,10 +118,7 @@ func (c *Certs) restriction(path, demand string) string {
 // forgetRemoved takes back the warnings about files that are no longer there.
 func (c *Certs) forgetRemoved() {
 	for _, w := range c.cfg.Health.List() {
-		if w.Code != ruche.CodeCertInvalid && w.Code != ruche.CodeAccessUnsupported {
-			continue
-		}
-		if _, err := os.Lstat(w.Subject); errors.Is(err, fs.ErrNotExist) {
+		if forgotten(w) {
 			c.cfg.Health.Clear(w.Code, w.Subject)
 		}
 	}

@@ -246,7 +246,9 @@ func (e *entry) handshake(c *h1Client) bool {
 	}
 	if err != nil {
 		e.proxy.cfg.Logger.Debug("TLS handshake failed", "peer", c.remote.String(), "error", err)
-		_ = c.conn.Drain()
+		if !answerPlaintext(c, err) {
+			_ = c.conn.Drain()
+		}
 		c.close()
 		return false
 	}
@@ -288,7 +290,10 @@ func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
 // tlsConfig has no certificate of its own: where GetCertificate returns none, the client gets the alert
 // unrecognized_name (RFC 6066 section 3), as from nginx.
 func (p *Proxy) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate, NextProtos: []string{"h2", "http/1.1"}}
+	c := p.serverTLS()
+	c.GetCertificate, c.NextProtos = p.certificate, []string{"h2", "http/1.1"}
+	c.GetConfigForClient = p.configFor(c)
+	return c
 }
 
 func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
