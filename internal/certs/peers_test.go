@@ -62,7 +62,7 @@ func TestAuthoritiesOfHosts(t *testing.T) {
 			for _, f := range tc.files {
 				content := a.PEM()
 				if strings.HasSuffix(f, ".pem") {
-					content = a.Revoke(96*time.Hour)
+					content = a.Revoke(96 * time.Hour)
 				}
 				write(t, filepath.Join(dir, f), string(content))
 			}
@@ -294,7 +294,7 @@ func TestListsThatAreNotUnderstood(t *testing.T) {
 func FuzzPeerFiles(f *testing.F) {
 	a := testpki.New(f, "a")
 	f.Add(a.PEM())
-	f.Add(a.Revoke(96*time.Hour))
+	f.Add(a.Revoke(96 * time.Hour))
 	f.Add([]byte("-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n"))
 	chain := []*x509.Certificate{a.Certificate, a.Certificate}
 	f.Fuzz(func(_ *testing.T, data []byte) {

@@ -31,6 +31,11 @@ type writtenRoute struct {
 	Eject         *writtenEject  `yaml:"eject"`
 	Root          *string        `yaml:"root"`
 	ProxyProtocol *int           `yaml:"proxy_protocol"`
+
+	ClientAuth  *writtenClientAuth  `yaml:"client_auth"`
+	EndpointTLS *writtenEndpointTLS `yaml:"endpoint_tls"`
+	MinTLS      *string             `yaml:"min_tls"`
+	HSTS        *string             `yaml:"hsts"`
 }
 
 // parseRouteFile reads a route file. last is what stood in it when it was last good: a file that cannot be parsed keeps all
@@ -173,7 +178,7 @@ func (f *fileReader) read(item strictyaml.Item) bool {
 		if message, hint := readEndpoints(written.Endpoints, &route); message != "" {
 			complain(message, hint)
 		} else {
-			for _, p := range readBalance(&written, &route) {
+			for _, p := range append(readBalance(&written, &route), readSecurity(&written, &route)...) {
 				complain(p.Message, p.Hint)
 			}
 		}

@@ -54,6 +54,7 @@ func readAll(c docker.Container) ([]ruche.Route, []ruche.Diagnostic) {
 		}
 		routes = append(routes, route)
 	}
+	diagnostics = append(diagnostics, secure(c, routes)...)
 	if d, found := ownLabels(c); found {
 		diagnostics = append(diagnostics, d)
 	}
@@ -103,17 +104,21 @@ func shadow(covers []cover, route ruche.Route) string {
 	return ""
 }
 
-// ownLabels reports labels that begin with ruche., of which none has a meaning yet.
+// ownLabels reports labels that begin with ruche. and have no meaning yet.
 func ownLabels(c docker.Container) (ruche.Diagnostic, bool) {
 	var first string
 	for key := range c.Labels {
-		if strings.HasPrefix(strings.ToLower(key), "ruche.") && (first == "" || key < first) {
+		lower := strings.ToLower(key)
+		if strings.HasPrefix(lower, "ruche.tls.client") || strings.HasPrefix(lower, "ruche.endpoint") {
+			continue // secure has said what there is to say
+		}
+		if strings.HasPrefix(lower, "ruche.") && (first == "" || key < first) {
 			first = key
 		}
 	}
 	return ruche.Diagnostic{
 		Code: ruche.CodeKeyUnsupported, Severity: ruche.SeverityInfo, Workload: c.Name, Source: "label " + first,
-		Message: "labels that begin with ruche. have no meaning in this release",
+		Message: "of the labels that begin with ruche. only ruche.tls.client-auth and its like, and those below ruche.endpoint-tls. have a meaning in this release",
 		Hint:    "declare the route by VIRTUAL_HOST, by Traefik labels, or in a route file",
 	}, first != ""
 }
