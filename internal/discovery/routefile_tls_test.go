@@ -83,7 +83,7 @@ func TestSecurityLabels(t *testing.T) {
 		{"without its dash", "ruche.tls.clientauth=require", `{"blocked":"label ruche.tls.clientauth cannot be used"}`, "key-unknown"},
 		{"an unknown mode", "ruche.tls.client-auth=on", `{"client":{"mode":"require"},"blocked":"label ruche.tls.client-auth cannot be used"}`, "value-invalid"},
 		{"a path", "ruche.endpoint-tls.ca=../x", `{"blocked":"label ruche.endpoint-tls.ca cannot be used"}`, "value-invalid"},
-		{"nothing", "ruche.tls.client-ca=", `{"blocked":"label ruche.tls.client-ca cannot be used"}`, "value-invalid"},
+		{"nothing", "ruche.tls.client-ca=", `{"client":{"mode":"require"},"blocked":"label ruche.tls.client-ca cannot be used"}`, "value-invalid"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

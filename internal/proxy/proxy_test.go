@@ -21,6 +21,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,7 +280,7 @@ func until(t testing.TB, what string, holds func() bool) {
 // self-signed for the rest.
 type testCertificates struct {
 	cert  tls.Certificate
-	peers *ruche.PeerCheck
+	peers atomic.Pointer[ruche.PeerCheck]
 	own   *tls.Certificate // for endpoints
 }
 
@@ -331,7 +332,7 @@ func (c *testCertificates) ClientCheck(declared *ruche.ClientAuth, named, patter
 	case declared != nil && declared.CA == "gone":
 		return nil, errors.New("there is no gone.ca.crt")
 	case declared != nil && declared.CA != "", strings.Contains(named, "clients."), strings.Contains(pattern, "clients."):
-		return c.peers, nil
+		return c.peers.Load(), nil
 	}
 	return nil, nil
 }
@@ -342,7 +343,7 @@ func (c *testCertificates) EndpointCheck(e ruche.EndpointTLS) (*ruche.PeerCheck,
 	case "":
 		return nil, c.own, nil
 	case "peers":
-		return c.peers, c.own, nil
+		return c.peers.Load(), c.own, nil
 	}
 	return nil, nil, errors.New("there is no " + e.CA + ".ca.crt")
 }
