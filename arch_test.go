@@ -35,7 +35,7 @@ const (
 // parts puts every directory with Go code on its floor. A part includes its sub-directories.
 func parts() map[string]floor {
 	return map[string]floor{
-		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/pebbletest": ground, "internal/strictyaml": ground,
+		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/pebbletest": ground, "internal/strictyaml": ground, "internal/testpki": ground,
 		"internal/cluster": leaf, "internal/config": leaf, "internal/docker": leaf, "internal/fastcgi": leaf, "internal/h2": leaf, "internal/handover": leaf, "internal/loop": leaf, "internal/match": leaf, "internal/mesh": leaf, "internal/report": leaf, "internal/uwsgi": leaf,
 		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
 		"internal/daemon": wiring, "internal/stack": wiring,

@@ -123,6 +123,14 @@ type Route struct {
 	CertName string `json:"cert_name,omitempty"`
 	// HTTPSMethod says what each port does; empty means HTTPSRedirect.
 	HTTPSMethod HTTPSMethod `json:"https_method,omitempty"`
+	// ClientAuth says which certificates clients must show; nil: by the files there are, as nginx-proxy does.
+	ClientAuth *ClientAuth `json:"client_auth,omitempty"`
+	// MinTLS is the oldest version of TLS that clients may speak, MinTLS12 or MinTLS13; empty: that of the process, which a route cannot go below.
+	MinTLS string `json:"min_tls,omitempty"`
+	// HSTS is the value of Strict-Transport-Security (RFC 6797) in answers by HTTPS, or HSTSOff. Empty: nginx-proxy's default in its vocabulary, none in others.
+	HSTS string `json:"hsts,omitempty"`
+	// EndpointTLS says how endpoints with https or grpcs are verified; nil: not at all.
+	EndpointTLS *EndpointTLS `json:"endpoint_tls,omitempty"`
 
 	// Blocked is why the route must answer 503 although it could be forwarded: it asks for an access restriction
 	// that is not supported, and serving it without would open what its owner closed.

@@ -78,6 +78,8 @@ const (
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
+
+	CodeRevocationListInvalid Code = "revocation-list-invalid"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -93,6 +95,7 @@ func Codes() []Code {
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable,
+		CodeRevocationListInvalid,
 	}
 }
 

@@ -36,8 +36,11 @@ type Config struct {
 	Opener       Opener
 	// ApplyTickets puts session ticket keys in force, the first one for new tickets.
 	ApplyTickets func(keys [][32]byte)
-	Logger       *slog.Logger
-	Health       *health.Registry
+	// InternalAuthority gives the certificates of Ruche's own authority and what it has revoked, both PEM; nothing while it is not known, and nil where there is
+	// none. It is asked for every handshake and request that is verified by it, from many goroutines at once. What it gives must not be changed.
+	InternalAuthority func() (authorities, revoked []byte)
+	Logger            *slog.Logger
+	Health            *health.Registry
 }
 
 // Certs answers for certificates. It is safe for concurrent use.
@@ -49,6 +52,8 @@ type Certs struct {
 	store      *store
 	challenges *challenges
 	changed    signal
+	system     *ruche.PeerCheck
+	internal   atomic.Pointer[internalCheck]
 }
 
 // files is what was found in the directories at one time.
@@ -56,6 +61,10 @@ type files struct {
 	pairs map[string]*pair // by base name, in lower case
 	// restricted tells by host, or by hashed host, which file restricts it in a way that is not supported; everyHost is for all.
 	restricted map[string]string
+	// authorities and revoked are those that peers are verified by, by base name in lower case; checks are made of them when they are asked for.
+	authorities map[string]*authorityFile
+	revoked     map[string]*revocationFile
+	checks      sync.Map // a *ruche.PeerCheck by its checkKey
 }
 
 const everyHost = ""
@@ -63,6 +72,7 @@ const everyHost = ""
 // New reads the certificate files, so that the first handshake already gets them.
 func New(cfg Config) *Certs {
 	c := &Certs{cfg: cfg, selfSigned: newSelfSigned(cfg.StateDir, cfg.Safe, cfg.Logger), store: newStore(), challenges: newChallenges()}
+	c.system = &ruche.PeerCheck{Source: "the authorities of this system", Check: new(verifier).check}
 	c.files.Store(&files{})
 	c.load()
 	if cfg.Certificates == nil {
@@ -102,6 +112,9 @@ func (c *Certs) Run(ctx context.Context) error {
 			for _, p := range c.files.Load().pairs {
 				c.warnExpiry(p)
 			}
+			for _, r := range c.files.Load().revoked {
+				c.warnListExpiry(r)
+			}
 		}
 	}
 }
@@ -118,8 +131,8 @@ func follow[T any](ctx context.Context, c *Certs, tasks *sync.WaitGroup, name st
 	})
 }
 
-// Restriction says why requests for host, as it was declared, must not be served: nginx-proxy would ask for a client certificate or
-// a password because of a file, and this release cannot. It is empty when they may be, and costs a map look-up or two.
+// Restriction says why requests for host, as it was declared, must not be served: nginx-proxy would ask for a password because of a file, and this release
+// cannot. It is empty when they may be, and costs a map look-up or two.
 func (c *Certs) Restriction(host string) string {
 	restricted := c.files.Load().restricted
 	if len(restricted) == 0 {

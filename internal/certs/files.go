@@ -45,8 +45,8 @@ func (c *Certs) load() {
 	c.loading.Lock()
 	defer c.loading.Unlock()
 	old := c.files.Load()
-	entries, ok := c.entries(c.cfg.Dir)
-	secrets, secretsOK := c.entries(c.cfg.SecretsDir)
+	entries, ok := c.entries(c.cfg.Dir, len(old.authorities) == 0)
+	secrets, secretsOK := c.entries(c.cfg.SecretsDir, true)
 	if !ok || !secretsOK {
 		return
 	}
@@ -57,9 +57,7 @@ func (c *Certs) load() {
 			continue
 		}
 		key := strings.ToLower(name)
-		if host, ok := strings.CutSuffix("."+key, ".ca"); ok {
-			host = strings.TrimPrefix(host, ".")
-			found.restricted[host] = c.restriction(filepath.Join(c.cfg.Dir, entry.Name()), "clients must show a certificate of")
+		if _, ok := authorityBase(key + ".crt"); ok {
 			continue
 		}
 		if p := c.loadPair(c.cfg.Dir, name, old.pairs[key]); p != nil {
@@ -75,20 +73,21 @@ func (c *Certs) load() {
 			}
 		}
 	}
+	c.loadPeers(entries, found, old)
 	c.files.Store(found)
 	c.forgetRemoved()
 	c.changed.say()
 }
 
-// entries lists a directory of certificates, which need not be there. It reports false when it cannot be read.
-func (c *Certs) entries(dir string) ([]fs.DirEntry, bool) {
+// entries lists a directory of certificates. It reports false when it cannot be read, or is not there although that matters.
+func (c *Certs) entries(dir string, mayMiss bool) ([]fs.DirEntry, bool) {
 	if dir == "" {
 		return nil, true
 	}
 	entries, err := os.ReadDir(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		entries = nil // nobody has to bring certificates
+	case errors.Is(err, fs.ErrNotExist) && mayMiss:
+		entries = nil // nobody has to bring certificates, but a directory that is lost must not open what its files closed
 	case err != nil:
 		if c.cfg.Health.Set(ruche.Warning{
 			Code: ruche.CodeCertsDirUnreadable, Severity: ruche.SeverityError, Subject: dir, Message: err.Error(),
@@ -143,10 +142,7 @@ func (c *Certs) restriction(path, demand string) string {
 // forgetRemoved takes back the warnings about files that are no longer there.
 func (c *Certs) forgetRemoved() {
 	for _, w := range c.cfg.Health.List() {
-		if w.Code != ruche.CodeCertInvalid && w.Code != ruche.CodeAccessUnsupported {
-			continue
-		}
-		if _, err := os.Lstat(w.Subject); errors.Is(err, fs.ErrNotExist) {
+		if forgotten(w) {
 			c.cfg.Health.Clear(w.Code, w.Subject)
 		}
 	}

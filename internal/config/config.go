@@ -45,7 +45,8 @@ type Config struct {
 	LogFormat string // LogText or LogJSON
 	// AccessLog is AccessLogStdout, Off, or a path.
 	AccessLog         string
-	UnknownHostStatus int // 400 to 599
+	MinTLS            uint16 // tls.VersionTLS12 or tls.VersionTLS13
+	UnknownHostStatus int    // 400 to 599
 	TrustedProxies    []netip.Prefix
 	ProxyProtocol     []netip.Prefix
 	MaxBodyBytes      int64 // 0: unlimited

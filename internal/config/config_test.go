@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"crypto/tls"
 	"flag"
 	"log/slog"
 	"net/netip"
@@ -23,7 +24,7 @@ func defaults(t *testing.T) config.Config {
 		DataDir: "/var/lib/ruche", CertsDir: "/etc/nginx/certs", RoutesDir: "/etc/ruche/routes.d",
 		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901", PeerAddr: ":8902",
 		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
-		UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
+		MinTLS: tls.VersionTLS12, UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
 		Issuers: []config.Issuer{{Issuer: ruche.Issuer{Name: "default", Directory: ruche.LetsEncrypt, KeyType: ruche.KeyP256}}},
 	}
 }
@@ -156,6 +157,7 @@ func TestValues(t *testing.T) {
 		{"edge-networks", " ", func(c *config.Config) any { return len(c.EdgeNetworks) }, 0},
 		{"proxy-protocol", "10.0.0.0/8", func(c *config.Config) any { return c.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 		{"http3", "on", func(c *config.Config) any { return c.HTTP3 }, true},
+		{"tls-min-version", "1.3", func(c *config.Config) any { return c.MinTLS }, uint16(tls.VersionTLS13)},
 		{"http3", "off", func(c *config.Config) any { return c.HTTP3 }, false},
 		{"max-connections", "20000", func(c *config.Config) any { return c.MaxConnections }, 20000},
 		{"max-connections-per-address", "0", func(c *config.Config) any { return c.MaxConnectionsPerAddress }, 0},

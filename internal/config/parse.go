@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,6 +86,14 @@ func onOff(s string) (bool, error) {
 		return false, fmt.Errorf("expected on or off, found %q", s)
 	}
 	return s == "on", nil
+}
+
+func tlsVersion(s string) (uint16, error) {
+	name, err := oneOf("1.2", "1.3")(s)
+	if name == "1.3" {
+		return tls.VersionTLS13, err
+	}
+	return tls.VersionTLS12, err
 }
 
 func nodeName(s string) (string, error) {

@@ -46,6 +46,8 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.HTTPSAddr }, listenAddr)},
 		{Name: "http3", Roles: Edge, Default: Off, Help: "Whether to serve HTTP/3 too, on the UDP port of `https-addr`: `on` or `off`. From outside of a container the port must be published for UDP as well (`443:443/udp`).",
 			set: into(func(c *Config) *bool { return &c.HTTP3 }, onOff)},
+		{Name: "tls-min-version", Roles: Edge, Default: "1.2", Help: "The oldest version of TLS that clients may speak: `1.2` or `1.3`. A route can ask for a newer one, not for an older.",
+			set: into(func(c *Config) *uint16 { return &c.MinTLS }, tlsVersion)},
 		{Name: "entry-points", Roles: Edge, Help: "The listeners of TCP and UDP routes, by the names that routes call them, such as `postgres=:5432,dns=10.0.0.1:53/udp`; `vpn=:51820/udp/2m` ends sessions after 2 minutes of silence instead of 3 seconds.",
 			set: into(func(c *Config) *[]EntryPoint { return &c.EntryPoints }, entryPoints)},
 		{Name: "admin-addr", Roles: every, Default: "127.0.0.1:8900", Help: "The address of health checks, metrics and the API that the other commands ask, as host:port; whoever reaches it sees all routes.",

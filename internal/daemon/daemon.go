@@ -178,7 +178,7 @@ func proxySettings(cfg *config.Config) proxy.Config {
 		entryPoints[i] = proxy.EntryPoint(e)
 	}
 	return proxy.Config{
-		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, EntryPoints: entryPoints, HTTP3: cfg.HTTP3,
+		HTTPAddr: cfg.HTTPAddr, HTTPSAddr: cfg.HTTPSAddr, EntryPoints: entryPoints, HTTP3: cfg.HTTP3, MinTLS: cfg.MinTLS,
 		Timeouts:     proxy.Timeouts{Drain: max(cfg.DrainTimeout, 1), Hold: time.Duration(none(int(cfg.Hold)))},
 		Loops:        max(1, runtime.GOMAXPROCS(0)-1), // see cmd/ruche/node.go
 		MaxBodyBytes: cfg.MaxBodyBytes, UnknownHostStatus: cfg.UnknownHostStatus,

@@ -60,7 +60,7 @@ func (r *ownReader) take() {
 		name, ours := strings.CutPrefix(strings.ToLower(key), ownPrefix)
 		about, isTLS := strings.CutPrefix(name, strings.TrimPrefix(tlsPrefix, ownPrefix))
 		switch {
-		case !ours:
+		case !ours, restricts(ownPrefix + name): // secure has said what there is to say
 		case isTLS && slices.Contains(tlsLabels(), about):
 			if _, twice := r.labels[about]; !twice {
 				r.labels[about] = ownLabel{key, strings.TrimSpace(r.c.Labels[key])}
@@ -71,7 +71,7 @@ func (r *ownReader) take() {
 		case !reported:
 			reported = true
 			r.add(ruche.CodeKeyUnsupported, ruche.SeverityInfo, ownLabel{key: key}, "declare the route by VIRTUAL_HOST, by Traefik labels, or in a route file",
-				"of the labels that begin with %s only those below %s have a meaning", ownPrefix, tlsPrefix)
+				"of the labels that begin with %s only those below %s and %s have a meaning", ownPrefix, tlsPrefix, endpointPrefix)
 		}
 	}
 }

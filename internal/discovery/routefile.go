@@ -37,6 +37,11 @@ type writtenRoute struct {
 	Eject         *writtenEject  `yaml:"eject"`
 	Root          *string        `yaml:"root"`
 	ProxyProtocol *int           `yaml:"proxy_protocol"`
+
+	ClientAuth  *writtenClientAuth  `yaml:"client_auth"`
+	EndpointTLS *writtenEndpointTLS `yaml:"endpoint_tls"`
+	MinTLS      *string             `yaml:"min_tls"`
+	HSTS        *string             `yaml:"hsts"`
 }
 
 // parseRouteFile reads a route file. last is what stood in it when it was last good: a file that cannot be parsed keeps all
@@ -238,6 +243,7 @@ func (f *fileReader) take(line int, written *writtenRoute, route ruche.Route, ba
 			complain(setting.Problem{Message: message, Hint: hint})
 		} else {
 			complain(readBalance(written, &route)...)
+			complain(readSecurity(written, &route)...)
 		}
 		if first, twice := f.lines[route.Match]; twice && len(bad.list) == 0 {
 			f.say(ruche.SeverityError, route.Source, route.Match.Host, "list all endpoints in one of the two",

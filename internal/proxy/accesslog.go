@@ -118,6 +118,7 @@ func (x *exchange) appendLine(b []byte, took time.Duration) []byte {
 	if x.tls.version != 0 {
 		b = appendText(b, "tls_version", tls.VersionName(x.tls.version))
 		b = appendText(b, "sni", x.tls.serverName)
+		b = appendText(b, "client_certificate", x.tls.peer.name())
 	}
 	return append(b, '}', '\n')
 }

@@ -61,6 +61,8 @@ func answerFor(err error) answer {
 		return refuse(http.StatusBadRequest, "the body of the request is malformed").closing()
 	case errors.Is(err, errTooSlow):
 		return refuse(http.StatusGatewayTimeout, "the site behind this server did not answer in time")
+	case errors.Is(err, errUntrusted):
+		return refuse(http.StatusBadGateway, "the site behind this server has not proved that it is the right one")
 	case errors.Is(err, errUnreachable):
 		return refuse(http.StatusBadGateway, "the site behind this server cannot be reached")
 	}
@@ -95,6 +97,7 @@ func (x *exchange) say(a answer) {
 	}
 	add(h1.XRequestID, "X-Request-Id", x.id)
 	x.advertise()
+	x.insist()
 	if a.close {
 		x.client.closeAfter()
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -155,7 +154,7 @@ func (p *Proxy) knock(e *endpointState, preamble []byte) {
 		err = begin(ctx, c, preamble)
 	}
 	if err == nil && (e.scheme == ruche.SchemeHTTPS || e.scheme == ruche.SchemeGRPCS) {
-		err = tls.Client(c, p.endpointTLS).HandshakeContext(ctx)
+		_, err = p.secures.encrypt(ctx, c, e.tls, e.address, protocolOf(e.scheme))
 	}
 	switch {
 	case err == nil:

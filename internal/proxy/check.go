@@ -124,6 +124,7 @@ func (p *Proxy) check(ctx context.Context) {
 	}
 	c := newChecker(p.cfg.Logger)
 	defer c.probes.Wait()
+	ctx = context.WithValue(ctx, securesKey{}, p.secures)
 	for {
 		s := p.current.Load()
 		c.follow(s.checks, time.Now())

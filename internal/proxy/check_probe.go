@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,14 +25,15 @@ type probe struct {
 	address  string
 	url      string
 	client   *http.Client // nil for a mere connection
-	preamble []byte       // what begins a connection: a PROXY header, or nothing
+	tls      *ruche.EndpointTLS
+	preamble []byte // what begins a connection: a PROXY header, or nothing
 	// own tells that the address is the one that requests go to.
 	own bool
 }
 
 func newProbe(c *ruche.Check, e *table.Endpoint, proxyProtocol int) probe {
 	scheme := cmp.Or(c.Scheme, e.Scheme)
-	p := probe{declared: c, mode: modeOf(c, scheme), address: e.Address, own: c.Port == 0}
+	p := probe{declared: c, mode: modeOf(c, scheme), address: e.Address, tls: e.TLS, own: c.Port == 0}
 	if c.Port != 0 {
 		host, _, _ := net.SplitHostPort(e.Address) // the table made it of a host and a port
 		p.address = net.JoinHostPort(host, strconv.Itoa(int(c.Port)))
@@ -51,6 +51,9 @@ func newProbe(c *ruche.Check, e *table.Endpoint, proxyProtocol int) probe {
 	return p
 }
 
+// securesKey is that of a context's value: what makes the TLS of probes.
+type securesKey struct{}
+
 // modeOf tells what is asked for: a protocol that cannot be asked for a path is only connected to, as is one for which no path is given.
 func modeOf(c *ruche.Check, scheme string) ruche.CheckMode {
 	switch {
@@ -62,18 +65,30 @@ func modeOf(c *ruche.Check, scheme string) ruche.CheckMode {
 	return ruche.CheckHTTP
 }
 
-// transport speaks the endpoint's protocol, by TLS without verification as requests are forwarded.
+// transport speaks the endpoint's protocol, by TLS with the verification with which requests are forwarded.
 func (p *probe) transport(scheme string) *http.Transport {
-	protocols := new(http.Protocols)
-	if p.mode == ruche.CheckGRPC || scheme == ruche.SchemeH2C || scheme == ruche.SchemeGRPC || scheme == ruche.SchemeGRPCS {
+	protocols, protocol := new(http.Protocols), protocolOf(scheme)
+	if p.mode == ruche.CheckGRPC || protocol == protocolHTTP2 {
+		protocol = protocolHTTP2
 		protocols.SetHTTP2(true)
 		protocols.SetUnencryptedHTTP2(true)
 	} else {
 		protocols.SetHTTP1(true)
 	}
+	dial := dialWith(p.preamble)
 	return &http.Transport{
-		DialContext:            dialWith(p.preamble),
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
+		DialContext: dial,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			secures, _ := ctx.Value(securesKey{}).(*secures)
+			if secures == nil {
+				secures = newSecures(nil)
+			}
+			return secures.encrypt(ctx, c, p.tls, p.address, protocol)
+		},
 		Protocols:              protocols,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,

@@ -43,6 +43,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.tls = tlsFacts{}
 	if r.TLS != nil {
 		x.tls = factsOf(r.TLS)
+		if c, ok := r.Context().Value(quicConnKey{}).(*quicConn); ok {
+			x.tls.peer = c.shown(x.tls.peer)
+		}
 	}
 	x.remote, _ = netip.ParseAddrPort(r.RemoteAddr)
 	x.peer = x.remote.Addr().Unmap()
@@ -58,7 +61,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func factsOf(s *tls.ConnectionState) tlsFacts {
-	return tlsFacts{version: s.Version, serverName: s.ServerName}
+	return tlsFacts{version: s.Version, serverName: s.ServerName, peer: peerOf(s)}
 }
 
 // request writes what net/http has parsed in the terms of the codec.

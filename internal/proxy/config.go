@@ -35,6 +35,8 @@ type Config struct {
 	Timeouts  Timeouts
 	// Loops is how many loops serve HTTP/1.1; 0 means one per processor that the process may use.
 	Loops int
+	// MinTLS is the oldest version of TLS that clients may speak, such as tls.VersionTLS13; default TLS 1.2.
+	MinTLS uint16
 	// MaxBodyBytes bounds the bodies of requests; 0 means no bound.
 	MaxBodyBytes int64
 	// UnknownHostStatus answers requests for hosts that no route takes; default 503.
@@ -89,6 +91,16 @@ type Certificates interface {
 	// Restriction says why requests for a host pattern, as it was declared, must not be served: files protect it in a way that is
 	// not supported. It is empty when they may be served.
 	Restriction(host string) string
+	Peers
+}
+
+// Peers verifies who is at the other end of a connection.
+type Peers interface {
+	// ClientCheck returns nil where nobody asks clients for certificates. declared, which may be nil, is the route's; named and pattern are host patterns that
+	// files may be named after. The error says why the route must not be served.
+	ClientCheck(declared *ruche.ClientAuth, named, pattern string) (*ruche.PeerCheck, error)
+	// EndpointCheck returns how an endpoint is verified, and which certificate it is shown; both may be nil. The error says why it cannot be spoken to.
+	EndpointCheck(e ruche.EndpointTLS) (check *ruche.PeerCheck, own *tls.Certificate, err error)
 }
 
 // Challenges are what CAs ask for that check whether a name is ours. They are asked from many goroutines at once.
@@ -161,6 +173,7 @@ func (c Config) withDefaults() Config {
 	for i := range c.EntryPoints {
 		c.EntryPoints[i].Idle = cmp.Or(c.EntryPoints[i].Idle, udpIdle)
 	}
+	c.MinTLS = max(c.MinTLS, tls.VersionTLS12)
 	if c.UnknownHostStatus == 0 {
 		c.UnknownHostStatus = http.StatusServiceUnavailable
 	}

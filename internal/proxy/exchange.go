@@ -35,6 +35,7 @@ type exchange struct {
 	host    string // canonical; empty when the request names none
 	target  target
 	upgrade string // the protocol it asks to switch to
+	hsts    string // see insist
 	route   *routeState
 	pick    picker
 	vigil   vigil
@@ -57,10 +58,11 @@ type exchange struct {
 	complete bool // the client has all of an answer; else its connection is broken off
 }
 
-// tlsFacts are for the access log.
+// tlsFacts are what is to be known of a client's TLS.
 type tlsFacts struct {
 	version    uint16
 	serverName string
+	peer       *peer // what it has shown; nil: nothing
 }
 
 // client is the side of an exchange that asked, spoken to in its own protocol. One task may read the request's content while another writes the
@@ -135,7 +137,7 @@ func (x *exchange) field(id h1.ID) []byte {
 func (x *exchange) begin() {
 	p := x.proxy
 	x.started = time.Now()
-	x.host, x.target, x.upgrade, x.route = "", target{}, "", nil
+	x.host, x.target, x.upgrade, x.hsts, x.route = "", target{}, "", "", nil
 	x.scratch = x.scratch[:0]
 	x.silence = 0
 	x.received.Store(0)

@@ -48,11 +48,12 @@ func (p *Proxy) Explain(rawURL string) (ruche.Explanation, error) {
 		ex.Reasons = append(ex.Reasons, p.reasonScheme(found, v, q)...)
 		ex.Diagnostics = append(ex.Diagnostics, st.Diagnostics...)
 	}
-	restriction := ""
+	var b barrier
 	if v.known && found.Route != nil {
-		restriction = p.restriction(found.Route, ask.query.Host)
+		b = barrier{p.restriction(found.Route, ask.query.Host), p.clientRuleFor(found.Route, ask.query.Host)}
+		ex.Reasons = append(ex.Reasons, b.reasons(found.Route)...)
 	}
-	p.decide(&ex, found, v, q, restriction)
+	p.decide(&ex, found, v, q, b)
 	if found.Route == nil {
 		ex.Candidates = s.table.Candidates(q.host, q.target.path)
 	}
@@ -130,8 +131,28 @@ func (p *Proxy) reasonScheme(found table.Result, v verdict, q question) []string
 	return nil
 }
 
+// barrier is what keeps clients from a route.
+type barrier struct {
+	restriction string // by files, against everybody; empty if there is none
+	clients     clientRule
+}
+
+// reasons tells of it, and of what the route asks of TLS.
+func (b *barrier) reasons(r *table.Route) (why []string) {
+	if b.restriction != "" {
+		why = append(why, "a file closes the host on every path and both schemes: "+b.restriction)
+	}
+	if b.clients.check != nil {
+		why = append(why, b.clients.reason())
+	}
+	if r.MinTLS == ruche.MinTLS13 {
+		why = append(why, "clients must speak TLS 1.3")
+	}
+	return why
+}
+
 // decide fills in what the request gets.
-func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q question, restriction string) {
+func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q question, b barrier) {
 	switch {
 	case q.secure && ex.Certificate.Kind == ruche.CertificateNone:
 		ex.Answer = "the TLS handshake is refused (unrecognized_name): " + ex.Certificate.Reason
@@ -144,13 +165,18 @@ func (p *Proxy) decide(ex *ruche.Explanation, found table.Result, v verdict, q q
 	case found.Route == nil:
 		ex.Status = http.StatusNotFound
 		ex.Answer = fmt.Sprintf("404: the host %s is known, but no route takes the path %s", q.host, q.target.path)
-	case restriction != "":
+	case b.restriction != "":
 		ex.Status = http.StatusServiceUnavailable
-		ex.Answer = "503: not served on purpose: " + restriction
-		ex.Reasons = append(ex.Reasons, "a file closes the host on every path and both schemes: "+restriction)
+		ex.Answer = "503: not served on purpose: " + b.restriction
 	case v.redirect:
 		ex.Status, ex.Location = http.StatusMovedPermanently, "https://"+q.host+p.httpsPort()+q.target.raw
 		ex.Answer = "301: redirected to " + ex.Location
+	case b.clients.closed != "":
+		ex.Status = http.StatusServiceUnavailable
+		ex.Answer = "503: not served on purpose: " + b.clients.closed
+	case b.clients.check != nil && b.clients.mode == ruche.ClientAuthRequire && !q.secure:
+		ex.Status = http.StatusForbidden
+		ex.Answer = "403: clients must show a certificate, which they can by HTTPS only"
 	case found.AddSlash:
 		q.target.raw = q.target.rawPath + "/" + q.target.raw[len(q.target.rawPath):]
 		ex.Status, ex.Location = http.StatusMovedPermanently, q.String()

@@ -241,6 +241,7 @@ func (p *Proxy) answer(x *exchange, e *endpointState, l link) {
 		x.answered = append(x.answered, h1.Field{ID: h1.SetCookie, Name: bytesOf("Set-Cookie"), Value: bytesOf(cookie)})
 	}
 	x.advertise()
+	x.insist()
 	length := int64(-1)
 	if in.Framing == h1.Length || in.Framing == h1.NoBody {
 		length = in.ContentLength

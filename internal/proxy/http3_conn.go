@@ -106,6 +106,17 @@ type quicConn struct {
 	mu      sync.Mutex
 	running int
 	timer   *time.Timer
+	peer    *peer // what the client has shown, since its first request
+}
+
+// shown keeps what the client has shown when the connection began, so that not every request verifies it anew.
+func (c *quicConn) shown(p *peer) *peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peer == nil {
+		c.peer = p
+	}
+	return c.peer
 }
 
 // connected makes the context of a connection's requests.

@@ -155,8 +155,13 @@ func (p *Proxy) connect(x *exchange, e *endpointState, w *wire) error {
 	if e.scheme != ruche.SchemeHTTPS {
 		return nil
 	}
-	secure := tls.Client(conn, p.endpointTLS)
-	if err := secure.Handshake(); err != nil {
+	config, err := p.secures.config(e.tls, e.address, protocolHTTP1)
+	var secure *tls.Conn
+	if err == nil {
+		secure = tls.Client(conn, config)
+		err = secure.Handshake()
+	}
+	if err != nil {
 		_ = conn.Close()
 		return err
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 // what it has of an endpoint only as long as a connection to it is open.
 type streams struct {
 	transport *http.Transport
+	secures   *secures
 	timeout   time.Duration // for a connection to come about
 	within    time.Duration // of that, for the endpoint's system to take it
 
@@ -50,8 +50,8 @@ const (
 	deadAfter = 30 * time.Second
 )
 
-func newStreams(t *Timeouts) *streams {
-	s := &streams{timeout: t.Dial, within: t.Connect, conns: make(map[*endpointState][]*muxed), dialing: make(map[*endpointState]*dialed)}
+func newStreams(t *Timeouts, to *secures) *streams {
+	s := &streams{secures: to, timeout: t.Dial, within: t.Connect, conns: make(map[*endpointState][]*muxed), dialing: make(map[*endpointState]*dialed)}
 	s.running, s.stop = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
@@ -162,7 +162,7 @@ func (s *streams) close() {
 
 // dial makes a connection that begins with the preamble.
 func (s *streams) dial(ctx context.Context, e *endpointState, preamble []byte) (*muxed, error) {
-	d := &dialing{preamble: preamble}
+	d := &dialing{endpoint: e, preamble: preamble}
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, dialingKey{}, d), s.timeout)
 	defer cancel()
 	scheme := ruche.SchemeHTTP
@@ -178,6 +178,7 @@ func (s *streams) dial(ctx context.Context, e *endpointState, preamble []byte) (
 
 // dialing is what net/http does not pass on between who wants a connection and who makes it; a context has it.
 type dialing struct {
+	endpoint *endpointState
 	preamble []byte
 	tcp      net.Conn
 }
@@ -194,18 +195,19 @@ func (s *streams) dialPlain(ctx context.Context, _, address string) (net.Conn, e
 	return c, begin(ctx, c, d.preamble)
 }
 
-// dialTLS connects by TLS, without verification as everywhere, to what must speak HTTP/2.
+// dialTLS connects by TLS to what must speak HTTP/2.
 func (s *streams) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := s.dialPlain(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-	if err = secure.HandshakeContext(ctx); err == nil && secure.ConnectionState().NegotiatedProtocol != "h2" {
+	d, _ := ctx.Value(dialingKey{}).(*dialing)
+	secure, err := s.secures.encrypt(ctx, c, d.endpoint.tls, d.endpoint.address, protocolHTTP2)
+	if err == nil && secure.ConnectionState().NegotiatedProtocol != protocolHTTP2 {
+		_ = c.Close()
 		err = errors.New("the endpoint does not speak HTTP/2 by TLS")
 	}
 	if err != nil {
-		_ = c.Close()
 		return nil, err
 	}
 	return secure, nil

@@ -246,7 +246,9 @@ func (e *entry) handshake(c *h1Client) bool {
 	}
 	if err != nil {
 		e.proxy.cfg.Logger.Debug("TLS handshake failed", "peer", c.remote.String(), "error", err)
-		_ = c.conn.Drain()
+		if !answerPlaintext(c, err) {
+			_ = c.conn.Drain()
+		}
 		c.close()
 		return false
 	}
@@ -292,8 +294,9 @@ func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
 // tlsConfig has no certificate of its own: where GetCertificate returns none, the client gets the alert
 // unrecognized_name (RFC 6066 section 3), as from nginx.
 func (p *Proxy) tlsConfig() *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate, NextProtos: []string{"h2", "http/1.1"}}
-	c.GetConfigForClient = p.challengeConfig
+	c := p.serverTLS()
+	c.GetCertificate, c.NextProtos = p.certificate, []string{"h2", "http/1.1"}
+	c.GetConfigForClient = p.configFor(c)
 	p.shareTickets(c)
 	return c
 }

@@ -15,16 +15,16 @@ import (
 
 // Proxy is the data plane of one node. Its methods are safe for concurrent use.
 type Proxy struct {
-	cfg         Config
-	feed        *feed
-	log         *accessLog
-	hop         string // see hopHeader
-	upgrades    *upgrades
-	limiter     *limiter
-	ingress     ingress
-	endpointTLS *tls.Config
-	streamTLS   *tls.Config
-	tickets     tickets
+	cfg       Config
+	feed      *feed
+	log       *accessLog
+	hop       string // see hopHeader
+	upgrades  *upgrades
+	limiter   *limiter
+	ingress   ingress
+	secures   *secures
+	streamTLS *tls.Config
+	tickets   tickets
 
 	// workers are the grounds of clients of HTTP/1.1 and HTTP/2, by the index of their loop; yard is that of the others.
 	loops    *loop.Group
@@ -64,20 +64,20 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, errHTTP3Alone
 	}
 	p := &Proxy{
-		cfg:         cfg,
-		feed:        newFeed(),
-		upgrades:    newUpgrades(),
-		endpointTLS: endpointTLS(),
-		log:         newAccessLog(cfg.AccessLog, cfg.Health),
-		hop:         rand.Text(),
-		compiled:    make(chan struct{}),
-		ready:       make(chan struct{}),
+		cfg:      cfg,
+		feed:     newFeed(),
+		upgrades: newUpgrades(),
+		secures:  newSecures(cfg.Certificates),
+		log:      newAccessLog(cfg.AccessLog, cfg.Health),
+		hop:      rand.Text(),
+		compiled: make(chan struct{}),
+		ready:    make(chan struct{}),
 	}
 	p.limiter = newLimiter(&p.cfg)
 	p.ingress.logger, p.ingress.health = p.cfg.Logger, p.cfg.Health
 	p.streamTLS = p.streamTLSConfig()
 	p.yard = newYard(p)
-	p.streams = newStreams(&p.cfg.Timeouts)
+	p.streams = newStreams(&p.cfg.Timeouts, p.secures)
 	return p, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,7 +278,11 @@ func until(t testing.TB, what string, holds func() bool) {
 
 // testCertificates has a file for every host that ends in "trusted.test", none for "bare.test", and is
 // self-signed for the rest.
-type testCertificates struct{ cert tls.Certificate }
+type testCertificates struct {
+	cert  tls.Certificate
+	peers atomic.Pointer[ruche.PeerCheck]
+	own   *tls.Certificate // for endpoints
+}
 
 func newTestCertificates(t testing.TB) *testCertificates {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -291,7 +297,7 @@ func newTestCertificates(t testing.TB) *testCertificates {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &testCertificates{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	return &testCertificates{cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 }
 
 func (c *testCertificates) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus) {
@@ -323,6 +329,29 @@ func (c *testCertificates) Restriction(host string) string {
 		return host + ".ca.crt asks for client certificates"
 	}
 	return ""
+}
+
+// ClientCheck has the authority peers for host patterns that have the label "clients", and where it is declared.
+func (c *testCertificates) ClientCheck(declared *ruche.ClientAuth, named, pattern string) (*ruche.PeerCheck, error) {
+	switch {
+	case declared != nil && declared.Mode == ruche.ClientAuthOff:
+	case declared != nil && declared.CA == "gone":
+		return nil, errors.New("there is no gone.ca.crt")
+	case declared != nil && declared.CA != "", strings.Contains(named, "clients."), strings.Contains(pattern, "clients."):
+		return c.peers.Load(), nil
+	}
+	return nil, nil
+}
+
+// EndpointCheck has the same authority, and the client's certificate as its own.
+func (c *testCertificates) EndpointCheck(e ruche.EndpointTLS) (*ruche.PeerCheck, *tls.Certificate, error) {
+	switch e.CA {
+	case "":
+		return nil, c.own, nil
+	case "peers":
+		return c.peers.Load(), c.own, nil
+	}
+	return nil, nil, errors.New("there is no " + e.CA + ".ca.crt")
 }
 
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }

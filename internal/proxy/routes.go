@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (p *Proxy) status(s *snapshot, r *routeState, now time.Time) ruche.RouteSta
 	}
 	for i, host := range route.Hosts {
 		if st.Blocked == "" && p.cfg.Certificates != nil {
-			st.Blocked = p.cfg.Certificates.Restriction(host)
+			st.Blocked = cmp.Or(p.cfg.Certificates.Restriction(host), p.clientRuleFor(route, host).closed)
 		}
 		if strings.HasPrefix(host, "~") {
 			continue

@@ -25,8 +25,3 @@ func (s *secureStream) Write(p []byte) (int, error) {
 	}
 	return n, s.raw.Drain()
 }
-
-// certificates of endpoints are not verified, and no server name is sent, as nginx does for VIRTUAL_PROTO=https.
-func endpointTLS() *tls.Config {
-	return &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
-}

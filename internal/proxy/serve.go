@@ -129,6 +129,7 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 	v := p.judge(found, ask)
 	if v.known && found.Route != nil {
 		x.route = s.of(found.Route)
+		x.hsts = p.hsts(found.Route, &ask, v)
 	}
 	switch {
 	case !v.known:
@@ -139,6 +140,11 @@ func (p *Proxy) find(x *exchange, s *snapshot) (a answer, forward bool) {
 		return blocked(), false
 	case v.redirect:
 		return answer{status: http.StatusMovedPermanently, location: "https://" + x.host + p.httpsPort() + x.target.raw}, false
+	}
+	if a, ok := p.knowsClient(x, found.Route, ask.query.Host); !ok {
+		return a, false
+	}
+	switch {
 	case found.AddSlash:
 		return answer{status: http.StatusMovedPermanently, location: scheme(x.encrypted()) + "://" + text(x.req.Host) + x.target.rawPath + "/" + x.target.raw[len(x.target.rawPath):]}, false
 	case found.Route.Blocked != "":

@@ -55,8 +55,9 @@ type routeLife struct {
 // endpointState is what is known about an endpoint. It survives swaps as long as the endpoint is in the table.
 type endpointState struct {
 	key, url, scheme, address string
-	token                     string // for cookies
-	seed                      uint64 // for hashing
+	tls                       *ruche.EndpointTLS // nil: it is not verified
+	token                     string             // for cookies
+	seed                      uint64             // for hashing
 	inFlight                  atomic.Int64
 	// ejection is nil unless the endpoint is ejected, or was and has not answered since.
 	ejection atomic.Pointer[ejection]
@@ -233,7 +234,7 @@ func (s *snapshot) endpoint(e *table.Endpoint) *endpointState {
 	key := e.Key()
 	state := s.endpoints[key]
 	if state == nil {
-		state = &endpointState{key: key, url: e.URL, scheme: e.Scheme, address: e.Address}
+		state = &endpointState{key: key, url: e.URL, scheme: e.Scheme, address: e.Address, tls: e.TLS}
 		state.token, state.seed = identity(key)
 		s.endpoints[key] = state
 	}

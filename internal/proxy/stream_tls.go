@@ -22,19 +22,28 @@ type streamGuest struct {
 
 // streamTLSConfig is that of connections whose TLS ends here. No protocol is agreed on (ALPN) unless the route asks for one that the client offers.
 func (p *Proxy) streamTLSConfig() *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.streamCertificate}
+	c := p.serverTLS()
+	c.GetCertificate = p.streamCertificate
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if answer, err := p.challengeConfig(hello); answer != nil || err != nil {
 			return answer, err
 		}
-		protocols := hello.Conn.(*streamGuest).route.Protocols()
-		protocols = slices.DeleteFunc(protocols, func(name string) bool { return !slices.Contains(hello.SupportedProtos, name) })
-		if len(protocols) == 0 {
+		g := hello.Conn.(*streamGuest)
+		protocols := slices.DeleteFunc(g.route.Protocols(), func(name string) bool { return !slices.Contains(hello.SupportedProtos, name) })
+		minimum := minimumTLS(g.route)
+		rule := p.clientRuleFor(g.route, streamQuery(g.route, hello.ServerName, g.entryPoint).Host)
+		switch {
+		case rule.closed != "":
+			return nil, errors.New(rule.closed)
+		case len(protocols) == 0 && rule.check == nil && (minimum == 0 || slices.Contains(hello.SupportedVersions, minimum)):
 			return nil, nil
 		}
-		agreed := c.Clone()
-		agreed.NextProtos = protocols
-		return agreed, nil
+		own := c.Clone()
+		own.NextProtos, own.MinVersion = protocols, max(own.MinVersion, minimum)
+		if rule.check != nil {
+			p.askClients(own, rule)
+		}
+		return own, nil
 	}
 	p.shareTickets(c)
 	return c
@@ -65,7 +74,7 @@ func (p *Proxy) streamRestriction(r *table.Route) (reason string) {
 		return ""
 	}
 	for _, host := range r.Hosts {
-		reason = cmp.Or(reason, p.cfg.Certificates.Restriction(host))
+		reason = cmp.Or(reason, p.cfg.Certificates.Restriction(host), p.clientRuleFor(r, host).closed)
 	}
 	return reason
 }

@@ -28,8 +28,6 @@ func unsupportedVariables() map[string]effect {
 	return map[string]effect{
 		"VIRTUAL_HOST_MULTIPORTS": {ruche.SeverityError, "several ports in one variable are not supported; as in nginx-proxy it takes the place of VIRTUAL_HOST, so nothing of this container is served", both},
 		"SERVER_TOKENS":           {ruche.SeverityInfo, "no Server header is added, whatever it says", ""},
-		"HSTS":                    {ruche.SeverityWarning, "no Strict-Transport-Security header is added", "let the application send the header"},
-		"SSL_POLICY":              {ruche.SeverityWarning, "TLS 1.2 and 1.3 are offered, whatever it says", ""},
 		"EXTERNAL_HTTP_PORT":      {ruche.SeverityWarning, "the host is served on Ruche's own ports", ""},
 		"EXTERNAL_HTTPS_PORT":     {ruche.SeverityWarning, "the host is served on Ruche's own ports", ""},
 
@@ -40,13 +38,12 @@ func unsupportedVariables() map[string]effect {
 
 func unsupportedLabels() map[string]effect {
 	return map[string]effect{
-		"ssl_verify_client":   {ruche.SeverityInfo, "client certificates are not asked for", ""},
 		"trust-default-cert":  {ruche.SeverityWarning, "the certificate is chosen by Ruche's own rules", ""},
 		"non-get-redirect":    {ruche.SeverityWarning, "redirects use one status code for all methods", ""},
 		"http2.enable":        {ruche.SeverityInfo, "HTTP/2 is offered on every HTTPS port", ""},
 		"http3.enable":        {ruche.SeverityInfo, "HTTP/3 is not offered", ""},
 		"debug-endpoint":      {ruche.SeverityInfo, "there is no debug endpoint", "ask ruche explain"},
-		"hsts":                {ruche.SeverityWarning, "no Strict-Transport-Security header is added", ""},
+		"hsts":                {ruche.SeverityWarning, "it is read as the variable HSTS alone", "set HSTS in the environment"},
 		"hide-upstream-names": {ruche.SeverityInfo, "there are no upstream names", ""},
 	}
 }
@@ -56,7 +53,7 @@ func unsupportedLabels() map[string]effect {
 func (r *reader) checkUnsupported() {
 	variables := unsupportedVariables()
 	for _, key := range slices.Sorted(maps.Keys(r.c.Env)) {
-		if e, known := variables[key]; known && r.declares(key) && !asWished(key, r.value(key)) {
+		if e, known := variables[key]; known && r.declares(key) {
 			if e.severity == ruche.SeverityError {
 				r.refuse(ruche.CodeKeyUnsupported, key, e.hint, "%s", e.message)
 				continue
@@ -72,26 +69,15 @@ func (r *reader) checkUnsupported() {
 		}
 		e, known := labels[name]
 		switch {
-		case key == balanceLabel || key == keepAliveLabel:
+		case key == balanceLabel || key == keepAliveLabel || key == verifyLabel:
 		case !known:
-			all := append(slices.Sorted(maps.Keys(labels)), "loadbalance", "keepalive")
+			all := append(slices.Sorted(maps.Keys(labels)), "loadbalance", "keepalive", "ssl_verify_client")
 			r.add(ruche.CodeKeyUnknown, ruche.SeverityWarning, clip(key), strictyaml.DidYouMean(name, all),
 				"label %s of nginx-proxy is not known; it is ignored", quote(name))
-		case !r.blockedBy(source(key)) && !asWished(name, r.c.Labels[key]):
+		default:
 			r.add(ruche.CodeKeyUnsupported, e.severity, key, e.hint, "%s", e.message)
 		}
 	}
-}
-
-// asWished reports whether a value that is not read asks for what happens anyway.
-func asWished(key, value string) bool {
-	return strings.EqualFold(key, "HSTS") && strings.EqualFold(strings.TrimSpace(value), "off")
-}
-
-func (r *reader) blockedBy(source string) bool {
-	return slices.ContainsFunc(r.diagnostics, func(d ruche.Diagnostic) bool {
-		return d.Code == ruche.CodeAccessUnsupported && d.Source == source
-	})
 }
 
 // checkUnknown reports what begins with VIRTUAL_ and means nothing: a misspelt VIRTUAL_HOST publishes nothing and says so. A container

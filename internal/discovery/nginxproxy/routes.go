@@ -136,6 +136,9 @@ func (r *reader) template() (route ruche.Route, usable bool) {
 	usable = r.readRoot(&route) && usable
 	r.readTLS(&route)
 	r.readAccess(&route)
+	r.readVerify(&route)
+	r.readHSTS(&route)
+	r.readPolicy(&route)
 	r.readBalance(&route)
 	r.readKeepAlive(&route)
 	return route, usable
@@ -234,12 +237,6 @@ func (r *reader) readAccess(route *ruche.Route) {
 		route.Blocked = "NETWORK_ACCESS=" + clip(value) + " asks for a restriction of access, which is not supported"
 		r.refuse(ruche.CodeAccessUnsupported, key, "remove NETWORK_ACCESS to serve it to everybody, or restrict access in front of Ruche",
 			"restricting access (%s) is not supported; requests get 503, because serving it would open it to everybody", quote(value))
-	}
-	const label = labelPrefix + "ssl_verify_client"
-	if verify := strings.TrimSpace(r.c.Labels[label]); verify != "" && verify != "off" && verify != "optional" && verify != "optional_no_ca" {
-		route.Blocked = "label " + label + " asks for client certificates, which are not supported"
-		r.refuse(ruche.CodeAccessUnsupported, label, "remove the label to serve it to everybody",
-			"checking client certificates is not supported; requests get 503, because serving it would open it to everybody")
 	}
 }
 

@@ -78,8 +78,12 @@ func samples() []sample {
 		{name: "internal access is blocked", env: map[string]string{"VIRTUAL_HOST": "a.example,b.example", "NETWORK_ACCESS": "internal"}},
 		{name: "a misspelt restriction is blocked", env: map[string]string{"VIRTUAL_HOST": "a.example", "NETWORK_ACCESS": "Internal"}},
 		{name: "external access", env: map[string]string{"VIRTUAL_HOST": "a.example", "NETWORK_ACCESS": "external"}},
-		{name: "client certificates are blocked", env: map[string]string{"VIRTUAL_HOST": "a.example"},
-			labels: map[string]string{"com.github.nginx-proxy.nginx-proxy.ssl_verify_client": "on"}},
+		verify("client certificates", "on"), verify("client certificates that nobody needs", "optional"),
+		verify("client certificates of anybody", "optional_no_ca"), verify("no client certificates", "off"), verify("client certificates misspelt", "ON"),
+		{name: "an old policy", env: map[string]string{"VIRTUAL_HOST": "a.example", "SSL_POLICY": "Mozilla-Old"}},
+		{name: "a policy of Amazon", env: map[string]string{"VIRTUAL_HOST": "a.example", "SSL_POLICY": "AWS-TLS13-1-3-2021-06"}},
+		{name: "a misspelt policy", env: map[string]string{"VIRTUAL_HOST": "a.example", "SSL_POLICY": "Mozilla-Moderne"}},
+		{name: "strict transport security without an age", env: map[string]string{"VIRTUAL_HOST": "a.example", "HSTS": "max-age: 1"}},
 		{name: "several ports in one variable", env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_HOST_MULTIPORTS": "a.example: {}"}},
 		{name: "only several ports in one variable", env: map[string]string{"VIRTUAL_HOST_MULTIPORTS": "a.example: {}"}},
 		{name: "keys of others", env: map[string]string{"VIRTUAL_HOST": "a.example",
@@ -136,6 +140,14 @@ func companion(name string, pairs ...string) sample {
 		s.env[pairs[i]] = pairs[i+1]
 	}
 	return s
+}
+
+// verify is a sample of the label about client certificates.
+func verify(name, value string) sample {
+	return sample{
+		name: name, env: map[string]string{"VIRTUAL_HOST": "a.example", "VIRTUAL_PORT": "80"},
+		labels: map[string]string{"com.github.nginx-proxy.nginx-proxy.ssl_verify_client": value},
+	}
 }
 
 // balance is a sample of the labels that say how endpoints are chosen.

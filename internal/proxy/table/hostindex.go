@@ -212,10 +212,13 @@ func (h *host) finish() {
 	slices.Sort(h.lengths)
 	slices.Reverse(h.lengths)
 	slices.SortFunc(h.regexps, func(a, b *Route) int { return strings.Compare(a.path.String(), b.path.String()) })
-	// HTTPS_METHOD is a matter of the host: a path that does not say follows those that rule.
+	// HTTPS_METHOD and HSTS are matters of the host: a path that does not say follows those that rule.
 	for _, r := range h.routes {
 		if r.HTTPSMethod == "" {
 			r.HTTPSMethod = h.method(r.Vocabulary)
+		}
+		if r.HSTS == "" {
+			r.HSTS = h.hsts(r.Vocabulary)
 		}
 	}
 }
@@ -225,6 +228,21 @@ func (h *host) method(v ruche.Vocabulary) ruche.HTTPSMethod {
 		if r.Vocabulary == v && r.HTTPSMethod != "" {
 			return r.HTTPSMethod
 		}
+	}
+	return ""
+}
+
+// defaultHSTS is nginx-proxy's: a year.
+const defaultHSTS = "max-age=31536000"
+
+func (h *host) hsts(v ruche.Vocabulary) string {
+	for _, r := range h.ruling() {
+		if r.Vocabulary == v && r.HSTS != "" {
+			return r.HSTS
+		}
+	}
+	if v == ruche.VocabularyNginxProxy {
+		return defaultHSTS
 	}
 	return ""
 }

@@ -150,6 +150,11 @@ func settle(parts []*part) *Route {
 		}
 		if p.life() == decider.life() {
 			r.agree(decider, p)
+			if r.opens(p) {
+				r.report(p, ruche.CodeRouteConflict, "its endpoints get no requests: it asks for client certificates otherwise than "+decider.name(),
+					"declare the same on all workloads of a host and path")
+				continue
+			}
 		}
 		r.addEndpoints(p)
 	}

@@ -22,6 +22,10 @@ func (r *Route) agree(d, p *part) {
 	take(&c, "certificate name", &r.CertName, p.route.CertName)
 	take(&c, "HTTPS method", &r.HTTPSMethod, p.route.HTTPSMethod)
 	take(&c, "balancing policy", &r.Policy, p.route.Policy)
+	take(&c, "minimum version of TLS", &r.MinTLS, p.route.MinTLS)
+	take(&c, "HSTS", &r.HSTS, p.route.HSTS)
+	takeStruct(&c, "client certificates", &r.ClientAuth, p.route.ClientAuth)
+	takeStruct(&c, "TLS of endpoints", &r.EndpointTLS, p.route.EndpointTLS)
 	takeStruct(&c, "sticky cookie", &r.Sticky, p.route.Sticky)
 	takeStruct(&c, "health check", &r.Check, p.route.Check)
 	takeStruct(&c, "ejection", &r.Eject, p.route.Eject)
@@ -74,6 +78,11 @@ func (r *Route) complete() {
 	r.NoKeepAlive = r.keepAlive == ruche.KeepAliveOff
 	if r.Root == "" && r.Vocabulary == ruche.VocabularyNginxProxy && slices.ContainsFunc(r.Endpoints, func(e Endpoint) bool { return e.Scheme == ruche.SchemeFastCGI }) {
 		r.Root = "/var/www/public" // nginx-proxy's default
+	}
+	for i := range r.Endpoints {
+		if e := &r.Endpoints[i]; e.Scheme == ruche.SchemeHTTPS || e.Scheme == ruche.SchemeGRPCS {
+			e.TLS = r.EndpointTLS
+		}
 	}
 	if r.Sticky != nil && r.Sticky.Cookie == "" {
 		// Routes of one host must not share a cookie, and nodes must agree on its name.

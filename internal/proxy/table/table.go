@@ -4,6 +4,7 @@
 package table
 
 import (
+	"fmt"
 	"net/url"
 	"strconv"
 	"time"
@@ -60,6 +61,11 @@ type Route struct {
 	Root          string
 	ProxyProtocol int
 	NoKeepAlive   bool
+	// ClientAuth, MinTLS, HSTS and EndpointTLS are about TLS; see ruche.Route. HSTS has its default here.
+	ClientAuth  *ruche.ClientAuth
+	MinTLS      string
+	HSTS        string
+	EndpointTLS *ruche.EndpointTLS
 	// Blocked is why all that is declared must answer 503; see ruche.Route.
 	Blocked string
 
@@ -117,6 +123,8 @@ type Endpoint struct {
 	URL string
 	// Scheme is one of ruche's schemes, Address is "host:port".
 	Scheme, Address string
+	// TLS says how it is verified, for schemes with TLS; nil: not at all.
+	TLS *ruche.EndpointTLS
 	// Weight is its share of the requests; 0: it gets none.
 	Weight        int
 	WorkloadID    string
@@ -133,8 +141,14 @@ type Endpoint struct {
 // Ready reports whether the endpoint takes requests.
 func (e *Endpoint) Ready() bool { return e.State == ruche.EndpointReady && e.Address != "" }
 
-// Key tells endpoints apart across compilations.
-func (e *Endpoint) Key() string { return e.URL + " " + e.WorkloadID }
+// Key tells endpoints apart across compilations. A connection must not be used for a route that verifies otherwise.
+func (e *Endpoint) Key() string {
+	key := e.URL + " " + e.WorkloadID
+	if e.TLS != nil {
+		key += fmt.Sprintf(" %+v", *e.TLS)
+	}
+	return key
+}
 
 // parseEndpoint reads a fixed endpoint of a route file. It must be a base URL.
 func parseEndpoint(s string) (scheme, address string, ok bool) {
