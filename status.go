@@ -217,6 +217,8 @@ type NodeStatus struct {
 	// Follows is the address of the control node that it follows; empty when it follows none, since FollowsSince in both cases.
 	Follows      string    `json:"follows,omitempty"`
 	FollowsSince time.Time `json:"follows_since,omitzero"`
+	// Challenges is the revision of the state of which the challenges are that an edge answers CAs with; 0 on other nodes.
+	Challenges int64 `json:"challenges,omitempty"`
 	// Seen is when a control node heard this, by that one's clock, to some 15 s.
 	Seen time.Time `json:"seen,omitzero"`
 	// ClockOffset is how far its clock is ahead of that control node's, negative where it is behind; 0 where they differ by less than half a second.

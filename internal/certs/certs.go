@@ -34,6 +34,8 @@ type Config struct {
 	Challenges   Watcher[vault.Challenge]
 	Tickets      Watcher[vault.Tickets]
 	Opener       Opener
+	// ChallengesApplied is told of which revision of the state the challenges in force are, whenever that changes; nil: nobody asks.
+	ChallengesApplied func(revision int64)
 	// ApplyTickets puts session ticket keys in force, the first one for new tickets.
 	ApplyTickets func(keys [][32]byte)
 	// InternalAuthority gives the certificates of Ruche's own authority and what it has revoked, both PEM; nothing while it is not known, and nil where there is
@@ -71,7 +73,7 @@ const everyHost = ""
 
 // New reads the certificate files, so that the first handshake already gets them.
 func New(cfg Config) *Certs {
-	c := &Certs{cfg: cfg, selfSigned: newSelfSigned(cfg.StateDir, cfg.Safe, cfg.Logger), store: newStore(), challenges: newChallenges()}
+	c := &Certs{cfg: cfg, selfSigned: newSelfSigned(cfg.StateDir, cfg.Safe, cfg.Logger), store: newStore(), challenges: newChallenges(cfg.ChallengesApplied)}
 	c.system = &ruche.PeerCheck{Source: "the authorities of this system", Check: new(verifier).check}
 	c.files.Store(&files{})
 	c.load()

@@ -24,9 +24,8 @@ import (
 
 // challenges are what CAs are to be answered with now.
 type challenges struct {
-	current  atomic.Pointer[answers] // replaced as a whole
-	revision atomic.Int64            // of the bucket, as it is in force
-	applied  chan struct{}           // gets something when the revision changes
+	current atomic.Pointer[answers] // replaced as a whole
+	applied func(revision int64)    // may be nil
 }
 
 // answers are never changed.
@@ -36,8 +35,8 @@ type answers struct {
 	alpn  map[string]vault.Challenge // by server name
 }
 
-func newChallenges() *challenges {
-	c := &challenges{applied: make(chan struct{}, 1)}
+func newChallenges(applied func(revision int64)) *challenges {
+	c := &challenges{applied: applied}
 	c.current.Store(&answers{})
 	return c
 }
@@ -63,16 +62,9 @@ func (c *challenges) apply(u ruche.Update[vault.Challenge]) {
 		}
 	}
 	c.current.Store(next)
-	c.revision.Store(u.Revision)
-	select {
-	case c.applied <- struct{}{}:
-	default:
+	if c.applied != nil {
+		c.applied(u.Revision)
 	}
-}
-
-// ChallengeRevision is the state's revision of which the challenges in force are, and what gets something whenever that changes; one may wait for it.
-func (c *Certs) ChallengeRevision() (revision int64, changed <-chan struct{}) {
-	return c.challenges.revision.Load(), c.challenges.applied
 }
 
 // KeyAuthorization is what a CA is to get that asks host for a token (RFC 8555 section 8.3); empty when nobody waits for that. It costs a map look-up.

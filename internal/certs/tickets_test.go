@@ -77,7 +77,7 @@ func TestTicketKeysRotate(t *testing.T) {
 			return list
 		}
 		after := func(d time.Duration) {
-			time.Sleep(d) // of the test's own clock
+			<-time.After(d) // of the test's own clock
 			synctest.Wait()
 		}
 		stop := run()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/discovery"
@@ -53,7 +54,10 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		return nil, err
 	}
 	buckets := map[string]mesh.Bucket[json.RawMessage]{}
-	for _, name := range []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketIngress, discovery.BucketCertSpecs} {
+	for _, name := range []string{
+		discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketIngress, discovery.BucketCertSpecs,
+		vault.BucketCertificates, vault.BucketChallenges, vault.BucketTickets, vault.BucketServed,
+	} {
 		buckets[name] = cluster.NewBucket[json.RawMessage](d.cluster, name)
 	}
 	if c.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.MeshAddr); err != nil {
@@ -73,8 +77,9 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: at(d.site.host, c.listener.Addr().String()), Member: d.member,
 		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
 		Join: c.candidates.join, Seal: d.seal,
-		Rows:   func(node string) mesh.Rows { return discovery.NodeState(d.cluster, node) },
-		Status: d.status, Logger: logger, Health: d.health,
+		Deliver: deliveries(d.safe, logger, d.health),
+		Rows:    func(node string) mesh.Rows { return rows{discovery.NodeState(d.cluster, node), d.cluster} },
+		Status:  d.status, Logger: logger, Health: d.health,
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.close())
@@ -106,7 +111,8 @@ func ownSeal(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "sea
 
 // status is how this node is, for the control nodes.
 func (d *Daemon) status() ruche.NodeStatus {
-	return ruche.NodeStatus{Node: d.node, Version: d.version, Warnings: d.health.List()}
+	revision, _ := d.challenges.now()
+	return ruche.NodeStatus{Node: d.node, Version: d.version, Warnings: d.health.List(), Challenges: revision}
 }
 
 // nodeSafe keeps the keys of a node without the state: under the sealing key where it has one, else under its join token, which is not in the data directory
@@ -135,16 +141,22 @@ func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Ro
 	}
 	var follow []string
 	if role == mesh.RoleEdge {
-		follow = []string{discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketIngress}
+		follow = []string{
+			discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketIngress,
+			vault.BucketChallenges, vault.BucketTickets, vault.BucketCertificates, // the last has most
+		}
 	}
 	safe, err := nodeSafe(cfg, string(token))
 	if err != nil {
 		return nil, err
 	}
+	if member == nil {
+		d.safe = safe
+	}
 	client, err := mesh.NewClient(mesh.ClientConfig{
 		Safe: safe, Member: member,
 		Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{role}, Address: address, Control: d.findControl(ctx, cfg, role), Token: string(token), Follow: follow,
-		Status: d.status, Logger: d.logger.With("component", "mesh"), Health: d.health,
+		Status: d.status, Changed: d.challenges.told, Logger: d.logger.With("component", "mesh"), Health: d.health,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w (name control nodes with --control, and the file of a join token with --join-token-file)", err)

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -42,7 +41,10 @@ type Daemon struct {
 	member  *mesh.Member                   // of a control node
 	control *control                       // for other nodes
 	client  *mesh.Client                   // of control nodes, where the state is elsewhere
+	safe    mesh.Safe                      // keeps private keys in the data directory
 	certs   *certs.Certs
+	// challenges is the revision of those that this edge answers CAs with.
+	challenges *mark
 	// discover finds what runs; found is closed when it has looked once.
 	discover func(context.Context) error
 	finder   *finder
@@ -57,7 +59,7 @@ type Daemon struct {
 // New makes the parts of a node with these roles. What it opens (the data directory, addresses) is closed by Run, or here when an error is returned.
 func New(ctx context.Context, roles config.Role, cfg *config.Config, version string, logger *slog.Logger, accessLog io.Writer) (_ *Daemon, err error) {
 	d := &Daemon{
-		roles: roles, logger: logger, health: &health.Registry{}, found: make(chan struct{}), succession: newSuccession(cfg.DataDir, version),
+		roles: roles, logger: logger, health: &health.Registry{}, challenges: newMark(), found: make(chan struct{}), succession: newSuccession(cfg.DataDir, version),
 	}
 	defer func() {
 		if err != nil {
@@ -118,10 +120,7 @@ func (d *Daemon) makeDiscovery(cfg *config.Config) {
 
 // makeEdge makes what faces the internet.
 func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
-	d.certs = certs.New(certs.Config{
-		Dir: cfg.CertsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
-		Logger: d.logger.With("component", "certs"), Health: d.health,
-	})
+	d.certs = certs.New(d.certsConfig(cfg))
 	settings := proxySettings(cfg)
 	if d.client == nil {
 		settings.Declarations = cluster.NewBucket[ruche.Declaration](d.cluster, discovery.BucketDeclarations)
@@ -133,7 +132,7 @@ func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
 		settings.Ingress = mesh.Follow[ruche.Ingress](d.client, discovery.BucketIngress)
 		close(d.found) // what is found comes with what is followed
 	}
-	settings.AccessLog, settings.Certificates = accessLog, d.certs
+	settings.AccessLog, settings.Certificates, settings.Challenges = accessLog, d.certs, d.certs
 	settings.Listen, settings.ListenUDP = d.sockets.Listen, d.sockets.ListenUDP
 	settings.Logger, settings.Health = d.logger.With("component", "proxy"), d.health
 	settings.Successor = d.predecessor != nil
@@ -207,9 +206,11 @@ func (d *Daemon) table() []component {
 		{name: "cluster", roles: config.Control, run: d.cluster.Run},
 		{name: "quorum", roles: config.Control, run: d.watchQuorum},
 		{name: "certs", roles: config.Edge, run: d.certs.Run},
+		{name: "certs-leader", roles: config.Control, run: d.leadCerts},
 		{name: "discovery", roles: config.Control | config.Agent, run: d.discover},
 		{name: "api", roles: config.All, observer: true, run: d.runAPI},
 		{name: "proxy", roles: config.Edge, run: d.runProxy},
+		{name: "served", roles: config.Edge, observer: true, run: d.reportServed},
 		{name: "upgrades", roles: config.Edge, run: d.runUpgrades},
 	}
 	switch {
@@ -234,6 +235,7 @@ func (d *Daemon) runProxy(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	d.awaitCertificates(ctx)
 	return d.proxy.Run(ctx)
 }
 

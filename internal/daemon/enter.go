@@ -110,6 +110,7 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 		if d.seal, err = openSeal(cfg); err != nil {
 			return err
 		}
+		d.safe = stateSafe(cfg, d.seal)
 		d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
 		return err
 	}
@@ -126,7 +127,7 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 		err = errors.Join(bad, d.cluster.Close())
 	}
 	if err == nil {
-		d.site, d.seal, d.member = e.site, e.seal, e.member
+		d.site, d.seal, d.member, d.safe = e.site, e.seal, e.member, stateSafe(cfg, e.seal)
 	}
 	return err
 }

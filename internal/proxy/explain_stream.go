@@ -140,15 +140,13 @@ func noCertificate(reason string) ruche.CertificateStatus {
 	return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: reason}
 }
 
-// certificateFor is what the query would get. None is made for it: TLSAuto without a file says so.
+// certificateFor is what the query would get; none is made for the question.
 func (p *Proxy) certificateFor(q ruche.CertificateQuery) ruche.CertificateStatus {
 	if p.cfg.Certificates == nil {
 		return noCertificate("there are no certificates")
 	}
-	auto := q.Mode == ruche.TLSAuto
-	q.Mode = ruche.TLSFile
-	certificate, st := p.cfg.Certificates.Certificate(q)
-	if certificate == nil && auto {
+	st := p.cfg.Certificates.Status(q)
+	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff {
 		st = ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "made for each name when it is first asked for: " + st.Reason}
 	}
 	return st

@@ -89,12 +89,34 @@ func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) 
 	if r.TLS == ruche.TLSOff || r.HTTPSMethod == ruche.HTTPSNoHTTPS {
 		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "the route is not served by HTTPS"}
 	}
-	st := p.trustedCertificate(t, sample(pattern))
-	q, _ := t.Certificate(sample(pattern))
-	if st.Kind == ruche.CertificateNone && q.Mode != ruche.TLSFile && q.Mode != ruche.TLSOff {
-		st = ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Reason: "made for each name when it is first asked for: " + st.Reason}
+	q, ok := t.Certificate(sample(pattern))
+	if !ok || q.Mode == ruche.TLSOff {
+		return noCertificate("no route serves this host by HTTPS")
 	}
-	return st
+	return p.certificateFor(q)
+}
+
+// Serving tells what each host of a route with TLS is served with, patterns that are no wildcards left out, and what is closed when there may be other hosts.
+func (p *Proxy) Serving() (map[string]ruche.CertificateStatus, <-chan struct{}) {
+	s := p.current.Load()
+	all := make(map[string]ruche.CertificateStatus)
+	for _, r := range s.table.Routes {
+		for _, host := range r.Hosts {
+			_, known := all[host]
+			if known || strings.HasPrefix(host, "~") || strings.HasSuffix(host, ".*") {
+				continue
+			}
+			switch {
+			case r.Protocol == "":
+				if st := p.hostCertificate(s.table, r, host); st.Kind != ruche.CertificateNone || r.TLS != ruche.TLSOff && r.HTTPSMethod != ruche.HTTPSNoHTTPS {
+					all[host] = st
+				}
+			case r.EndsTLS():
+				all[host] = p.certificateFor(r.StreamCertificate(sample(host)))
+			}
+		}
+	}
+	return all, s.replaced
 }
 
 // trustedCertificate tells about the certificate of a host that somebody vouches for; none is made for the question.
