@@ -3,6 +3,7 @@
 package pebbletest
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -38,6 +39,8 @@ type Options struct {
 	AlternateRoots int
 	// EAB has the MAC keys (base64url) of external accounts by key ID. If there are any, accounts need one.
 	EAB map[string]string
+	// RetryAfter is how many seconds it wants clients to wait between questions; 0: as they like.
+	RetryAfter int
 	// Blocked are domains that it refuses, with all names below.
 	Blocked []string
 	// AlwaysValid lets every challenge pass without looking.
@@ -76,7 +79,7 @@ func Start(t testing.TB, o Options) *CA {
 		c.roots = append(c.roots, authority.GetRootCert(i).Cert)
 	}
 	validation := va.New(logger, o.HTTPPort, o.TLSPort, true, c.DNS.Addr(), store)
-	front := wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, 1, 1)
+	front := wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
 	c.handler, c.management = c.watch(front.Handler()), front.ManagementHandler()
 	c.server = httptest.NewUnstartedServer(c.handler)
 	c.server.Config.ErrorLog = logger
@@ -136,6 +139,7 @@ func (d direct) RoundTrip(r *http.Request) (answer *http.Response, err error) {
 		}
 	}()
 	r = r.Clone(r.Context())
+	r.TLS, r.RequestURI = &tls.ConnectionState{}, r.URL.RequestURI()
 	if r.Host == "" {
 		r.Host = r.URL.Host
 	}

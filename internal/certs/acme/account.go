@@ -111,7 +111,12 @@ func (t *term) register(ctx context.Context, client *acmez.Client, account acmez
 	}
 	account, err := client.NewAccount(ctx, account)
 	if err != nil {
-		return account, explain(fmt.Errorf("cannot register an account: %w", err), c)
+		f := explain(err, c)
+		f.text = "cannot register an account: " + f.text
+		if kind := problemKind(err); terms.EAB != nil && (kind == "unauthorized" || kind == "malformed") {
+			f.hint = "look at the key ID and the MAC key of the external account (--acme-eab-kid, --acme-eab-key)"
+		}
+		return account, f
 	}
 	err = t.accounts.change(ctx, key, func(row *vault.Account) bool {
 		row.URL = account.Location

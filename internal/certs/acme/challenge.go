@@ -93,6 +93,9 @@ func (r *run) choose(a acmez.Authorization) (acmez.Challenge, error) {
 			return a.Challenges[n], nil
 		}
 	}
+	if r.reason != nil { // the others have failed, which is what matters
+		return acmez.Challenge{}, r.reason
+	}
 	return acmez.Challenge{}, &failure{
 		text:  fmt.Sprintf("the CA offers %s to prove %s, and none of them can be used", strings.Join(offered, ", "), a.IdentifierValue()),
 		hint:  "look at the challenge types of the issuer and of the certificate; dns-01 needs a DNS provider",
@@ -104,7 +107,9 @@ func (r *run) choose(a acmez.Authorization) (acmez.Challenge, error) {
 func (r *run) left(name string) []ruche.ChallengeType {
 	st, _ := r.states.get(r.want.ID)
 	return slices.DeleteFunc(r.terms.types(st.Value.Proved), func(t ruche.ChallengeType) bool {
-		return slices.Contains(r.journal.Tried[name], t) || t == ruche.ChallengeDNS01 && (r.terms.DNS == nil || r.cfg.DNS == nil)
+		byDNS := t == ruche.ChallengeDNS01 || t == ruche.ChallengeDNSPersist01
+		return slices.Contains(r.journal.Tried[name], t) || t == ruche.ChallengeDNS01 && (r.terms.DNS == nil || r.cfg.DNS == nil) ||
+			byDNS && isAddress(name) || !byDNS && isWildcard(name)
 	})
 }
 
@@ -212,7 +217,7 @@ func (r *run) again(ctx context.Context, order acmez.Order) (acmez.Order, error)
 		return order, reason
 	}
 	r.log.Info("a challenge has failed, another type is tried", slog.Any("error", reason))
-	r.journal.URL = ""
+	r.journal.URL, r.reason = "", reason
 	if err := r.save(ctx); err != nil {
 		return order, err
 	}
@@ -239,7 +244,7 @@ func (r *run) whatFailed(ctx context.Context, order acmez.Order) (reason *failur
 				r.journal.Tried = make(map[string][]ruche.ChallengeType)
 			}
 			r.journal.Tried[name] = append(r.journal.Tried[name], ruche.ChallengeType(c.Type))
-			more = (more || reason == nil) && r.offers(a)
+			more = (more || reason == nil) && len(r.left(name)) > 0
 			if reason == nil {
 				reason = f
 			}
@@ -253,13 +258,6 @@ func (r *run) whatFailed(ctx context.Context, order acmez.Order) (reason *failur
 	}
 	reason.final = true
 	return reason, more, nil
-}
-
-// offers reports whether the CA offers a challenge type that may still be tried.
-func (r *run) offers(a acmez.Authorization) bool {
-	return slices.ContainsFunc(r.left(a.IdentifierValue()), func(t ruche.ChallengeType) bool {
-		return slices.ContainsFunc(a.Challenges, func(c acmez.Challenge) bool { return c.Type == string(t) })
-	})
 }
 
 func (r *run) challengeFailure(a acmez.Authorization, c acmez.Challenge) *failure {

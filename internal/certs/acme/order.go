@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -28,7 +29,9 @@ type run struct {
 	journal vault.Order
 	// resumed tells that the journal is an earlier run's, whose order the CA may know although the journal does not.
 	resumed bool
-	log     *slog.Logger
+	// reason is why the last order of this run failed.
+	reason *failure
+	log    *slog.Logger
 
 	mu     sync.Mutex
 	proved ruche.ChallengeType // the challenge type that has succeeded, for the next time
@@ -210,7 +213,7 @@ func hasProfile(dir acmez.Directory, name string) bool {
 // replacedBefore reports whether a CA objects to the certificate that an order replaces: another order replaces it, or it is not one of this account.
 func replacedBefore(err error) bool {
 	p, ok := problemOf(err)
-	return ok && (kind(p) == "alreadyReplaced" || kind(p) == "malformed" || kind(p) == "conflict" || p.Status == 409)
+	return ok && (kind(p) == "alreadyReplaced" || kind(p) == "malformed" || kind(p) == "conflict" || p.Status == http.StatusConflict)
 }
 
 // maxListed is how many orders of an account are looked through.

@@ -186,8 +186,13 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	if len(t.slots) == cap(t.slots) {
 		return // who is done wakes us
 	}
+	seen := v.records[w.ID].Revision
 	if w.Terms.Internal() {
-		t.start(w.ID, t.slots, func() { t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w))) })
+		t.start(w.ID, t.slots, func() {
+			if t.unchanged(w.ID, seen) {
+				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
+			}
+		})
 		return
 	}
 	terms := t.termsNow(w, st)
@@ -204,9 +209,23 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		v.at(at)
 		return
 	}
-	if !t.start(w.ID, t.slots, func() { t.order(ctx, w, terms) }) {
+	started := t.start(w.ID, t.slots, func() {
+		if _, underway := t.orders.get(w.ID); !underway && !t.unchanged(w.ID, seen) {
+			t.unused(terms.Directory)
+			return
+		}
+		t.order(ctx, w, terms)
+	})
+	if !started {
 		t.unused(terms.Directory)
 	}
+}
+
+// unchanged reports whether the record still is what the look at it was taken for. Another order may have ended between that look and the begin of this
+// work, and what is new must not be renewed.
+func (t *term) unchanged(id string, revision int64) bool {
+	e, _ := t.certificates.get(id)
+	return e.Revision == revision
 }
 
 // needed reports whether there is something to do for a want: there is no certificate, it is due or asked for, or an order is under way.
@@ -269,7 +288,7 @@ func (t *term) order(ctx context.Context, w Want, terms Terms) {
 		return // the next leader goes on
 	}
 	f := failureOf(err)
-	if p, ok := problemOf(err); ok && kind(p) == "accountDoesNotExist" {
+	if problemKind(err) == "accountDoesNotExist" {
 		if worse := t.lost(ctx, terms); worse != nil {
 			f = worse
 		}

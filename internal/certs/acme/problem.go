@@ -54,7 +54,8 @@ func explain(err error, c *call) *failure {
 		return f
 	}
 	f.text, f.hint = say(p), hints()[kind(p)]
-	f.unreachable = p.Status >= http.StatusInternalServerError && kind(p) != "rateLimited"
+	// A nonce is refused again and again when answers get lost: the library sends the same one again.
+	f.unreachable = p.Status >= http.StatusInternalServerError && kind(p) != "rateLimited" || kind(p) == "badNonce"
 	f.final = !f.unreachable && kind(p) != "rateLimited"
 	switch kind(p) {
 	case "rejectedIdentifier", "unsupportedIdentifier", "caa", "externalAccountRequired", "badPublicKey", "userActionRequired", "invalidProfile":
@@ -66,6 +67,12 @@ func explain(err error, c *call) *failure {
 func problemOf(err error) (p acmez.Problem, ok bool) {
 	ok = errors.As(err, &p)
 	return p, ok
+}
+
+// problemKind is the kind of the problem that an error is; empty when it is none.
+func problemKind(err error) string {
+	p, _ := problemOf(err)
+	return kind(p)
 }
 
 // kind is the problem's type without its name space.

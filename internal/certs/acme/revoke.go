@@ -80,7 +80,7 @@ func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation, re
 	}
 	c := &call{}
 	err = client.RevokeCertificate(withCall(ctx, c), account, cert, key, rv.Reason)
-	if p, ok := problemOf(err); err != nil && (!ok || kind(p) != "alreadyRevoked") {
+	if err != nil && problemKind(err) != "alreadyRevoked" {
 		return explain(err, c)
 	}
 	t.log.Info("a certificate was revoked", slog.String("certificate", id), slog.String("serial", cert.SerialNumber.Text(16)), slog.Int("reason", rv.Reason))

@@ -46,6 +46,9 @@ func (t *term) termsFor(w Want, directory string) (Terms, bool) {
 }
 
 func (t *term) askWindow(ctx context.Context, id string, l leaf, terms Terms) {
+	if st, _ := t.states.get(id); st.Value.Of == l.fingerprint && t.now().Before(st.Value.AskAgain) {
+		return // it was asked between the look and now
+	}
 	life := l.cert.NotAfter.Sub(l.cert.NotBefore)
 	client, err := t.client(terms)
 	if err != nil {

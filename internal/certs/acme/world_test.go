@@ -42,6 +42,9 @@ type world struct {
 	cfg    acme.Config
 	ahead  atomic.Int64 // of the engine's clock
 	tune   func(*acme.Engine)
+	// patience is how long await waits; 0 stands for 20 seconds.
+	patience time.Duration
+	noALPN   atomic.Bool // the edge does not answer tls-alpn-01
 }
 
 // buckets are those of the engine with their own types.
@@ -85,6 +88,8 @@ func newWorld(t testing.TB, o pebbletest.Options) *world {
 	}
 	return w
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 type output struct{ testing.TB }
 
@@ -158,22 +163,18 @@ func (w *world) id(s ruche.CertificateSpec) string {
 	return vault.ID(s.Names, cmp.Or(s.Directory, issuer.Directory), cmp.Or(s.KeyType, issuer.KeyType, ruche.KeyP256))
 }
 
-// await waits until check reports nil, for up to half a minute.
+// await waits until check reports nil, as long as patience allows.
 func (w *world) await(what string, check func() error) {
 	w.t.Helper()
-	ctx, stop := context.WithTimeout(w.t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(w.t.Context(), cmp.Or(w.patience, 20*time.Second))
 	defer stop()
 	for {
-		w.state.mu.Lock()
-		changed := w.state.changed
-		w.state.mu.Unlock()
 		err := check()
 		if err == nil {
 			return
 		}
 		select {
-		case <-changed:
-		case <-time.After(20 * time.Millisecond): // what is waited for may not be in the state
+		case <-time.After(25 * time.Millisecond):
 		case <-ctx.Done():
 			for id, e := range list(w, w.b.states) {
 				w.t.Logf("state of %s: %+v", id, e)
@@ -308,8 +309,8 @@ func (w *world) edge() (httpPort, tlsPort int) {
 
 func (w *world) challengeCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	rows, err := w.b.challenges.List(hello.Context())
-	if err != nil {
-		return nil, err
+	if err != nil || w.noALPN.Load() {
+		return nil, errors.New("no answer")
 	}
 	for _, e := range rows {
 		c := e.Value
