@@ -36,6 +36,9 @@ func ChallengeTypes() []ChallengeType {
 // IssuerInternal is the name of the issuer that is Ruche's own authority.
 const IssuerInternal = "internal"
 
+// DirectoryInternal stands for the directory of Ruche's own authority, where an issuer's is asked for: its certificates then come from there, without ACME.
+const DirectoryInternal = "internal"
+
 // IssuerDefault is the name of the issuer that the settings --acme-* describe.
 const IssuerDefault = "default"
 

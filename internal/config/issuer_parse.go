@@ -40,8 +40,10 @@ func directory(s string) (string, error) {
 		return ruche.LetsEncrypt, nil
 	case letsEncryptStaging:
 		return ruche.LetsEncryptStaging, nil
+	case ruche.DirectoryInternal:
+		return s, nil
 	}
-	const want = "expected letsencrypt, letsencrypt-staging, or the URL of a CA's directory, which begins with https://"
+	const want = "expected letsencrypt, letsencrypt-staging, internal, or the URL of a CA's directory, which begins with https://"
 	u, err := url.Parse(s)
 	switch {
 	case err == nil && u.User != nil || strings.Contains(s, "@"):

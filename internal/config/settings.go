@@ -66,7 +66,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *[]string { return &c.EdgeNetworks }, names)},
 		{Name: "acme-email", Roles: Control, Help: "The e-mail address of the account at the CA that certificates are ordered from. Setting it says that you agree to the CA's terms, and has every published name that has no certificate file get one. Without it only those are ordered that somebody asks for.",
 			set: byDefault(email, func(i *Issuer, v string) { i.Email = v })},
-		{Name: "acme-ca", Roles: Control, Default: letsEncrypt, Help: "The CA: the URL of its ACME directory, `letsencrypt`, or `letsencrypt-staging`, whose certificates are for tests.",
+		{Name: "acme-ca", Roles: Control, Default: letsEncrypt, Help: "The CA: the URL of its ACME directory, `letsencrypt`, `letsencrypt-staging`, whose certificates are for tests, or `internal`, which is Ruche's own authority.",
 			set: byDefault(directory, func(i *Issuer, v string) { i.Directory = v })},
 		{Name: "acme-ca-bundle", Roles: Control, Help: "The file with the roots, in PEM, by which a private CA's own server is trusted; by default those of the system.",
 			set: byDefault(filePath, func(i *Issuer, v string) { i.BundleFile = v })},

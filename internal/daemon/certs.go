@@ -70,14 +70,6 @@ func (d *Daemon) awaitCertificates(ctx context.Context) {
 	}
 }
 
-// leadCerts does what one of the control nodes does for certificates.
-func (d *Daemon) leadCerts(ctx context.Context) error {
-	logger := d.logger.With("component", "certs")
-	return d.cluster.Lead(ctx, "certs", func(ctx context.Context, _ int64) error {
-		return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
-	})
-}
-
 // deliveries say what of certificates edges get: what is sealed for the installation is sealed to each of them instead.
 func deliveries(open certs.Opener, logger *slog.Logger, registry *health.Registry) map[string]mesh.Deliver {
 	d := delivery{open, logger, registry}

@@ -19,6 +19,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/certs"
+	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/discovery"
@@ -43,6 +44,7 @@ type Daemon struct {
 	client  *mesh.Client                   // of control nodes, where the state is elsewhere
 	safe    mesh.Safe                      // keeps private keys in the data directory
 	certs   *certs.Certs
+	issuing *acme.Engine // on nodes with the state
 	// challenges is the revision of those that this edge answers CAs with.
 	challenges *mark
 	// discover finds what runs; found is closed when it has looked once.
@@ -104,9 +106,11 @@ func (d *Daemon) join(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	if d.roles != config.All {
-		d.control, err = d.newControl(ctx, cfg)
+		if d.control, err = d.newControl(ctx, cfg); err != nil {
+			return err
+		}
 	}
-	return err
+	return d.makeIssuing(cfg)
 }
 
 func (d *Daemon) makeDiscovery(cfg *config.Config) {
@@ -206,7 +210,7 @@ func (d *Daemon) table() []component {
 		{name: "cluster", roles: config.Control, run: d.cluster.Run},
 		{name: "quorum", roles: config.Control, run: d.watchQuorum},
 		{name: "certs", roles: config.Edge, run: d.certs.Run},
-		{name: "certs-leader", roles: config.Control, run: d.leadCerts},
+		{name: "certs-leader", roles: config.Control, observer: true, run: d.leadCerts},
 		{name: "discovery", roles: config.Control | config.Agent, run: d.discover},
 		{name: "api", roles: config.All, observer: true, run: d.runAPI},
 		{name: "proxy", roles: config.Edge, run: d.runProxy},

@@ -43,6 +43,9 @@ func termsOf(issuers []ruche.Issuer, spec ruche.CertificateSpec) (terms Terms, o
 		issuer.DNS = spec.DNS
 	}
 	issuer.KeyType = keyType(issuer.KeyType)
+	if issuer.Directory == ruche.DirectoryInternal {
+		return Terms{Issuer: ruche.Issuer{Name: ruche.IssuerInternal, Profile: issuer.Profile, KeyType: issuer.KeyType}}, true
+	}
 	return Terms{Issuer: issuer, Only: spec.Challenge}, found && issuer.Directory != ""
 }
 

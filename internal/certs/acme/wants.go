@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/dns"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/match"
 )
@@ -95,11 +96,21 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 		w.Problem, w.Hint = problem, "correct "+spec.Source
 	case !ok:
 		w.Problem, w.Hint = "no issuer is configured", "give --acme-email, and --acme-ca for another CA than Let's Encrypt"
+	case dnsProblem(spec) != nil:
+		w.Problem, w.Hint = dnsProblem(spec).Error(), "correct "+spec.Source+", or describe the provider in the settings of an issuer"
 	case wild >= 0 && !terms.Internal() && !terms.wildcards():
 		w.Problem = spec.Names[wild] + " is a wildcard, and those are proved by DNS alone"
 		w.Hint = "configure a DNS provider for the challenge dns-01, or use dns-persist-01"
 	}
 	return w
+}
+
+// dnsProblem says why what a workload says of a DNS provider cannot be used. Whoever starts containers must not run programs here, nor read files.
+func dnsProblem(spec ruche.CertificateSpec) error {
+	if spec.DNS == nil {
+		return nil
+	}
+	return dns.CheckDeclared(*spec.DNS)
 }
 
 // routeWant makes the want for one name of a route; ok is false when the route wants none.
@@ -111,7 +122,8 @@ func routeWant(in Input, r ruche.Route, name string) (w Want, ok bool) {
 		spec.Issuer = ruche.IssuerInternal
 	case ruche.TLSACME:
 	case ruche.TLSAuto:
-		if _, configured := issuerNamed(in.Issuers, ruche.IssuerDefault); !configured {
+		// The default issuer is there also where nobody has agreed to its terms, which an e-mail address tells.
+		if i, configured := issuerNamed(in.Issuers, ruche.IssuerDefault); !configured || i.Email == "" && i.Directory != ruche.DirectoryInternal {
 			return Want{}, false
 		}
 	default:
@@ -127,7 +139,7 @@ func routeWant(in Input, r ruche.Route, name string) (w Want, ok bool) {
 		return Want{}, false
 	}
 	// A CA with roots of its own is not a public one; it issues for what it likes.
-	if w.Problem == "" && len(w.Terms.Bundle) == 0 {
+	if w.Problem == "" && len(w.Terms.Bundle) == 0 && !w.Terms.Internal() {
 		if w.Problem = notPublic(name); w.Problem != "" {
 			w.Hint = "use tls: internal for it, or a CA of your own (--acme-ca, --acme-ca-bundle)"
 		} else if isAddress(name) && w.Terms.Profile == "" {

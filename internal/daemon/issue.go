@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs"
+	"github.com/ruche-project/ruche/internal/certs/acme"
+	"github.com/ruche-project/ruche/internal/certs/dns"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/config"
+	"github.com/ruche-project/ruche/internal/discovery"
+)
+
+// makeIssuing makes what has certificates issued, on a node with the state.
+func (d *Daemon) makeIssuing(cfg *config.Config) error {
+	issuers, err := cfg.ReadIssuers()
+	if err != nil {
+		return fmt.Errorf("cannot use the settings of an issuer: %w", err)
+	}
+	for _, i := range issuers {
+		if i.DNS == nil {
+			continue
+		}
+		if err := dns.Check(*i.DNS); err != nil {
+			return fmt.Errorf("cannot use the DNS provider of issuer %q: %w", i.Name, err)
+		}
+	}
+	logger := d.logger.With("component", "certs")
+	solver, err := dns.New(logger, dns.Options{})
+	if err != nil {
+		return fmt.Errorf("cannot look up names for the challenge dns-01: %w", err)
+	}
+	d.issuing = acme.New(acme.Config{
+		Buckets: acme.Buckets{
+			Specs:        cluster.NewBucket[ruche.CertificateSpecs](d.cluster, vault.BucketSpecs),
+			Declarations: cluster.NewBucket[ruche.Declaration](d.cluster, discovery.BucketDeclarations),
+			Served:       cluster.NewBucket[vault.Served](d.cluster, vault.BucketServed),
+			Certificates: cluster.NewBucket[vault.Record](d.cluster, vault.BucketCertificates),
+			States:       cluster.NewBucket[vault.State](d.cluster, vault.BucketStates),
+			Orders:       cluster.NewBucket[vault.Order](d.cluster, vault.BucketOrders),
+			Accounts:     cluster.NewBucket[vault.Account](d.cluster, vault.BucketAccounts),
+			Challenges:   cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges),
+			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
+		},
+		Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
+	})
+	return nil
+}
+
+// sealer closes with the sealing key, and opens also what was closed with the key that was made before there was another.
+type sealer struct{ d *Daemon }
+
+func (s sealer) Close(what string, data []byte) []byte { return s.d.seal.Close(what, data) }
+
+func (s sealer) Open(what string, sealed []byte) ([]byte, error) { return s.d.safe.Open(what, sealed) }
+
+// leadCerts does what one of the control nodes does for certificates.
+func (d *Daemon) leadCerts(ctx context.Context) error {
+	logger := d.logger.With("component", "certs")
+	return d.cluster.Lead(ctx, "certs", func(ctx context.Context, _ int64) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		tasks := []func(context.Context) error{
+			d.issuing.Run,
+			func(ctx context.Context) error {
+				return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
+			},
+		}
+		return together(ctx, cancel, tasks)
+	})
+}
+
+// together runs tasks until all have ended. When one fails, the others are told to end, and its error is returned.
+func together(ctx context.Context, cancel context.CancelFunc, tasks []func(context.Context) error) error {
+	var running sync.WaitGroup
+	errs := make([]error, len(tasks))
+	for i, task := range tasks {
+		running.Go(func() {
+			if errs[i] = task(ctx); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	running.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
