@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"path/filepath"
@@ -236,5 +237,40 @@ func TestWaitsAsLongAsTheProviderSays(t *testing.T) {
 	}
 	if took := time.Since(began); took < p.Wait {
 		t.Errorf("it took %s", took)
+	}
+}
+
+func TestWildcardsInDNS(t *testing.T) {
+	l := newLab(t)
+	for name, tc := range map[string]struct{ at, hidden string }{
+		"_acme-challenge.wild.example.test":        {at: "_acme-challenge.wild.example.test"},
+		"_acme-challenge.own.wild.example.test":    {at: "_acme-challenge.own.wild.example.test"},
+		"_acme-challenge.a.wild.example.test":      {at: "_acme-challenge.a.wild.example.test", hidden: "a.wild.example.test"},
+		"_acme-challenge.double.both.example.test": {at: "_acme-challenge.double.both.example.test"},
+		"_acme-challenge.cn.example.test":          {at: "_acme-challenge.cn.example.test"}, // the wildcard's CNAME is no delegation
+		"_acme-challenge.b.cn.example.test":        {at: "www.example.test"},                // a record of its own would hide b.cn.example.test
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			s, err := dns.New(slog.New(slog.NewTextHandler(&log, nil)), dns.Options{Resolvers: []string{l.primary()}, NameServerPort: l.port})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Present(t.Context(), l.provider(), name, "v"); err != nil {
+				t.Fatal(err)
+			}
+			if got := texts(t, l.primary(), tc.at); !slices.Equal(got, []string{"v"}) {
+				t.Errorf("at %s there is %q", tc.at, got)
+			}
+			if err := s.CleanUp(t.Context(), l.provider(), name, "v"); err != nil {
+				t.Fatal(err)
+			}
+			if got := texts(t, l.primary(), tc.at); len(got) > 0 {
+				t.Errorf("at %s is left %q", tc.at, got)
+			}
+			if told := strings.Contains(log.String(), "hidden="); told != (tc.hidden != "") || !strings.Contains(log.String(), tc.hidden) {
+				t.Errorf("the log says %q", log.String())
+			}
+		})
 	}
 }
