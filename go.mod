@@ -6,6 +6,11 @@ require (
 	github.com/coder/websocket v1.8.15
 	github.com/containerd/errdefs v1.0.0
 	github.com/fsnotify/fsnotify v1.10.1
+	github.com/libdns/cloudflare v0.2.2
+	github.com/libdns/desec v1.0.1
+	github.com/libdns/infomaniak v0.2.0
+	github.com/libdns/libdns v1.1.1
+	github.com/miekg/dns v1.1.73
 	github.com/moby/moby/api v1.56.1
 	github.com/moby/moby/client v0.6.2
 	github.com/pires/go-proxyproto v0.15.0
@@ -24,14 +29,6 @@ require (
 	go.yaml.in/yaml/v4 v4.0.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
-)
-
-require (
-	github.com/libdns/cloudflare v0.2.2 // indirect
-	github.com/libdns/desec v1.0.1 // indirect
-	github.com/libdns/infomaniak v0.2.0 // indirect
-	github.com/libdns/libdns v1.1.1 // indirect
-	github.com/miekg/dns v1.1.73 // indirect
 )
 
 require (
