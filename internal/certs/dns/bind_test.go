@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"path/filepath"
@@ -180,20 +181,29 @@ func TestSlowNameServer(t *testing.T) {
 
 func TestNameServerThatNeverLearns(t *testing.T) {
 	l := newLab(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var asked atomic.Int32
 	l.answers(t, "127.0.0.3", func(w wire.ResponseWriter, m *wire.Msg) {
+		if asked.Add(1) == 3 {
+			cancel(errors.New("no longer wanted"))
+		}
 		if err := w.WriteMsg(new(wire.Msg).SetRcode(m, wire.RcodeNameError)); err != nil {
 			t.Error(err)
 		}
 	})
-	s := l.solver(t, func(o *dns.Options) { o.Timeout = 2 * time.Second })
-	err := s.Present(t.Context(), l.provider(), "_acme-challenge.slow.test", "v")
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "127.0.0.3:"+l.port+" does not have it yet") || strings.Contains(err.Error(), l.primary()) {
-		t.Errorf("error: %v", err)
+	err := l.solver(t).Present(ctx, l.provider(), "_acme-challenge.slow.test", "v")
+	if err == nil || strings.Contains(err.Error(), l.primary()) {
+		t.Fatalf("error: %v", err)
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("no longer wanted"))
-	if err := s.Present(ctx, l.provider(), "_acme-challenge.slow.test", "v"); err == nil || !strings.Contains(err.Error(), "no longer wanted") {
-		t.Errorf("error: %v", err)
+	for _, want := range []string{"127.0.0.3:" + l.port + " does not have it yet", "no longer wanted", "name servers of the zone slow.test"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %q", err, want)
+		}
+	}
+	s := l.solver(t, func(o *dns.Options) { o.Timeout = 300 * time.Millisecond })
+	if err := s.Present(t.Context(), l.provider(), "_acme-challenge.slow.test", "v"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("at the end of the time: %v", err)
 	}
 }
 
@@ -236,5 +246,40 @@ func TestWaitsAsLongAsTheProviderSays(t *testing.T) {
 	}
 	if took := time.Since(began); took < p.Wait {
 		t.Errorf("it took %s", took)
+	}
+}
+
+func TestWildcardsInDNS(t *testing.T) {
+	l := newLab(t)
+	for name, tc := range map[string]struct{ at, hidden string }{
+		"_acme-challenge.wild.example.test":        {at: "_acme-challenge.wild.example.test"},
+		"_acme-challenge.own.wild.example.test":    {at: "_acme-challenge.own.wild.example.test"},
+		"_acme-challenge.a.wild.example.test":      {at: "_acme-challenge.a.wild.example.test", hidden: "a.wild.example.test"},
+		"_acme-challenge.double.both.example.test": {at: "_acme-challenge.double.both.example.test"},
+		"_acme-challenge.cn.example.test":          {at: "_acme-challenge.cn.example.test"}, // the wildcard's CNAME is no delegation
+		"_acme-challenge.b.cn.example.test":        {at: "www.example.test"},                // a record of its own would hide b.cn.example.test
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			s, err := dns.New(slog.New(slog.NewTextHandler(&log, nil)), dns.Options{Resolvers: []string{l.primary()}, NameServerPort: l.port})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Present(t.Context(), l.provider(), name, "v"); err != nil {
+				t.Fatal(err)
+			}
+			if got := texts(t, l.primary(), tc.at); !slices.Equal(got, []string{"v"}) {
+				t.Errorf("at %s there is %q", tc.at, got)
+			}
+			if err := s.CleanUp(t.Context(), l.provider(), name, "v"); err != nil {
+				t.Fatal(err)
+			}
+			if got := texts(t, l.primary(), tc.at); len(got) > 0 {
+				t.Errorf("at %s is left %q", tc.at, got)
+			}
+			if told := strings.Contains(log.String(), "hidden="); told != (tc.hidden != "") || !strings.Contains(log.String(), tc.hidden) {
+				t.Errorf("the log says %q", log.String())
+			}
+		})
 	}
 }

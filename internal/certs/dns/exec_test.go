@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,9 +81,14 @@ func TestExecFails(t *testing.T) {
 			}
 		})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := zone.solver(t).Present(ctx, hook(t, "sleep 60", "TOKEN", "exceeded"), apiName, "v"); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "exceeded") {
+	started, done := filepath.Join(t.TempDir(), "started"), make(chan error, 1)
+	s, p := zone.solver(t), hook(t, `: > "$STARTED"; sleep 60`, "STARTED", started, "TOKEN", "canceled")
+	go func() { done <- s.Present(ctx, p, apiName, "v") }()
+	eventually(t, "the program runs", func() bool { _, err := os.Stat(started); return err == nil })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "canceled") {
 		t.Errorf("a scrubbed error of a context: %v", err)
 	}
 }
@@ -103,4 +109,35 @@ func FuzzParseAccounts(f *testing.F) {
 			t.Errorf("an error and %q", domains)
 		}
 	})
+}
+
+// One who waits for another's change of the same zone can be called off, and the next one gets on.
+func TestOneAtATimeChangesAZone(t *testing.T) {
+	zone, dir := newFakeZone(t, apiZone), t.TempDir()
+	s, started, goOn := zone.solver(t), filepath.Join(dir, "started"), filepath.Join(dir, "go-on")
+	if err := syscall.Mkfifo(goOn, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	zone.change(apiName, func([]string) []string { return []string{"v"} })
+	first := make(chan error, 1)
+	blocked := hook(t, `: > "$STARTED"; read x < "$GO_ON"`, "STARTED", started, "GO_ON", goOn)
+	go func() { first <- s.Present(t.Context(), blocked, apiName, "v") }()
+	eventually(t, "the first program runs", func() bool { _, err := os.Stat(started); return err == nil })
+	ran := filepath.Join(dir, "ran")
+	second := hook(t, `: > "$RAN"`, "RAN", ran)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Present(ctx, second, apiName, "v"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second: %v", err)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the second program ran beside the first")
+	}
+	write(t, goOn, "\n")
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if err := s.Present(t.Context(), second, apiName, "v"); err != nil {
+		t.Error(err)
+	}
 }

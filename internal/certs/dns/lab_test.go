@@ -70,6 +70,11 @@ hop CNAME deep.sub.child.example.test.
 _acme-challenge.ring CNAME ring.example.test.
 ring CNAME _acme-challenge.ring
 _acme-challenge.joohoi CNAME d420c923.acme.test.
+*.wild A 192.0.2.9
+own.wild A 192.0.2.9
+*.cn CNAME www
+*.both A 192.0.2.9
+*.double.both A 192.0.2.10
 @ CAA 0 issue "ca.test"
 @ CAA 0 issuewild ";"
 strict CAA 0 issue "ca.test; accounturi=https://ca.test/acct/1; validationmethods=dns-01,http-01"

@@ -91,12 +91,20 @@ func (r *Resolver) lookup(ctx context.Context, name string, t uint16) (*wire.Msg
 				err = fmt.Errorf("%s answers %s", server, wire.RcodeToString[answer.Rcode])
 			}
 			last = err
-			if ctx.Err() != nil {
-				return nil, fmt.Errorf("cannot look up %s of %s: %w", wire.TypeToString[t], name, context.Cause(ctx))
+			if end := ended(ctx); end != nil {
+				return nil, fmt.Errorf("cannot look up %s of %s: %w", wire.TypeToString[t], name, end)
 			}
 		}
 	}
 	return nil, fmt.Errorf("cannot look up %s of %s: %w", wire.TypeToString[t], name, last)
+}
+
+// ended says why ctx has ended, nil when it has not. The network notices a deadline a little sooner than ctx does.
+func ended(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return context.Cause(ctx)
 }
 
 // query asks one server, over TCP where the answer is too large for UDP.

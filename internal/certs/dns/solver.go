@@ -73,7 +73,10 @@ type writer interface {
 // Present writes a TXT record where the CNAMEs of name lead, and returns when all name servers of that zone have it and the provider's Wait is over.
 // name is that of the challenge ("_acme-challenge.a.example"). Errors hold no secret.
 func (s *Solver) Present(ctx context.Context, p ruche.DNSProvider, name, value string) error {
-	r, err := s.change(ctx, p, name, value, writer.add)
+	r, err := s.change(ctx, p, name, value, func(w writer, ctx context.Context, r record) error {
+		s.warnIfHidden(ctx, r)
+		return w.add(ctx, r)
+	})
 	if err != nil {
 		return fmt.Errorf("cannot write the TXT record of %s by %s: %w", plain(name), p.Name, err)
 	}

@@ -20,10 +20,11 @@ const (
 
 // sight is what is known of one name server.
 type sight struct {
-	server string
-	has    bool
-	silent int // questions in a row without an answer
-	last   string
+	server   string
+	answered bool // ever
+	has      bool
+	silent   int    // questions in a row without an answer
+	why      string // the last of them had none
 }
 
 func (s sight) out() bool { return s.silent >= patience }
@@ -72,12 +73,12 @@ func (s *sight) look(ctx context.Context, r record) {
 	answer, err := query(ctx, s.server, r.name, wire.TypeTXT, false)
 	switch {
 	case err != nil:
-		s.silent, s.last = s.silent+1, err.Error()
+		s.silent, s.why = s.silent+1, err.Error()
 	case answer.Rcode != wire.RcodeSuccess && answer.Rcode != wire.RcodeNameError:
 		// It does not serve the zone, or cannot now.
-		s.silent, s.last = s.silent+1, fmt.Sprintf("%s answers %s", s.server, wire.RcodeToString[answer.Rcode])
+		s.silent, s.why = s.silent+1, fmt.Sprintf("%s answers %s", s.server, wire.RcodeToString[answer.Rcode])
 	default:
-		s.silent, s.last, s.has = 0, s.server+" does not have it yet", hasText(answer, r.value)
+		s.answered, s.silent, s.has = true, 0, hasText(answer, r.value)
 	}
 }
 
@@ -88,8 +89,11 @@ func verdict(sights []sight) (done bool, missing string) {
 		switch {
 		case v.has:
 			done = true
-		case !v.out():
-			without = append(without, v.last)
+		case v.out():
+		case v.answered: // the last question may have been cut off by the end of the time
+			without = append(without, v.server+" does not have it yet")
+		default:
+			without = append(without, v.why)
 		}
 	}
 	return done && len(without) == 0, strings.Join(without, ", ")
@@ -106,7 +110,7 @@ func (s *Solver) resolversHave(ctx context.Context, r record) (done bool, missin
 func (s *Solver) logOut(r record, sights []sight) {
 	for _, v := range sights {
 		if v.out() {
-			s.log.Warn("a name server was left out when waiting for a record", slog.String("name", r.name), slog.String("server", v.server), slog.String("why", v.last))
+			s.log.Warn("a name server was left out when waiting for a record", slog.String("name", r.name), slog.String("server", v.server), slog.String("why", v.why))
 		}
 	}
 }

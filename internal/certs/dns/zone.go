@@ -35,18 +35,15 @@ func within(name, zone string) bool { return name == zone || strings.HasSuffix(n
 func (r *Resolver) follow(ctx context.Context, name string) (string, error) {
 	seen := []string{name}
 	for range maxCNAMEs {
-		answer, err := r.lookup(ctx, name, wire.TypeCNAME)
+		next, err := r.cname(ctx, name)
 		if err != nil {
 			return "", err
 		}
-		next := ""
-		for _, rr := range answer.Answer {
-			if c, ok := rr.(*wire.CNAME); ok && plain(c.Hdr.Name) == name {
-				next = plain(c.Target)
-			}
-		}
 		if next == "" {
 			return name, nil
+		}
+		if passing, err := r.passing(ctx, name, next); err != nil || passing {
+			return name, err
 		}
 		if slices.Contains(seen, next) {
 			return "", fmt.Errorf("cannot follow the CNAME of %s: it leads back to %s", seen[0], next)
