@@ -243,7 +243,7 @@ func processIsShutIn(t *testing.T, pid string) {
 	if strings.Contains(read("environ"), "RUCHE-1-") {
 		t.Error("the edge has a join token in its environment")
 	}
-	for dir, may := range map[string]string{"run/secrets": "ruche-join-edge", "var/lib/ruche/mesh": "contact.json identity.pem replica.json"} {
+	for dir, may := range map[string]string{"run/secrets": "ruche-join-edge", "var/lib/ruche/mesh": "certificates.json contact.json identity.pem recipient.key replica.json"} {
 		entries, err := os.ReadDir(filepath.Join("/proc", pid, "root", dir))
 		if err != nil {
 			t.Fatal(err)

@@ -18,8 +18,8 @@ type choice struct {
 // choose applies the rules of docs/certificates.md. It costs a few map look-ups.
 func (c *Certs) choose(q ruche.CertificateQuery) choice {
 	var file *pair
-	by := last
 	if c.filesServe(q) {
+		var by rank
 		if file, by = c.findFile(q.Host, q.CertName); file != nil && by != last {
 			return choice{pair: file}
 		}

@@ -86,7 +86,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if c.box, err = openBox(cfg.Dir, cfg.Name, cfg.Safe, cfg.Logger); err != nil {
 		return nil, err
 	}
-	c.replica = &replica{client: c, hub: newHub(cfg.Follow), lacking: map[string]time.Time{}}
+	c.replica = &replica{client: c, hub: newHub(cfg.Follow), lacking: map[string]time.Time{}, saved: map[string]written{}}
 	c.replica.load()
 	// A control node may be the first that is up again: the others tell where they are by coming.
 	if len(c.addresses()) == 0 && !slices.Contains(roles, RoleControl) {

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,8 +18,34 @@ import (
 	"github.com/ruche-project/ruche/internal/fsx"
 )
 
-// replicaFile is what a node knows, on its disk: a line that says what follows, and the content.
-const replicaFile = "replica.json"
+// What a node knows, on its disk: a line that says what follows, and the content. Certificates are in a file of their own: they are many bytes and change seldom, the rest is
+// few and changes often.
+const (
+	replicaFile      = "replica.json"
+	certificatesFile = "certificates.json"
+)
+
+// fileOf is where a bucket is kept.
+func fileOf(bucket string) string {
+	if bucket == bucketCertificates {
+		return certificatesFile
+	}
+	return replicaFile
+}
+
+// in gives what tells the buckets of a file.
+func in(file string) func(bucket string) bool {
+	return func(bucket string) bool { return fileOf(bucket) == file }
+}
+
+// written is what is known of a file that was written.
+type written struct {
+	version uint64    // of the content
+	pause   time.Time // it is not written again before
+}
+
+// writeShare is what part of the time writing a file may take: the pause after it is so many times longer.
+const writeShare = 20
 
 // replicaHead is the first line.
 type replicaHead struct {
@@ -36,7 +63,15 @@ func (r *replica) load() {
 
 // loadContent reads the content, and reports whether it was there.
 func (r *replica) loadContent() bool {
-	file := filepath.Join(r.client.cfg.Dir, replicaFile)
+	known := r.loadFile(replicaFile)
+	if r.hub.shelves[bucketCertificates] != nil {
+		r.loadFile(certificatesFile) // which is not there before this release
+	}
+	return known
+}
+
+func (r *replica) loadFile(name string) bool {
+	file := filepath.Join(r.client.cfg.Dir, name)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -50,9 +85,9 @@ func (r *replica) loadContent() bool {
 		r.unwritten("what was known before cannot be used: " + err.Error())
 		return false
 	}
-	for name := range r.hub.shelves {
-		if rows, ok := content[name]; ok {
-			r.hub.apply(name, ruche.Update[json.RawMessage]{Reset: true, Puts: rows})
+	for bucket := range r.hub.shelves {
+		if rows, ok := content[bucket]; ok && fileOf(bucket) == name {
+			r.hub.apply(bucket, ruche.Update[json.RawMessage]{Reset: true, Puts: rows})
 		}
 	}
 	return true
@@ -95,7 +130,7 @@ func (r *replica) keep(ctx context.Context) {
 // save writes what is not on the disk yet. last tells that this is the end.
 func (r *replica) save(last bool) {
 	c := contact{Heard: r.client.Following().Heard, Control: r.client.known()} // before the content, which is at least as new
-	content := r.saveContent()
+	content := r.saveContent(last)
 	if content != nil {
 		c.Heard = r.contact.Heard
 	}
@@ -110,28 +145,32 @@ func (r *replica) save(last bool) {
 	}
 }
 
-// saveContent writes the content, if it has changed and is whole.
-func (r *replica) saveContent() error {
-	select {
-	case <-r.saved:
-		r.saved = nil
-	default:
+// saveContent writes the content, as far as it has changed and is whole.
+func (r *replica) saveContent(last bool) error {
+	err := r.saveFile(replicaFile, last)
+	if r.hub.shelves[bucketCertificates] != nil {
+		err = cmp.Or(err, r.saveFile(certificatesFile, last))
 	}
-	if r.saved != nil {
+	return err
+}
+
+func (r *replica) saveFile(name string, last bool) error {
+	begin := time.Now()
+	version := r.hub.version(in(name)) // before the content, which is at least as new
+	if w, ok := r.saved[name]; ok && (w.version == version || !last && begin.Before(w.pause)) {
 		return nil
 	}
-	next := r.hub.wait()
-	rest, ok := r.hub.encode()
+	rest, ok := r.hub.encode(in(name))
 	if !ok {
 		return errNotWhole
 	}
 	sum := sha256.Sum256(rest)
 	head, err := json.Marshal(replicaHead{Format: 1, SHA256: hex.EncodeToString(sum[:])})
 	if err == nil {
-		err = fsx.WriteFile(filepath.Join(r.client.cfg.Dir, replicaFile), append(append(head, '\n'), rest...), 0o600)
+		err = fsx.WriteFile(filepath.Join(r.client.cfg.Dir, name), append(append(head, '\n'), rest...), 0o600)
 	}
 	if err == nil {
-		r.saved = next
+		r.saved[name] = written{version, time.Now().Add(writeShare * time.Since(begin))}
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -131,7 +132,7 @@ func TestKeysOfANodeLieOnItsDiskSealed(t *testing.T) {
 
 	// From the next start on this node has a seal: what lay there in the clear does not any more.
 	sealed := h.client("edge-1", c, token, following(bucketCertificates), inSafe(t, token))
-	for _, name := range []string{identityFile, boxFile, replicaFile} {
+	for _, name := range []string{identityFile, boxFile, certificatesFile} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -304,4 +305,34 @@ func (l *longest) Write(p []byte) (int, error) {
 	l.last = now
 	l.bytes += len(p)
 	return len(p), nil
+}
+
+// A node that starts with what it knew, and hears nothing new, is told of what time that is: who waits for it to have something would wait for ever.
+func TestARevisionComesWithoutNews(t *testing.T) {
+	h := newHouse(t)
+	c := h.control("c1")
+	h.endpoints().put("a", at("10.0.0.1"))
+	token := h.token(-1, RoleEdge)
+	revisions := func(c *Client) <-chan int64 {
+		seen := make(chan int64, 100)
+		view := Follow[ruche.Endpoint](c, bucketEndpoints)
+		h.run(func(ctx context.Context) error {
+			return view.Watch(ctx, func(u ruche.Update[ruche.Endpoint]) { seen <- u.Revision })
+		})
+		return seen
+	}
+	edge := h.client("edge-1", c, token, following(bucketEndpoints))
+	stop := h.run(edge.Run)
+	first := <-revisions(edge)
+	h.mirrorOf(edge).await(t, "a", "10.0.0.1")
+	stop()
+	again := h.client("edge-1", c, token, following(bucketEndpoints))
+	seen := revisions(again)
+	if got := <-seen; got != 0 {
+		t.Fatalf("from the disk comes revision %d", got)
+	}
+	h.run(again.Run)
+	if got := <-seen; got != first {
+		t.Errorf("from the control node comes revision %d, want %d", got, first)
+	}
 }

@@ -38,7 +38,7 @@ type replica struct {
 	lacking map[string]time.Time // control nodes without quorum, and when they said so
 
 	// What is on the disk; only who loads and keeps it looks at these.
-	saved   <-chan struct{} // closed when the content there is not the newest; nil when it is not there
+	saved   map[string]written // by file
 	contact contact
 }
 

@@ -159,12 +159,27 @@ func (h *hub) wait() <-chan struct{} {
 	return h.changed
 }
 
-// encode gives all that is known as a JSON object of objects, by bucket and key, for the disk, and false while one bucket is not known.
-func (h *hub) encode() ([]byte, bool) {
+// version is a number that grows with every change of some buckets.
+func (h *hub) version(of func(bucket string) bool) (n uint64) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for name, s := range h.shelves {
+		if of(name) {
+			n += s.now
+		}
+	}
+	return n
+}
+
+// encode gives all that is known of some buckets as a JSON object of objects, by bucket and key, for the disk, and false while one of them is not known.
+func (h *hub) encode(of func(bucket string) bool) ([]byte, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	buf := []byte{'{'}
 	for name, s := range h.shelves {
+		if !of(name) {
+			continue
+		}
 		if !s.known {
 			return nil, false
 		}
