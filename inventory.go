@@ -103,8 +103,8 @@ type RenewRequest struct {
 // RevokeRequest asks for certificates to be replaced and then revoked.
 type RevokeRequest struct {
 	CertificateSelection
-	// Reason is one that CAs take from subscribers (RFC 5280 section 5.3.1): 0 unspecified, 1 keyCompromise, 4 superseded, 5 cessationOfOperation. After 1, 0 and 4 a new
-	// certificate with a new key is made and served first; after 5 none is.
+	// Reason is one that CAs take from subscribers (RFC 5280 section 5.3.1): 0 unspecified, 1 keyCompromise, 4 superseded, 5 cessationOfOperation. Of a certificate that is
+	// wanted, a new one with a new key is made and served first.
 	Reason int           `json:"reason"`
 	Spread time.Duration `json:"spread,omitempty"`
 }

@@ -115,11 +115,11 @@ func newCertsRevoke() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke [ID|NAME...]",
 		Short: "Replace certificates, then have their CA revoke the old ones",
-		Long: `Replace certificates by new ones with new keys, wait until the edges serve them, and then have the CA revoke the old ones. With the
-reason cessationOfOperation they are revoked without being replaced.
+		Long: `Replace certificates by new ones with new keys, wait until the edges serve them, and then have the CA revoke the old ones. Those that
+nobody wants any more are revoked without being replaced.
 
   ruche certs revoke shop.example --reason keyCompromise
-  ruche certs revoke --issuer internal --spread 1h`,
+  ruche certs revoke --issuer default --spread 1h`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.IDs = args
 			n, known := revocationReasons()[reason]

@@ -44,7 +44,9 @@ type Daemon struct {
 	client  *mesh.Client                   // of control nodes, where the state is elsewhere
 	safe    mesh.Safe                      // keeps private keys in the data directory
 	certs   *certs.Certs
-	issuing *acme.Engine // on nodes with the state
+	// issuing has certificates issued, certificates answers for all of them; on nodes with the state.
+	issuing      *acme.Engine
+	certificates *certificates
 	// challenges is the revision of those that this edge answers CAs with.
 	challenges *mark
 	// discover finds what runs; found is closed when it has looked once.
@@ -163,6 +165,9 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 	}
 	if d.control != nil {
 		settings.Nodes = d.control
+	}
+	if d.certificates != nil {
+		settings.Certificates = d.certificates
 	}
 	d.api, err = api.New(settings)
 	return err

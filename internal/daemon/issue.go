@@ -48,6 +48,7 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 		},
 		Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
 	})
+	d.certificates = &certificates{Daemon: d}
 	return nil
 }
 

@@ -18,7 +18,7 @@ const membersLook = 15 * time.Second
 func (d *Daemon) metrics(edge metrics.Edge) http.Handler {
 	cfg := metrics.Config{Edge: edge, Version: d.version}
 	if d.cluster != nil {
-		cfg.State = d.stateCount
+		cfg.State, cfg.Certificates = d.stateCount, d.certificates.lately
 	}
 	switch {
 	case d.control != nil:

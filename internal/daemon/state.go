@@ -31,6 +31,7 @@ func (d *Daemon) watchQuorum(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { d.watchMembers(ctx) })
+	wait.Go(func() { d.certificates.watchInventory(ctx) })
 	d.cluster.WatchQuorum(ctx, func(q cluster.Quorum) {
 		if q.OK {
 			if d.health.Clear(code, subject) {

@@ -222,7 +222,7 @@ func TestStandingRecords(t *testing.T) {
 		return nil
 	})
 	w.ahead.Add(int64(time.Minute))
-	if err := e.Renew(t.Context(), w.id(s), "a test"); err != nil {
+	if err := e.Renew(t.Context(), w.id(s), w.now(), "a test"); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitOther(s, first)
@@ -263,7 +263,7 @@ func TestTheNextChallengeType(t *testing.T) {
 		t.Errorf("there were %d orders, want one for each challenge type", got)
 	}
 	w.ahead.Add(int64(time.Minute))
-	if err := e.Renew(t.Context(), w.id(s), "a test"); err != nil {
+	if err := e.Renew(t.Context(), w.id(s), w.now(), "a test"); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitOther(s, first)

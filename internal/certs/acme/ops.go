@@ -18,13 +18,13 @@ import (
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
-// Renew asks for a new certificate in place of the one under id, now. reason is kept for people; with vault.ReasonKeyCompromise the key is not used again. It returns
+// Renew asks for a new certificate in place of the one under id, from a time on. reason is kept for people; with vault.ReasonKeyCompromise the key is not used again. It returns
 // when the wish is written; who leads fulfils it. Without such a certificate the error wraps ruche.ErrNotFound.
-func (e *Engine) Renew(ctx context.Context, id, reason string) error {
+func (e *Engine) Renew(ctx context.Context, id string, at time.Time, reason string) error {
 	if _, err := e.cfg.Buckets.Certificates.Get(ctx, id); err != nil {
 		return fmt.Errorf("cannot renew certificate %s: %w (ruche certs list shows them)", id, err)
 	}
-	return e.setState(ctx, id, func(st *vault.State) { st.Asked, st.Reason = e.now(), reason })
+	return e.setState(ctx, id, func(st *vault.State) { st.Asked, st.Reason = at, reason })
 }
 
 // Reasons are those of RFC 5280 section 5.3.1 that public CAs take from their customers.
@@ -35,9 +35,9 @@ func Reasons() map[string]int {
 	}
 }
 
-// Revoke asks for the certificate under id to be revoked, for one of Reasons. If it is wanted, another one with another key takes its place first. It returns
+// Revoke asks for the certificate under id to be revoked, from a time on, for one of Reasons. If it is wanted, another one with another key takes its place first. It returns
 // when the wish is written; who leads fulfils it.
-func (e *Engine) Revoke(ctx context.Context, id, reason string) error {
+func (e *Engine) Revoke(ctx context.Context, id string, at time.Time, reason string) error {
 	code, ok := Reasons()[reason]
 	if !ok {
 		return fmt.Errorf("cannot revoke certificate %s: %q is no reason that CAs take (%s are)", id, reason, strings.Join(slices.Sorted(maps.Keys(Reasons())), ", "))
@@ -60,9 +60,9 @@ func (e *Engine) Revoke(ctx context.Context, id, reason string) error {
 	return e.setState(ctx, id, func(st *vault.State) {
 		known := slices.ContainsFunc(st.Revoke, func(o vault.Revocation) bool { return slices.Equal(o.Certificate, rec.Chain[0]) })
 		if !known {
-			st.Revoke = append(st.Revoke, vault.Revocation{Certificate: rec.Chain[0], Directory: rec.Directory, Account: rec.Account, Reason: code, Asked: e.now()})
+			st.Revoke = append(st.Revoke, vault.Revocation{Certificate: rec.Chain[0], Directory: rec.Directory, Account: rec.Account, Reason: code, Asked: at})
 		}
-		st.Asked, st.Reason = e.now(), vault.ReasonKeyCompromise // of a revoked certificate the key is not used again
+		st.Asked, st.Reason = at, vault.ReasonKeyCompromise // of a revoked certificate the key is not used again
 	})
 }
 

@@ -33,6 +33,10 @@ func (t *term) revoke(ctx context.Context, v *view) {
 			continue
 		}
 		rv := e.Value.Revoke[0]
+		if v.now.Before(rv.Asked) {
+			v.at(rv.Asked)
+			continue
+		}
 		_, wanted := v.own[id]
 		stands := v.leaves[id].cert != nil && bytes.Equal(v.leaves[id].cert.Raw, rv.Certificate)
 		if wanted && stands && rv.Account != "" {

@@ -23,6 +23,8 @@ type Want struct {
 	Profile           string
 	// Sources say who wants it.
 	Sources []string
+	// Problem is why it cannot be had, Hint what to do about it, Waiting what it waits for; each may be empty.
+	Problem, Hint, Waiting string
 }
 
 // Sight is what somebody saw who looked at a name from outside.
@@ -141,6 +143,12 @@ func (l *lister) want(id string, w Want) {
 		l.infos[id] = info
 	}
 	info.Source = strings.Join(w.Sources, "; ")
+	switch {
+	case w.Problem != "":
+		info.Problems = append(info.Problems, strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()"))
+	case w.Waiting != "" && info.State == ruche.CertificatePending:
+		info.Problems = append(info.Problems, "it is not ordered yet: "+w.Waiting)
+	}
 }
 
 // chainProblems looks whether a stored chain is one, and good for the names that were asked for.
