@@ -48,6 +48,8 @@ type Config struct {
 	Backup func(context.Context, io.Writer) error
 	// Nodes answers for all nodes; nil on a node that is not control.
 	Nodes Nodes
+	// Importer keeps certificates that other products had; nil on a node that has no state.
+	Importer Importer
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
@@ -146,6 +148,11 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("/api/v1/nodes/{name}", notControl)
 		mux.HandleFunc("/api/v1/tokens", notControl)
 		mux.HandleFunc("/api/v1/tokens/{id}", notControl)
+	}
+	if s.cfg.Importer != nil {
+		mux.HandleFunc("POST /api/v1/certificates/import", fromHere(s.importCertificates))
+	} else {
+		mux.HandleFunc("/api/v1/certificates/import", notControl)
 	}
 	if s.cfg.Doctor != nil {
 		mux.HandleFunc("GET /api/v1/doctor", s.doctor)

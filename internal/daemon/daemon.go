@@ -38,7 +38,7 @@ type Daemon struct {
 	cluster *cluster.Cluster
 	members atomic.Pointer[[]ruche.Member] // as they were found last
 	site    location                       // of a control node
-	seal    *mesh.Seal                     // likewise
+	seal    *mesh.Seal                     // of a node with the state
 	control *control                       // for other nodes
 	client  *mesh.Client                   // of control nodes, where the state is elsewhere
 	certs   *certs.Certs
@@ -156,6 +156,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 	}
 	if d.cluster != nil {
 		settings.State, settings.Backup, settings.Doctor = d.cluster.Status, d.backup, newExaminer(d, cfg).look
+		settings.Importer = d.importer()
 	}
 	if d.control != nil {
 		settings.Nodes = d.control

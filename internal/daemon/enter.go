@@ -106,6 +106,9 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 				"directory", stateDir(cfg.DataDir))
 		})
 		defer slow.Stop()
+		if d.seal, err = openSeal(cfg); err != nil {
+			return err
+		}
 		d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
 		return err
 	}

@@ -109,6 +109,25 @@ func TestGolden(t *testing.T) {
 			{ID: "f00dfeed", Roles: []string{"edge"}, Uses: 3, Created: now(), Expires: now().Add(day)},
 		}}, now())
 	}
+	cases["import"] = func(b *bytes.Buffer) error {
+		day := 24 * time.Hour
+		return report.Import(b, ruche.ImportResult{
+			Certificates: []ruche.ImportedItem{
+				{Names: []string{"shop.example", "a.example", "b.example", "c.example"}, NotAfter: now().Add(60 * day), Directory: ruche.LetsEncrypt, Guessed: true, Source: "/etc/nginx/certs/shop.example/cert.pem", Outcome: ruche.ImportDone},
+				{Names: []string{"old.example"}, NotAfter: now().Add(9 * day), Source: "/x/old.crt", Outcome: ruche.ImportOlder},
+				{Names: []string{"bad.example"}, NotAfter: now().Add(9 * day), Source: "/x/bad.crt", Outcome: ruche.ImportRefused, Reason: "the key is not that of the certificate"},
+			},
+			Accounts: []ruche.ImportedItem{
+				{Names: []string{"ops@example.org"}, Directory: ruche.LetsEncrypt, Source: "/etc/acme.sh/x", Outcome: ruche.ImportSame},
+				{Directory: ruche.LetsEncrypt, Source: "/etc/acme.sh/y", Outcome: ruche.ImportOlder},
+			},
+			Problems: []ruche.ImportProblem{
+				{Place: "/x/gone.crt", Message: "the certificate of gone.example has ended on 2026-11-01", Hint: "nothing is to be done", Skipped: true},
+				{Place: "/x/short.crt", Message: "the chain is incomplete"},
+			},
+		}, now())
+	}
+	cases["import-none"] = func(b *bytes.Buffer) error { return report.Import(b, ruche.ImportResult{}, now()) }
 	cases["state"] = func(b *bytes.Buffer) error {
 		return report.State(b, ruche.StateStatus{
 			Node: "node-1", Quorum: true, QuorumSince: now().Add(-3 * time.Hour), Revision: 4711, Size: 20 << 20,
