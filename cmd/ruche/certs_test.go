@@ -128,6 +128,11 @@ func TestCertificatesAreImported(t *testing.T) {
 			t.Error("the key is in the output")
 		}
 	}
+	for _, args := range [][]string{{"state", "reseal", "--check"}, {"state", "reseal"}} {
+		if out, err := runRuche(t, append(args, "--admin-addr", admin)...); err != nil || !strings.Contains(out, "All 1 values are sealed with it") {
+			t.Errorf("%v printed %v\n%s", args, err, out)
+		}
+	}
 	if _, err := runRuche(t, "certs", "import", empty, "--admin-addr", admin); err == nil || !strings.Contains(err.Error(), "nothing to import") {
 		t.Errorf("of an empty directory: %v", err)
 	}

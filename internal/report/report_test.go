@@ -127,6 +127,22 @@ func TestGolden(t *testing.T) {
 			},
 		}, now())
 	}
+	seals := ruche.SealStatus{Node: "c1", Keys: []string{"1a2b3c4d", "5e6f7a8b"}, Values: []ruche.SealCount{
+		{Bucket: "authority", Key: "1a2b3c4d", Opens: true, Stale: true, Count: 1}, {Bucket: "certificates", Key: "1a2b3c4d", Opens: true, Count: 40},
+		{Bucket: "certificates", Key: "5e6f7a8b", Opens: true, Stale: true, Count: 2},
+	}}
+	cases["seals"] = func(b *bytes.Buffer) error { return report.Seals(b, seals) }
+	cases["seals-lacking"] = func(b *bytes.Buffer) error {
+		lacking := seals
+		lacking.Lacking = []string{"c2", "c3"}
+		return report.Seals(b, lacking)
+	}
+	cases["seals-unopened"] = func(b *bytes.Buffer) error {
+		return report.Seals(b, ruche.SealStatus{Node: "c1", Keys: []string{"1a2b3c4d"}, Values: []ruche.SealCount{{Bucket: "accounts", Stale: true, Count: 1}}, Unopened: []string{`accounts "f00d"`}})
+	}
+	cases["seals-done"] = func(b *bytes.Buffer) error {
+		return report.Seals(b, ruche.SealStatus{Node: "c1", Keys: seals.Keys, Values: seals.Values[1:2]})
+	}
 	cases["import-none"] = func(b *bytes.Buffer) error { return report.Import(b, ruche.ImportResult{}, now()) }
 	cases["state"] = func(b *bytes.Buffer) error {
 		return report.State(b, ruche.StateStatus{
