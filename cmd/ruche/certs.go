@@ -25,7 +25,7 @@ func newCerts() *cobra.Command {
 		Args: noSuchVerb,
 		RunE: showHelp,
 	}
-	cmd.AddCommand(newCertsImport())
+	cmd.AddCommand(newCertsImport(), newCertsCheck())
 	return cmd
 }
 

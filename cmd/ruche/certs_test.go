@@ -10,8 +10,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,5 +142,33 @@ func TestCertificatesAreImported(t *testing.T) {
 	}
 	if _, err := runRuche(t, "certs", "import", dir, "--admin-addr", "127.0.0.1:1"); err == nil {
 		t.Error("no error where no Ruche runs")
+	}
+}
+
+func TestCertificatesOfServersAreChecked(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	t.Setenv("SSL_CERT_FILE", os.DevNull)
+	out, err := runRuche(t, "certs", "check", "shop.example", "--address", server.Listener.Addr().String())
+	var status exitStatus
+	if !errors.As(err, &status) || status != 2 || !strings.Contains(out, "not good for shop.example") || !strings.Contains(out, "TLS 1.3") {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	out, err = runRuche(t, "certs", "check", "shop.example", "--address", "127.0.0.1:1", "--output", "json")
+	var check ruche.CertificateCheck
+	if !errors.As(err, &status) || json.Unmarshal([]byte(out), &check) != nil || check.Findings[0].Check != "connection" || check.Target.Port != 443 {
+		t.Errorf("check of nothing: %v\n%s", err, out)
+	}
+	for arg, want := range map[string]string{
+		"a.example": "a.example 0", "A.example.:8443": "a.example 8443", "::1": "::1 0", "[::1]": "::1 0", "[::1]:443": "::1 443", "https://a.example/x": "a.example 0", "https://a.example:444": "a.example 444",
+	} {
+		if host, port, err := splitTarget(arg); err != nil || fmt.Sprint(host, " ", port) != want {
+			t.Errorf("splitTarget(%q) = %s, %d, %v", arg, host, port, err)
+		}
+	}
+	for _, arg := range []string{"", ":443", "a b", "a/b", "a:b:c", "user@a:1", "a:70000"} {
+		if host, port, err := splitTarget(arg); err == nil {
+			t.Errorf("splitTarget(%q) = %s, %d", arg, host, port)
+		}
 	}
 }

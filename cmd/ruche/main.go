@@ -25,10 +25,19 @@ func main() {
 	context.AfterFunc(ctx, stop)
 
 	if cmd, err := newRoot().ExecuteContextC(ctx); err != nil {
+		var status exitStatus
+		if errors.As(err, &status) {
+			os.Exit(int(status))
+		}
 		printError(os.Stderr, cmd, err)
 		os.Exit(1)
 	}
 }
+
+// exitStatus ends the process with a status of its own, after all was said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/importer"
+	"github.com/ruche-project/ruche/internal/certs/probe"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 )
@@ -25,6 +27,11 @@ func ReadCertificates(paths []string) ([]ruche.ImportedCertificate, []ruche.Impo
 
 // PlanImport tells what would be imported.
 func PlanImport(list []ruche.ImportedCertificate) ruche.ImportResult { return importer.Plan(list) }
+
+// CheckCertificate looks at the certificate that a server shows. It needs no node that runs.
+func CheckCertificate(ctx context.Context, t ruche.CheckTarget) ruche.CertificateCheck {
+	return probe.Check(ctx, t, probe.Config{})
+}
 
 // importer keeps certificates that other products had.
 func (d *Daemon) importer() importer.Store {

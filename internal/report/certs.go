@@ -10,6 +10,43 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
+// CertificateCheck writes what a server shows, and what is wrong with it. now is what ages are counted from.
+func CertificateCheck(w io.Writer, c ruche.CertificateCheck, now time.Time) error {
+	p := &printer{w: w}
+	p.line("%s, looked at %s", c.Target.ServerName, orNone(c.Address, "nowhere"))
+	if len(c.Chain) > 0 {
+		p.line("")
+		p.line("CERTIFICATE")
+		leaf := c.Chain[0]
+		p.table("  ", nil, [][]string{
+			{"names", someNames(leaf.Names)}, {"issuer", leaf.Issuer},
+			{"from", leaf.NotBefore.UTC().Format(time.RFC3339)}, {"to", leaf.NotAfter.UTC().Format(time.RFC3339) + ", " + age(leaf.NotAfter.Sub(now)) + " left"},
+			{"key", leaf.Key + ", signed with " + leaf.Signature}, {"serial", leaf.Serial}, {"SHA-256", leaf.Fingerprint},
+		})
+		for i, above := range c.Chain[1:] {
+			if i == 0 {
+				p.line("  and then was sent")
+			}
+			p.line("    %s, until %s", above.Subject, above.NotAfter.UTC().Format(time.DateOnly))
+		}
+	}
+	if t := c.TLS; t != nil {
+		p.line("")
+		p.line("TLS")
+		p.table("  ", nil, [][]string{{"versions", strings.Join(t.Versions, ", ")}, {"agreed", t.Version + ", " + t.KeyExchange + ", " + t.Cipher}, {"ALPN", orNone(t.ALPN, "none")}})
+	}
+	p.line("")
+	rows := make([][]string, 0, 2*len(c.Findings))
+	for _, f := range c.Findings {
+		rows = append(rows, []string{f.Check, string(f.Level), f.Message})
+		if f.Hint != "" {
+			rows = append(rows, []string{"", "", "  hint: " + f.Hint})
+		}
+	}
+	p.table("", []string{"CHECK", "LEVEL", "WHAT"}, rows)
+	return p.err
+}
+
 // Import writes what was imported, or would be, and what was found wrong in what was read. now is what ages are counted from.
 func Import(w io.Writer, r ruche.ImportResult, now time.Time) error {
 	p := &printer{w: w}

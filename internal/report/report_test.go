@@ -131,6 +131,25 @@ func TestGolden(t *testing.T) {
 		{Bucket: "authority", Key: "1a2b3c4d", Opens: true, Stale: true, Count: 1}, {Bucket: "certificates", Key: "1a2b3c4d", Opens: true, Count: 40},
 		{Bucket: "certificates", Key: "5e6f7a8b", Opens: true, Stale: true, Count: 2},
 	}}
+	cases["check"] = func(b *bytes.Buffer) error {
+		return report.CertificateCheck(b, ruche.CertificateCheck{
+			Target: ruche.CheckTarget{Host: "shop.example", ServerName: "shop.example"}, Address: "192.0.2.1:443",
+			Findings: []ruche.Finding{
+				{Check: "chain", Level: ruche.LevelOK, Message: "2 certificates are sent, in order"},
+				{Check: "validity", Level: ruche.LevelWarning, Message: "the certificate ends soon", Hint: "have it renewed"},
+			},
+			Chain: []ruche.CheckedCertificate{
+				{Names: []string{"shop.example"}, Issuer: "CN=R11", NotBefore: now(), NotAfter: now().Add(10 * 24 * time.Hour), Key: "ECDSA P-256", Signature: "SHA256-RSA", Serial: "1a", Fingerprint: "f00d"},
+				{Subject: "CN=R11", NotAfter: now().Add(1000 * 24 * time.Hour)},
+			},
+			TLS: &ruche.CheckedTLS{Versions: []string{"TLS 1.2", "TLS 1.3"}, Version: "TLS 1.3", KeyExchange: "X25519MLKEM768", Cipher: "TLS_AES_128_GCM_SHA256", ALPN: "h2"},
+		}, now())
+	}
+	cases["check-nothing"] = func(b *bytes.Buffer) error {
+		return report.CertificateCheck(b, ruche.CertificateCheck{
+			Target: ruche.CheckTarget{ServerName: "shop.example"}, Findings: []ruche.Finding{{Check: "connection", Level: ruche.LevelError, Message: "no connection", Hint: "look"}},
+		}, now())
+	}
 	cases["seals"] = func(b *bytes.Buffer) error { return report.Seals(b, seals) }
 	cases["seals-lacking"] = func(b *bytes.Buffer) error {
 		lacking := seals
