@@ -165,7 +165,7 @@ func TestOneHost(t *testing.T) {
 		}, []string{single, "sealing-keys error n1|2 of 5 sealed values|--seal-key-file"}},
 		"half a new key": {func(f *Facts) {
 			f.Seals.Lacking, f.Seals.Values = []string{"c2"}, []ruche.SealCount{{Bucket: "certificates", Opens: true, Stale: true, Count: 3}}
-		}, []string{single, "sealing-keys warning |without the key n1 seals with: c2|the same file", "sealing-keys note |3 of 3 sealed values|ruche state reseal"}},
+		}, []string{single, "sealing-keys warning |without the key n1 seals with: c2|the same file", "sealing-keys note |3 of 3 sealed values of the state are to be sealed anew|ruche state reseal"}},
 		"a plain Engine": {func(f *Facts) { f.PlainEngine, f.EngineHost = true, "tcp://10.0.0.1:2375" }, []string{"sockets warning tcp://10.0.0.1:2375|without TLS|DOCKER_CERT_PATH", single}},
 		"health warnings": {func(f *Facts) {
 			f.Warnings = []ruche.Warning{{Code: "a", Severity: "warning"}, {Code: "a", Severity: "warning"}}

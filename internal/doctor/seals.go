@@ -20,7 +20,7 @@ func sealing(f Facts, n *notes) {
 		n.add(ruche.LevelWarning, "", "give all control nodes the same file (--seal-key-file), and start them again", "control nodes without the key %s seals with: %s", f.Node, strings.Join(f.Seals.Lacking, ", "))
 	}
 	if stale > 0 {
-		n.add(ruche.LevelNote, "", "ruche state reseal", "%d of %d sealed values of the state are sealed with an old key", stale, all)
+		n.add(ruche.LevelNote, "", "ruche state reseal", "%d of %d sealed values of the state are to be sealed anew", stale, all)
 	}
 	n.fine("all sealed values of the state (%d) are sealed with one key", all)
 }

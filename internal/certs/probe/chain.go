@@ -46,7 +46,12 @@ func (p *prober) chain(sent []*x509.Certificate) {
 		}
 	}
 	if len(p.result.Findings) == before {
-		p.add(checkChain, ruche.LevelOK, "", "%d certificates are sent, in order, and lead to %s", len(sent), nameOf(chains[0][len(chains[0])-1]))
+		root := nameOf(chains[0][len(chains[0])-1])
+		if len(sent) == 1 {
+			p.add(checkChain, ruche.LevelOK, "", "the certificate alone is sent, and is of the root %s itself", root)
+		} else {
+			p.add(checkChain, ruche.LevelOK, "", "%d certificates are sent, in order, and lead to the root %s", len(sent), root)
+		}
 	}
 }
 
