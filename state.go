@@ -18,6 +18,46 @@ type Member struct {
 	Healthy bool `json:"healthy"`
 }
 
+// SealStatus is what is sealed in the state, and with which keys, as one control node sees it. IDs of keys are 8 hexadecimal digits, which tell nothing of them.
+type SealStatus struct {
+	// Node is the name of the node that was asked, Keys are the IDs of its keys, the one that seals first.
+	Node string   `json:"node"`
+	Keys []string `json:"keys"`
+	// Values are ordered by bucket and key.
+	Values []SealCount `json:"values"`
+	// Resealed counts what was just sealed anew.
+	Resealed int `json:"resealed"`
+	// Unopened are the places of what none of the keys opens, of many the first.
+	Unopened []string `json:"unopened,omitempty"`
+	// Lacking are the control nodes that do not have the first of these keys, as far as is known. Nothing is sealed anew while there are any.
+	Lacking []string `json:"lacking,omitempty"`
+}
+
+// Total counts what is sealed, what of that is to be sealed anew, and what none of the keys opens.
+func (s SealStatus) Total() (all, stale, lost int) {
+	for _, c := range s.Values {
+		all += c.Count
+		switch {
+		case !c.Opens:
+			lost += c.Count
+		case c.Stale:
+			stale += c.Count
+		}
+	}
+	return all, stale, lost
+}
+
+// SealCount counts the sealed values of a bucket that are alike.
+type SealCount struct {
+	Bucket string `json:"bucket"`
+	// Key is the ID of the key that they are sealed with; empty where that is unknown.
+	Key string `json:"key,omitempty"`
+	// Opens tells that the node has this key. Stale tells that they are to be sealed anew.
+	Opens bool `json:"opens"`
+	Stale bool `json:"stale"`
+	Count int  `json:"count"`
+}
+
 // StateStatus is how the replicated state is, as one member sees it.
 type StateStatus struct {
 	// Node is the name of the member that was asked.

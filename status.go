@@ -223,6 +223,8 @@ type NodeStatus struct {
 	Seen time.Time `json:"seen,omitzero"`
 	// ClockOffset is how far its clock is ahead of that control node's, negative where it is behind; 0 where they differ by less than half a second.
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`
+	// SealKeys are the IDs of a control node's sealing keys, the one that seals first.
+	SealKeys []string `json:"seal_keys,omitempty"`
 }
 
 // NodeInfo is a node as the control nodes know it.

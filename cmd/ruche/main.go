@@ -25,10 +25,19 @@ func main() {
 	context.AfterFunc(ctx, stop)
 
 	if cmd, err := newRoot().ExecuteContextC(ctx); err != nil {
+		var status exitStatus
+		if errors.As(err, &status) {
+			os.Exit(int(status))
+		}
 		printError(os.Stderr, cmd, err)
 		os.Exit(1)
 	}
 }
+
+// exitStatus ends the process with a status of its own, after all was said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -42,6 +51,7 @@ route files, and serves them by that name over HTTP and HTTPS.
   ruche routes                   what is published, and what is wrong with the rest
   ruche explain https://HOST/    why that URL is answered as it is
   ruche doctor                   what is wrong or weak in the installation
+  ruche certs                    certificates: take over those of another product, check a server
   ruche state                    the replicated state: members, backup, restore
   ruche stack                    all of it on a Docker Swarm: begin, deploy, upgrade`,
 		SilenceUsage:  true,
@@ -56,7 +66,7 @@ route files, and serves them by that name over HTTP and HTTPS.
 	for _, v := range nodeVerbs() {
 		root.AddCommand(newNode(v))
 	}
-	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newState(), newStack(), newHealthcheck(), newVersion())
+	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newCerts(), newState(), newStack(), newHealthcheck(), newVersion())
 	return root
 }
 

@@ -51,6 +51,11 @@ type query struct {
 
 func (q *query) addFlags(cmd *cobra.Command) {
 	addAdminAddr(cmd, &q.adminAddr)
+	q.addOutput(cmd)
+}
+
+// addOutput is for verbs that ask no Ruche.
+func (q *query) addOutput(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&q.output, "output", "o", "text", "text for people, json for machines")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if q.output != "text" && q.output != "json" {

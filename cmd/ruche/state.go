@@ -29,11 +29,12 @@ func newState() *cobra.Command {
   ruche state backup FILE     write all of it to a file
   ruche state check FILE      say whether a backup is whole, and of when it is
   ruche state restore FILE    begin anew with what a backup holds (Ruche must not run)
+  ruche state reseal          seal private keys anew after the sealing key was replaced
   ruche state force-new       go on with this node alone when the majority is lost for good (Ruche must not run)`,
 		Args: noSuchVerb,
 		RunE: showHelp,
 	}
-	cmd.AddCommand(newStateStatus(), newStateBackup(), newStateCheck(), newStateRestore(), newStateForceNew())
+	cmd.AddCommand(newStateStatus(), newStateBackup(), newStateCheck(), newStateRestore(), newStateReseal(), newStateForceNew())
 	return cmd
 }
 

@@ -48,6 +48,10 @@ type Config struct {
 	Backup func(context.Context, io.Writer) error
 	// Nodes answers for all nodes; nil on a node that is not control.
 	Nodes Nodes
+	// Seals looks after what is sealed in the state; nil on a node that has none.
+	Seals Seals
+	// Importer keeps certificates that other products had; nil on a node that has no state.
+	Importer Importer
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// Certificates answers for all certificates; nil on a node that has no state.
@@ -150,6 +154,18 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("/api/v1/tokens/{id}", notControl)
 	}
 	s.addCertificates(mux)
+	if s.cfg.Seals != nil {
+		mux.HandleFunc("GET /api/v1/state/seals", s.seals)
+		mux.HandleFunc("POST /api/v1/state/reseal", fromHere(s.reseal))
+	} else {
+		mux.HandleFunc("/api/v1/state/seals", notControl)
+		mux.HandleFunc("/api/v1/state/reseal", notControl)
+	}
+	if s.cfg.Importer != nil {
+		mux.HandleFunc("POST /api/v1/certificates/import", fromHere(s.importCertificates))
+	} else {
+		mux.HandleFunc("/api/v1/certificates/import", notControl)
+	}
 	if s.cfg.Doctor != nil {
 		mux.HandleFunc("GET /api/v1/doctor", s.doctor)
 	} else {

@@ -92,7 +92,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *[]string { return &c.Control }, controlAddresses)},
 		{Name: "join-token-file", Roles: every, Apart: true, Default: "/run/secrets/ruche-join", Help: "The file with the join token, by which this node is let in when it starts for the first time.",
 			set: into(func(c *Config) *string { return &c.JoinTokenFile }, path)},
-		{Name: "seal-key-file", Roles: every, Default: "/run/secrets/ruche-seal", Help: "The file with the key by which private keys are sealed in the state and on the disk, as `openssl rand -base64 32` makes one. When there is no such file, one is made in the data directory; edges and agents take their join token instead.",
+		{Name: "seal-key-file", Roles: every, Default: "/run/secrets/ruche-seal", Help: "The file with the key by which private keys are sealed in the state and on the disk, as `openssl rand -base64 32` makes one; of several, one a line, the first one seals and all open. When there is no such file, one is made in the data directory; edges and agents take their join token instead.",
 			set: into(func(c *Config) *string { return &c.SealKeyFile }, path)},
 		{Name: "bootstrap", Roles: Control, Apart: true, Default: "false", Bool: true, Help: "Whether this control node begins a new state when it has none: true or false. Without it, it joins other control nodes, by a join token, or does not start.",
 			set: into(func(c *Config) *bool { return &c.Bootstrap }, boolean)},

@@ -98,9 +98,10 @@ func (c *control) close() error {
 
 func meshDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "mesh") }
 
-// openSeal reads the key that seals private keys in the state. Where no file was put there is one beside the state, which protects backups but not the directory.
+// openSeal reads the keys that seal private keys in the state. Where no file was put there is one beside the state, which protects backups but not the directory. It opens what it sealed also after
+// a file was put.
 func openSeal(cfg *config.Config) (*mesh.Seal, error) {
-	seal, err := mesh.ReadSeal(cfg.SealKeyFile)
+	seal, err := mesh.ReadSeal(cfg.SealKeyFile, ownSeal(cfg))
 	if errors.Is(err, fs.ErrNotExist) {
 		return mesh.MakeSeal(ownSeal(cfg))
 	}
@@ -112,7 +113,11 @@ func ownSeal(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "sea
 // status is how this node is, for the control nodes.
 func (d *Daemon) status() ruche.NodeStatus {
 	revision, _ := d.challenges.now()
-	return ruche.NodeStatus{Node: d.node, Version: d.version, Warnings: d.health.List(), Challenges: revision}
+	s := ruche.NodeStatus{Node: d.node, Version: d.version, Warnings: d.health.List(), Challenges: revision}
+	if d.seal != nil {
+		s.SealKeys = d.seal.Keys()
+	}
+	return s
 }
 
 // nodeSafe keeps the keys of a node without the state: under the sealing key where it has one, else under its join token, which is not in the data directory

@@ -162,6 +162,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 	}
 	if d.cluster != nil {
 		settings.State, settings.Backup, settings.Doctor = d.cluster.Status, d.backup, newExaminer(d, cfg).look
+		settings.Importer, settings.Seals = d.importer(), d.resealer()
 	}
 	if d.control != nil {
 		settings.Nodes = d.control

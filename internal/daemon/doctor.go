@@ -66,6 +66,7 @@ func (e *examiner) gather(ctx context.Context) doctor.Facts {
 		}
 		f.Unknown.Declared = err
 	})
+	asked.Go(func() { f.Seals, f.Unknown.Seals = d.resealer().Look(ctx) })
 	if d.control != nil {
 		asked.Go(func() {
 			list, err := d.control.List(ctx)

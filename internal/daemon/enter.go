@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -202,6 +203,9 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 		return nil, err
 	}
 	again, err := e.prove(ctx, c, files)
+	if err == nil {
+		err = e.resealOwn(ctx, c)
+	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -212,6 +216,20 @@ func (e *entrance) openOwn(ctx context.Context) (_ *cluster.Cluster, err error) 
 		return nil, err
 	}
 	return cluster.Open(ctx, e.config(true))
+}
+
+// resealOwn seals with the key that was given what the node sealed with one of its own, while it was alone: no other node could open that.
+func (e *entrance) resealOwn(ctx context.Context, c *cluster.Cluster) error {
+	own, err := mesh.ReadSeal(ownSeal(e.cfg))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r := resealer{cluster: c, seal: e.seal, fields: sealedFields(), logger: e.logger}
+	_, err = r.reseal(ctx, func(key string) bool { return slices.Contains(own.Keys(), key) }, func() bool { return true })
+	return err
 }
 
 // prove makes what proves this node to other members, where that is missing or of another time: it was alone so far, elsewhere, or of another authority. The member

@@ -24,6 +24,7 @@ const (
 	checkSockets     = "sockets"
 	checkSinglePoint = "single-points"
 	checkIngress     = "ingress"
+	checkSealing     = "sealing-keys"
 )
 
 // Facts is what is known of an installation at a moment. What could not be learned has its reason in Unknown, and is empty.
@@ -38,6 +39,8 @@ type Facts struct {
 	State        ruche.StateStatus
 	Nodes        []ruche.NodeInfo // that have joined; none where Alone
 	Declarations []ruche.Declaration
+	// Seals is what is sealed in the state.
+	Seals ruche.SealStatus
 
 	// NoDocker tells that no Engine is to be asked.
 	NoDocker bool
@@ -59,7 +62,7 @@ type Facts struct {
 
 // Unknown has why facts are missing; nil where they are there.
 type Unknown struct {
-	State, Nodes, Declared, Engine, Swarm error
+	State, Nodes, Declared, Engine, Swarm, Seals error
 }
 
 // Check looks at everything, and has a finding for each check at least.
@@ -81,6 +84,7 @@ func Check(f Facts) ruche.Checkup {
 		{checkSockets, sockets},
 		{checkSinglePoint, singlePoints},
 		{checkIngress, ingress},
+		{checkSealing, sealing},
 	} {
 		n := notes{check: check.name}
 		check.look(f, &n)

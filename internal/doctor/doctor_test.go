@@ -106,7 +106,7 @@ func TestNothingIsFoundWhereNothingIsWeak(t *testing.T) {
 	for _, f := range c.Findings {
 		checks = append(checks, f.Check)
 	}
-	want := []string{"swarm-quorum", "state-quorum", "data-centres", "clock", "versions", "ports", "nodes", "networks", "sockets", "single-points", "ingress"}
+	want := []string{"swarm-quorum", "state-quorum", "data-centres", "clock", "versions", "ports", "nodes", "networks", "sockets", "single-points", "ingress", "sealing-keys"}
 	if !slices.Equal(checks, want) {
 		t.Errorf("checks %v, want one finding of each of %v", checks, want)
 	}
@@ -160,6 +160,12 @@ func TestOneHost(t *testing.T) {
 		"an old Engine":  {func(f *Facts) { f.Engine.Version = "19.03.15" }, []string{"versions warning |Engine 19.03.15 is old (n1)|upgrade", single}},
 		"an odd version": {func(f *Facts) { f.Engine.Version = "dev" }, []string{single}},
 		"no state":       {func(f *Facts) { f.Unknown.State = errors.New("closed") }, []string{"state-quorum error n1|closed|log", single}},
+		"a key that is missing": {func(f *Facts) {
+			f.Seals.Values = []ruche.SealCount{{Bucket: "accounts", Count: 2}, {Bucket: "certificates", Opens: true, Count: 3}}
+		}, []string{single, "sealing-keys error n1|2 of 5 sealed values|--seal-key-file"}},
+		"half a new key": {func(f *Facts) {
+			f.Seals.Lacking, f.Seals.Values = []string{"c2"}, []ruche.SealCount{{Bucket: "certificates", Opens: true, Stale: true, Count: 3}}
+		}, []string{single, "sealing-keys warning |without the key n1 seals with: c2|the same file", "sealing-keys note |3 of 3 sealed values of the state are to be sealed anew|ruche state reseal"}},
 		"a plain Engine": {func(f *Facts) { f.PlainEngine, f.EngineHost = true, "tcp://10.0.0.1:2375" }, []string{"sockets warning tcp://10.0.0.1:2375|without TLS|DOCKER_CERT_PATH", single}},
 		"health warnings": {func(f *Facts) {
 			f.Warnings = []ruche.Warning{{Code: "a", Severity: "warning"}, {Code: "a", Severity: "warning"}}

@@ -28,9 +28,10 @@ const (
 	backdate = time.Hour
 	// rootKey is the key of the only value in the authority's bucket.
 	rootKey = "root"
-	// sealedRoot is what the root's key is sealed for.
-	sealedRoot = "key of the mesh's authority"
 )
+
+// SealedForRoot is what AuthorityRecord.SealedKey is sealed for.
+const SealedForRoot = "key of the mesh's authority"
 
 // PeerName is the common name of the certificates with which control nodes replicate the state. No node can have this name.
 const PeerName = "ruche-control"
@@ -82,7 +83,7 @@ func OpenAuthority(ctx context.Context, kept Bucket[AuthorityRecord], seal *Seal
 	if a.root, err = x509.ParseCertificate(entry.Value.Certificate); err != nil {
 		return nil, fmt.Errorf("cannot open the mesh's authority: %w", err)
 	}
-	der, err := seal.Open(sealedRoot, entry.Value.SealedKey)
+	der, err := seal.Open(SealedForRoot, entry.Value.SealedKey)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func makeRoot(seal *Seal, now time.Time) (AuthorityRecord, error) {
 	if err != nil {
 		return AuthorityRecord{}, err
 	}
-	return AuthorityRecord{Certificate: cert, SealedKey: seal.Close(sealedRoot, der)}, nil
+	return AuthorityRecord{Certificate: cert, SealedKey: seal.Close(SealedForRoot, der)}, nil
 }
 
 // RootHash is the SHA-256 of the root's public key, in hexadecimal digits, as AuthorityRecord.Root gives it.

@@ -33,12 +33,12 @@ const whatNodeKey = "key of this node"
 // identity is what a node proves its name with. It is never changed once it was made.
 type identity struct {
 	Peer
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate // nil before the node is enrolled
-	root *x509.Certificate
-	peer []byte // DER; nil on a node that is not control
-	tls  *tls.Certificate
-	bare bool // its key lay on the disk in the clear
+	key   *ecdsa.PrivateKey
+	cert  *x509.Certificate // nil before the node is enrolled
+	root  *x509.Certificate
+	peer  []byte // DER; nil on a node that is not control
+	tls   *tls.Certificate
+	stale bool // its key is to be written to the disk again, sealed otherwise
 }
 
 // newIdentity makes one that has a key only.
@@ -57,7 +57,7 @@ func (i *identity) request() ([]byte, error) {
 
 // granted makes the identity with the certificates that its key was granted.
 func (i *identity) granted(cert, root, peer []byte) (*identity, error) {
-	n := &identity{key: i.key, peer: peer, bare: i.bare}
+	n := &identity{key: i.key, peer: peer, stale: i.stale}
 	var err error
 	if n.cert, err = x509.ParseCertificate(cert); err == nil {
 		n.root, err = x509.ParseCertificate(root)
@@ -146,7 +146,7 @@ func loadIdentity(dir string, safe Safe) (*identity, error) {
 		}
 		key, _ := x509.ParsePKCS8PrivateKey(der)
 		i.key, _ = key.(*ecdsa.PrivateKey)
-		i.bare = block.Type == pemKey
+		i.stale = safe.stale(block.Type == pemSealed, block.Bytes)
 	}
 	if i.key == nil || len(certs) > 3 {
 		return nil, errors.New("cannot use this node's identity: the file is damaged")

@@ -20,8 +20,10 @@ type JoinRequest struct {
 type JoinAnswer struct {
 	// Members holds name and peer URL of each member, once the node is invited. Until then it is empty, and the node asks again.
 	Members map[string]string `json:"members,omitempty"`
-	// Sealed is nothing of worth, sealed for joinSeal: who cannot open it has another sealing key, and must not become a member.
-	Sealed []byte `json:"sealed"`
+	// Sealed is nothing of worth, sealed for joinSeal, and Others is the same under the other keys that the node has. Who can open none of them has another sealing
+	// key, and must not become a member. While a key is being replaced nodes have different ones, and one in common is enough.
+	Sealed []byte   `json:"sealed"`
+	Others [][]byte `json:"others,omitempty"`
 }
 
 // joinSeal is what a JoinAnswer's Sealed is sealed for.
@@ -37,18 +39,31 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request, p Peer) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	a.Sealed = s.cfg.Seal.Close(joinSeal, []byte(p.Name))
+	for i, key := range s.cfg.Seal.keys {
+		if sealed := key.close(joinSeal, []byte(p.Name)); i == 0 {
+			a.Sealed = sealed
+		} else {
+			a.Others = append(a.Others, sealed)
+		}
+	}
 	answer(w, a)
 	return nil
 }
 
-// Join asks once whether this node, a control node, may become a member of the state. seal is the key that this node has: it must be the others'.
+// Join asks once whether this node, a control node, may become a member of the state. seal are the keys that this node has: one of them must be the others', too.
 func (c *Client) Join(ctx context.Context, req JoinRequest, seal *Seal) (JoinAnswer, error) {
 	var a JoinAnswer
 	if err := c.call(ctx, "/v1/join", req, &a); err != nil {
 		return JoinAnswer{}, err
 	}
-	if _, err := seal.Open(joinSeal, a.Sealed); err != nil {
+	_, err := seal.Open(joinSeal, a.Sealed)
+	for _, other := range a.Others {
+		if err == nil {
+			break
+		}
+		_, err = seal.Open(joinSeal, other)
+	}
+	if err != nil {
 		return JoinAnswer{}, err
 	}
 	return a, nil

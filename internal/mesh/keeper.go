@@ -64,7 +64,7 @@ func (k *keeper) load() error {
 	case err == nil && id.cert != nil && k.fits(id):
 		k.hold(id)
 		save := id.savePeer
-		if id.bare && len(k.safe) > 0 { // it is of before this node had a seal
+		if id.stale {
 			save = id.save
 		}
 		if err := errors.Join(save(k.dir, k.safe), k.member.refresh()); err != nil { // which may be there: a full disk must not keep a node from starting

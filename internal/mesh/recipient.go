@@ -106,8 +106,8 @@ type box struct {
 func openBox(dir, node string, safe Safe, logger *slog.Logger) (*box, error) {
 	b := &box{node: node}
 	file := filepath.Join(dir, boxFile)
-	bare, err := b.read(file, safe)
-	if err == nil && !(bare && len(safe) > 0) {
+	stale, err := b.read(file, safe)
+	if err == nil && !stale {
 		return b, nil
 	}
 	if err != nil {
@@ -127,8 +127,8 @@ type boxRecord struct {
 	Key    []byte `json:"key"`
 }
 
-// read reports whether the key lay there in the clear.
-func (b *box) read(file string, safe Safe) (bare bool, err error) {
+// read reports whether the key is to be written again.
+func (b *box) read(file string, safe Safe) (stale bool, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return false, err
@@ -137,6 +137,7 @@ func (b *box) read(file string, safe Safe) (bare bool, err error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return false, errors.New("the file is damaged")
 	}
+	stale = safe.stale(r.Sealed, r.Key)
 	if r.Sealed {
 		if r.Key, err = safe.Open(whatBoxKey, r.Key); err != nil {
 			return false, err
@@ -145,7 +146,7 @@ func (b *box) read(file string, safe Safe) (bare bool, err error) {
 	if b.private, err = hpke.MLKEM768X25519().NewPrivateKey(r.Key); err != nil {
 		return false, errors.New("the key in it cannot be used") // what is wrong with a secret is not told
 	}
-	return !r.Sealed, nil
+	return stale, nil
 }
 
 func (b *box) save(file string, safe Safe) error {
@@ -175,7 +176,7 @@ func (b *box) open(what string, sealed []byte) ([]byte, error) {
 	seal, err := b.dataKey(sealed[:headBytes])
 	var data []byte
 	if err == nil {
-		data, err = seal.aead.Open(nil, nil, sealed[headBytes:], []byte(what))
+		data, err = seal.Open(what, sealed[headBytes:])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the %s: it was sealed to another node, or is damaged", what)

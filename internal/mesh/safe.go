@@ -41,6 +41,11 @@ func (s Safe) Open(what string, sealed []byte) ([]byte, error) {
 	return nil, fmt.Errorf("cannot open the %s: %w (give the join token, or the sealing key, that this node had)", what, ErrSeal)
 }
 
+// stale reports whether a key on the disk is to be written again: it lies in the clear although there is a seal, or an older one closed it.
+func (s Safe) stale(sealed bool, data []byte) bool {
+	return len(s) > 0 && (!sealed || s[0].Stale(data))
+}
+
 // pemSealed is the type of a PEM block with a sealed key.
 const pemSealed = "RUCHE SEALED KEY"
 

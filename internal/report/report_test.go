@@ -109,6 +109,60 @@ func TestGolden(t *testing.T) {
 			{ID: "f00dfeed", Roles: []string{"edge"}, Uses: 3, Created: now(), Expires: now().Add(day)},
 		}}, now())
 	}
+	cases["import"] = func(b *bytes.Buffer) error {
+		day := 24 * time.Hour
+		return report.Import(b, ruche.ImportResult{
+			Certificates: []ruche.ImportedItem{
+				{Names: []string{"shop.example", "a.example", "b.example", "c.example"}, NotAfter: now().Add(60 * day), Directory: ruche.LetsEncrypt, Guessed: true, Source: "/etc/nginx/certs/shop.example/cert.pem", Outcome: ruche.ImportDone},
+				{Names: []string{"old.example"}, NotAfter: now().Add(9 * day), Source: "/x/old.crt", Outcome: ruche.ImportOlder},
+				{Names: []string{"bad.example"}, NotAfter: now().Add(9 * day), Source: "/x/bad.crt", Outcome: ruche.ImportRefused, Reason: "the key is not that of the certificate"},
+			},
+			Accounts: []ruche.ImportedItem{
+				{Names: []string{"ops@example.org"}, Directory: ruche.LetsEncrypt, Source: "/etc/acme.sh/x", Outcome: ruche.ImportSame},
+				{Directory: ruche.LetsEncrypt, Source: "/etc/acme.sh/y", Outcome: ruche.ImportOlder},
+			},
+			Problems: []ruche.ImportProblem{
+				{Place: "/x/gone.crt", Message: "the certificate of gone.example has ended on 2026-11-01", Hint: "nothing is to be done", Skipped: true},
+				{Place: "/x/short.crt", Message: "the chain is incomplete"},
+			},
+		}, now())
+	}
+	seals := ruche.SealStatus{Node: "c1", Keys: []string{"1a2b3c4d", "5e6f7a8b"}, Values: []ruche.SealCount{
+		{Bucket: "authority", Key: "1a2b3c4d", Opens: true, Stale: true, Count: 1}, {Bucket: "certificates", Key: "1a2b3c4d", Opens: true, Count: 40},
+		{Bucket: "certificates", Key: "5e6f7a8b", Opens: true, Stale: true, Count: 2},
+	}}
+	cases["check"] = func(b *bytes.Buffer) error {
+		return report.CertificateCheck(b, ruche.CertificateCheck{
+			Target: ruche.CheckTarget{Host: "shop.example", ServerName: "shop.example"}, Address: "192.0.2.1:443",
+			Findings: []ruche.Finding{
+				{Check: "chain", Level: ruche.LevelOK, Message: "2 certificates are sent, in order"},
+				{Check: "validity", Level: ruche.LevelWarning, Message: "the certificate ends soon", Hint: "have it renewed"},
+			},
+			Chain: []ruche.CheckedCertificate{
+				{Names: []string{"shop.example"}, Issuer: "CN=R11", NotBefore: now(), NotAfter: now().Add(10 * 24 * time.Hour), Key: "ECDSA P-256", Signature: "SHA256-RSA", Serial: "1a", Fingerprint: "f00d"},
+				{Subject: "CN=R11", NotAfter: now().Add(1000 * 24 * time.Hour)},
+			},
+			TLS: &ruche.CheckedTLS{Versions: []string{"TLS 1.2", "TLS 1.3"}, Version: "TLS 1.3", KeyExchange: "X25519MLKEM768", Cipher: "TLS_AES_128_GCM_SHA256", ALPN: "h2"},
+		}, now())
+	}
+	cases["check-nothing"] = func(b *bytes.Buffer) error {
+		return report.CertificateCheck(b, ruche.CertificateCheck{
+			Target: ruche.CheckTarget{ServerName: "shop.example"}, Findings: []ruche.Finding{{Check: "connection", Level: ruche.LevelError, Message: "no connection", Hint: "look"}},
+		}, now())
+	}
+	cases["seals"] = func(b *bytes.Buffer) error { return report.Seals(b, seals) }
+	cases["seals-lacking"] = func(b *bytes.Buffer) error {
+		lacking := seals
+		lacking.Lacking = []string{"c2", "c3"}
+		return report.Seals(b, lacking)
+	}
+	cases["seals-unopened"] = func(b *bytes.Buffer) error {
+		return report.Seals(b, ruche.SealStatus{Node: "c1", Keys: []string{"1a2b3c4d"}, Values: []ruche.SealCount{{Bucket: "accounts", Stale: true, Count: 1}}, Unopened: []string{`accounts "f00d"`}})
+	}
+	cases["seals-done"] = func(b *bytes.Buffer) error {
+		return report.Seals(b, ruche.SealStatus{Node: "c1", Keys: seals.Keys, Values: seals.Values[1:2]})
+	}
+	cases["import-none"] = func(b *bytes.Buffer) error { return report.Import(b, ruche.ImportResult{}, now()) }
 	cases["state"] = func(b *bytes.Buffer) error {
 		return report.State(b, ruche.StateStatus{
 			Node: "node-1", Quorum: true, QuorumSince: now().Add(-3 * time.Hour), Revision: 4711, Size: 20 << 20,

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/config"
+	"github.com/ruche-project/ruche/internal/daemon"
+)
+
+// writePair writes a certificate of a CA, which is in the file too, and its key: NAME.crt and NAME.key.
+func writePair(t *testing.T, dir, name string) (keyPEM []byte) {
+	t.Helper()
+	make := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parent == nil {
+			parent, signer = template, key
+		}
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Hour), time.Now().Add(1000*time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert, key
+	}
+	authority := func(name string) *x509.Certificate {
+		return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	}
+	root, rootKey := make(authority("root"), nil, nil)
+	mid, midKey := make(authority("mid"), root, rootKey)
+	leaf, key := make(&x509.Certificate{DNSNames: []string{name}}, mid, midKey)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	chain := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mid.Raw})...)
+	for file, content := range map[string][]byte{name + ".crt": chain, name + ".key": keyPEM} {
+		if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return keyPEM
+}
+
+// ruche runs a command in this process.
+func runRuche(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	root := newRoot()
+	root.SetArgs(args)
+	var out bytes.Buffer
+	root.SetOut(&out)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// upAlone runs a "ruche up" of the test, and gives its admin address.
+func upAlone(t *testing.T) (adminAddr string) {
+	t.Helper()
+	dir := t.TempDir()
+	cfg, err := config.Load(map[string]string{
+		"http-addr": "127.0.0.1:0", "https-addr": "off", "admin-addr": "127.0.0.1:0", "node-name": "n1", "data-dir": dir,
+		"certs-dir": filepath.Join(dir, "certs"), "routes-dir": filepath.Join(dir, "routes"), "no-docker": "true",
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := daemon.New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-d.Ready()
+	return d.AdminAddr()
+}
+
+func TestCertificatesAreImported(t *testing.T) {
+	dir, empty := t.TempDir(), t.TempDir()
+	key := writePair(t, dir, "shop.example")
+	if err := os.WriteFile(filepath.Join(dir, "bad.crt"), []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runRuche(t, "certs", "import", "--dry-run", dir, "--admin-addr", "127.0.0.1:1")
+	if err != nil || !strings.Contains(out, "can be imported") || !strings.Contains(out, "skipped "+dir+"/bad.crt") {
+		t.Errorf("a dry run printed %v\n%s", err, out)
+	}
+	admin := upAlone(t)
+	for i, want := range []ruche.ImportOutcome{ruche.ImportDone, ruche.ImportSame} {
+		out, err := runRuche(t, "certs", "import", dir, "--admin-addr", admin, "--output", "json")
+		var result ruche.ImportResult
+		if err != nil || json.Unmarshal([]byte(out), &result) != nil {
+			t.Fatalf("import printed %v\n%s", err, out)
+		}
+		if len(result.Certificates) != 1 || result.Certificates[0].Outcome != want || len(result.Problems) != 1 {
+			t.Errorf("import %d: %+v, want %s", i, result, want)
+		}
+		if block, _ := pem.Decode(key); strings.Contains(out, strings.Split(string(key), "\n")[1]) || block == nil {
+			t.Error("the key is in the output")
+		}
+	}
+	for _, args := range [][]string{{"state", "reseal", "--check"}, {"state", "reseal"}} {
+		if out, err := runRuche(t, append(args, "--admin-addr", admin)...); err != nil || !strings.Contains(out, "All 1 values are sealed with it") {
+			t.Errorf("%v printed %v\n%s", args, err, out)
+		}
+	}
+	if _, err := runRuche(t, "certs", "import", empty, "--admin-addr", admin); err == nil || !strings.Contains(err.Error(), "nothing to import") {
+		t.Errorf("of an empty directory: %v", err)
+	}
+	if _, err := runRuche(t, "certs", "import", dir, "--admin-addr", "127.0.0.1:1"); err == nil {
+		t.Error("no error where no Ruche runs")
+	}
+}
+
+func TestCertificatesOfServersAreChecked(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	t.Setenv("SSL_CERT_FILE", os.DevNull)
+	out, err := runRuche(t, "certs", "check", "shop.example", "--address", server.Listener.Addr().String())
+	var status exitStatus
+	if !errors.As(err, &status) || status != 2 || !strings.Contains(out, "not good for shop.example") || !strings.Contains(out, "TLS 1.3") {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	out, err = runRuche(t, "certs", "check", "shop.example", "--address", "127.0.0.1:1", "--output", "json")
+	var check ruche.CertificateCheck
+	if !errors.As(err, &status) || json.Unmarshal([]byte(out), &check) != nil || check.Findings[0].Check != "connection" || check.Target.Port != 443 {
+		t.Errorf("check of nothing: %v\n%s", err, out)
+	}
+	for arg, want := range map[string]string{
+		"a.example": "a.example 0", "A.example.:8443": "a.example 8443", "::1": "::1 0", "[::1]": "::1 0", "[::1]:443": "::1 443", "https://a.example/x": "a.example 0", "https://a.example:444": "a.example 444",
+	} {
+		if host, port, err := splitTarget(arg); err != nil || fmt.Sprint(host, " ", port) != want {
+			t.Errorf("splitTarget(%q) = %s, %d, %v", arg, host, port, err)
+		}
+	}
+	for _, arg := range []string{"", ":443", "a b", "a/b", "a:b:c", "user@a:1", "a:70000"} {
+		if host, port, err := splitTarget(arg); err == nil {
+			t.Errorf("splitTarget(%q) = %s, %d", arg, host, port)
+		}
+	}
+}
