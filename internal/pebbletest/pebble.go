@@ -59,6 +59,7 @@ type CA struct {
 	down       atomic.Bool
 	mu         sync.Mutex
 	hook       Hook
+	answer     func(Call) *Answer
 	calls      []Call
 }
 
