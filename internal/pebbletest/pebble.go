@@ -9,7 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -68,7 +68,7 @@ func Start(t testing.TB, o Options) *CA {
 	t.Helper()
 	environment(t, o)
 	c := &CA{DNS: startDNS(t)}
-	store, logger := db.NewMemoryStore(), log.New(io.Discard, "", 0)
+	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	for id, key := range o.EAB {
 		must(t, store.AddExternalAccountKeyByID(id, key))
 	}

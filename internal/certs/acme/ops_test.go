@@ -191,7 +191,7 @@ func TestRetirement(t *testing.T) {
 	w.advance(55 * day)
 	w.await("what nobody wants to be forgotten", func() error {
 		if _, _, err := w.record(w.id(away)); !errors.Is(err, ruche.ErrNotFound) {
-			return fmt.Errorf("it is there: %v", err)
+			return errors.New("it is there")
 		}
 		if _, there := list(w, w.b.states)[w.id(away)]; there {
 			return errors.New("its state is there")
@@ -238,10 +238,11 @@ func TestImport(t *testing.T) {
 	w.certificate(s)
 	w.await("the imported one to be retired", func() error {
 		w.advance(13 * time.Hour)
-		if rec, _, err := w.record(id); err != nil || rec.Retired.IsZero() {
-			return fmt.Errorf("%v %v", rec.Retired, err)
+		rec, _, err := w.record(id)
+		if err == nil && rec.Retired.IsZero() {
+			return errors.New("it is not")
 		}
-		return nil
+		return err
 	})
 }
 
@@ -419,10 +420,11 @@ func TestAnotherDirectory(t *testing.T) {
 	w.certificate(after)
 	w.await("the old one to be retired", func() error {
 		w.advance(13 * time.Hour)
-		if rec, _, err := w.record(w.id(before)); err != nil || rec.Retired.IsZero() || !bytes.Equal(rec.Chain[0], old.Chain[0]) {
-			return fmt.Errorf("%v %v", rec.Retired, err)
+		rec, _, err := w.record(w.id(before))
+		if err == nil && (rec.Retired.IsZero() || !bytes.Equal(rec.Chain[0], old.Chain[0])) {
+			return errors.New("it is not")
 		}
-		return nil
+		return err
 	})
 }
 
@@ -467,4 +469,25 @@ func TestTheCAWantsPeace(t *testing.T) {
 	w.ca.SetAnswer(nil)
 	w.advance(5 * time.Hour)
 	w.certificate(s)
+}
+
+// TestTheBudget keeps an order back for which Let's Encrypt has no room, and lets renewals through. Its place is taken by Pebble.
+func TestTheBudget(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	w.tune = func(e *acme.Engine) { e.SetTransport(w.ca.RoundTripper()) }
+	w.cfg.Issuers = []ruche.Issuer{{Name: ruche.IssuerDefault, Directory: "https://acme-v02.api.letsencrypt.org/dir"}}
+	for i := range 50 {
+		name := fmt.Sprintf("n%d.example.com", i)
+		put(t, w.b.issuances, name, vault.Issuance{At: time.Now(), Directory: w.cfg.Issuers[0].Directory, Names: []string{name}})
+	}
+	one, other := spec("new.example.com"), spec("new.example.org")
+	w.want("service/a", one, other)
+	w.run()
+	w.certificate(other)
+	w.awaitWarning(ruche.CodeCertNotIssued, "50 new certificates a week for example.com")
+	if got := w.ca.Made(pebbletest.NewOrder); got != 1 {
+		t.Errorf("there were %d orders, want one", got)
+	}
+	w.advance(4 * time.Hour)
+	w.certificate(one)
 }

@@ -151,8 +151,8 @@ func TestAYearOfShortLives(t *testing.T) {
 		}
 		w.want("service/a", specs...)
 		_, stop := w.run()
-		time.Sleep(2 * day) // of the bubble's time: the CA may be away at first
-		for begin := time.Now(); time.Since(begin) < 365*day; time.Sleep(7 * time.Hour) {
+		<-time.After(2 * day) // of the bubble's time: the CA may be away at first
+		for begin := time.Now(); time.Since(begin) < 365*day; <-time.After(7 * time.Hour) {
 			for _, s := range specs {
 				rec, pair, err := w.record(w.id(s))
 				if err != nil {
