@@ -32,9 +32,10 @@ type CertificateInfo struct {
 	CA        string `json:"ca,omitempty"`
 	Profile   string `json:"profile,omitempty"`
 	KeyType   string `json:"key_type,omitempty"` // "ECDSA P-256", "RSA 2048"
-	// Serial and Fingerprint (SHA-256 of the certificate) are in hexadecimal digits.
+	// Serial, Fingerprint (SHA-256 of the certificate) and Key (SHA-256 of its public key) are in hexadecimal digits.
 	Serial      string    `json:"serial,omitempty"`
 	Fingerprint string    `json:"fingerprint,omitempty"`
+	Key         string    `json:"key,omitempty"`
 	NotBefore   time.Time `json:"not_before,omitzero"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	Issued      time.Time `json:"issued,omitzero"`
@@ -84,10 +85,11 @@ type CertificateList struct {
 type CertificateSelection struct {
 	// IDs or names ("shop.example") of certificates.
 	IDs []string `json:"ids,omitempty"`
-	// Issuer is the name of a configured issuer, or a part of the CA's common name; Serial and Fingerprint are hexadecimal digits; All selects every one that is not retired.
+	// Issuer is the name of a configured issuer, or a part of the CA's common name; Serial, Fingerprint and Key are hexadecimal digits; All selects every one that is not retired.
 	Issuer      string `json:"issuer,omitempty"`
 	Serial      string `json:"serial,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
+	Key         string `json:"key,omitempty"`
 	All         bool   `json:"all,omitempty"`
 }
 

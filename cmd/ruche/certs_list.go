@@ -74,6 +74,7 @@ func addSelection(cmd *cobra.Command, s *ruche.CertificateSelection) {
 	cmd.Flags().StringVar(&s.Issuer, "issuer", "", "those of an issuer: its configured name, or a part of the CA's common name")
 	cmd.Flags().StringVar(&s.Serial, "serial", "", "the one with a serial number, in hexadecimal digits")
 	cmd.Flags().StringVar(&s.Fingerprint, "fingerprint", "", "the one with a SHA-256 fingerprint, in hexadecimal digits")
+	cmd.Flags().StringVar(&s.Key, "key", "", "those with a key, by the SHA-256 of its public half in hexadecimal digits")
 	cmd.Flags().BoolVar(&s.All, "all", false, "all that are not retired")
 }
 

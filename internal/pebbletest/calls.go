@@ -1,6 +1,7 @@
 package pebbletest
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,42 @@ func (c *CA) SetHook(h Hook) {
 	c.hook = h
 }
 
+// Answer is one that a test gives in place of the CA.
+type Answer struct {
+	Status int
+	// Problem is the type of the problem (RFC 8555 section 6.7) without its name space, Detail its text.
+	Problem, Detail string
+	RetryAfter      string // as in the header
+}
+
+// SetAnswer has fn asked before each request that reaches the CA; if it gives an answer, the CA does not hear of the request. nil takes it away.
+func (c *CA) SetAnswer(fn func(Call) *Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = fn
+}
+
+// refuse gives the test's answer, if it has one.
+func (c *CA) refuse(w http.ResponseWriter, call Call) bool {
+	c.mu.Lock()
+	fn := c.answer
+	c.mu.Unlock()
+	if fn == nil {
+		return false
+	}
+	a := fn(call)
+	if a == nil {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if a.RetryAfter != "" {
+		w.Header().Set("Retry-After", a.RetryAfter)
+	}
+	w.WriteHeader(a.Status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"type": "urn:ietf:params:acme:error:" + a.Problem, "detail": a.Detail, "status": a.Status})
+	return true
+}
+
 // SetDown cuts all connections from now on, as if the CA were not there, or ends that.
 func (c *CA) SetDown(down bool) {
 	c.down.Store(down)
@@ -102,6 +139,9 @@ func (c *CA) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := Call{Kind: kindOf(r.URL.Path), Path: r.URL.Path}
 		c.ask(call)
+		if c.refuse(w, call) {
+			return
+		}
 		answer := httptest.NewRecorder()
 		next.ServeHTTP(answer, r)
 		call.Status, call.Location = answer.Code, answer.Header().Get("Location")

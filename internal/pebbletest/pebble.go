@@ -9,7 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -59,6 +59,7 @@ type CA struct {
 	down       atomic.Bool
 	mu         sync.Mutex
 	hook       Hook
+	answer     func(Call) *Answer
 	calls      []Call
 }
 
@@ -67,7 +68,7 @@ func Start(t testing.TB, o Options) *CA {
 	t.Helper()
 	environment(t, o)
 	c := &CA{DNS: startDNS(t)}
-	store, logger := db.NewMemoryStore(), log.New(io.Discard, "", 0)
+	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	for id, key := range o.EAB {
 		must(t, store.AddExternalAccountKeyByID(id, key))
 	}

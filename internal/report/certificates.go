@@ -99,7 +99,7 @@ func CertificateDetails(w io.Writer, list []ruche.CertificateInfo, now time.Time
 		}
 		for _, row := range [][2]string{
 			{"names", strings.Join(c.Names, ", ")}, {"kind", string(c.Kind)}, {"state", string(c.State)}, {"wanted by", c.Source}, {"issuer", c.Issuer},
-			{"directory", c.Directory}, {"CA", c.CA}, {"profile", c.Profile}, {"key", c.KeyType}, {"serial", c.Serial}, {"SHA-256", c.Fingerprint},
+			{"directory", c.Directory}, {"CA", c.CA}, {"profile", c.Profile}, {"key", c.KeyType}, {"serial", c.Serial}, {"SHA-256", c.Fingerprint}, {"key SHA-256", c.Key},
 			{"valid from", moment(c.NotBefore)}, {"valid until", moment(c.NotAfter)}, {"issued", moment(c.Issued)}, {"renewal due", moment(c.Due)},
 			{"CA suggests", window}, {"CA explains", c.Explanation}, {"retired", moment(c.Retired)}, {"revoked", moment(c.Revoked)}, {"served by", strings.Join(c.ServedBy, ", ")},
 		} {

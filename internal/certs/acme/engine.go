@@ -53,8 +53,9 @@ type Config struct {
 type Engine struct {
 	cfg Config
 	log *slog.Logger
-	// poll is how often a CA is asked that does not say how often; transport is how CAs are reached.
+	// poll is how often a CA is asked that does not say how often; rest is how long nothing is done at most; transport is how CAs are reached.
 	poll      time.Duration
+	rest      time.Duration
 	transport func(Terms) (http.RoundTripper, error)
 
 	mu      sync.Mutex
@@ -71,7 +72,7 @@ func New(cfg Config) *Engine {
 		cfg.Now = time.Now
 	}
 	return &Engine{
-		cfg: cfg, log: cfg.Logger, poll: pollInterval, transport: newTransport,
+		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
 		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool),
 	}
 }
@@ -112,7 +113,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-pause.C:
 		}
 		next := t.pass(ctx)
-		pause.Reset(min(max(next.Sub(e.now()), 0), longestPause))
+		pause.Reset(max(next.Sub(e.now()), 0))
 	}
 }
 

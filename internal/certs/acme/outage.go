@@ -67,10 +67,10 @@ func (t *term) told(terms Terms, f *failure, now time.Time) (next time.Time) {
 	return o.next
 }
 
-// isDown reports whether a CA has not answered for several tries.
-func (t *term) isDown(directory string) bool {
+// isDown reports whether a CA has not answered for several tries, and it is not yet time for the next one.
+func (t *term) isDown(directory string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.down[directory]
-	return o != nil && o.failures >= outageTells
+	return o != nil && o.failures >= outageTells && now.Before(o.next)
 }

@@ -61,7 +61,7 @@ func (v *view) at(at time.Time) {
 
 func (t *term) look(now time.Time) *view {
 	v := &view{
-		now: now, records: t.certificates.all(), states: t.states.all(), next: now.Add(longestPause),
+		now: now, records: t.certificates.all(), states: t.states.all(), next: now.Add(t.rest),
 		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
 	}
 	v.leaves = t.readLeaves(v.records)
@@ -131,6 +131,8 @@ func (v *view) standsIn(w Want, id string, r vault.Record) bool {
 		if w.Mode == "" && r.Directory != "" && r.Directory != w.Terms.Directory {
 			return false
 		}
+	case w.Mode == "" && r.Directory == w.Terms.Directory && r.KeyType == w.Terms.KeyType && len(r.Names) == len(w.Spec.Names):
+		// It is the same but for the name that comes first.
 	case w.Mode == "" || r.Origin == vault.OriginACME && r.Directory != w.Terms.Directory && r.Issuer != w.Terms.Fallback:
 		return false
 	}
@@ -195,7 +197,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		})
 		return
 	}
-	terms := t.termsNow(w, st)
+	terms := t.termsNow(w, st, v.now)
 	if !underway || journal.Value.Directory != terms.Directory {
 		order := vault.Issuance{Directory: terms.Directory, Account: accountKey(terms), Names: w.Spec.Names, Renewal: v.leaves[w.ID].cert != nil}
 		order.Replaces = order.Renewal && replaces(v.records[w.ID].Value, terms) != ""
@@ -250,10 +252,10 @@ func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool 
 }
 
 // termsNow are the terms to order by: after three failures those of the fallback, and after three more the first ones again.
-func (t *term) termsNow(w Want, st vault.State) Terms {
+func (t *term) termsNow(w Want, st vault.State, now time.Time) Terms {
 	const turns = 3
 	fallback, ok := issuerNamed(t.cfg.Issuers, w.Terms.Fallback)
-	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory) {
+	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {
 		return w.Terms
 	}
 	terms := w.Terms

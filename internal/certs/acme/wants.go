@@ -40,13 +40,13 @@ type Input struct {
 // Wanted says which certificates are wanted, ordered by ID, each once: those of the specs, and one for each name of a route that asks for a certificate and that no spec names.
 // Names that an edge serves from a file are left to the file where the route leaves the choice.
 func Wanted(in Input) []Want {
-	byID := make(map[string]Want)
+	bySet := make(map[string]Want)
 	var named []string // by specs
 	for _, s := range oldestFirst(in.Specs, func(s ruche.CertificateSpecs) ruche.Workload { return s.Workload }) {
 		for _, spec := range s.Specs {
 			w := wantOf(in, spec)
 			named = append(named, w.Spec.Names...)
-			keepFirst(byID, w)
+			keepFirst(bySet, w)
 		}
 	}
 	for _, d := range oldestFirst(in.Declarations, func(d ruche.Declaration) ruche.Workload { return d.Workload }) {
@@ -56,20 +56,21 @@ func Wanted(in Input) []Want {
 		for _, r := range d.Routes {
 			for _, name := range routeNames(r) {
 				if w, ok := routeWant(in, r, name); ok && !vault.CoversAll(named, []string{name}) {
-					keepFirst(byID, w)
+					keepFirst(bySet, w)
 				}
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(byID), func(a, b Want) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.SortedFunc(maps.Values(bySet), func(a, b Want) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // keepFirst keeps the want of the older workload, unless that one only would have it perhaps.
-func keepFirst(byID map[string]Want, w Want) {
-	if had, ok := byID[w.ID]; ok && (had.Mode != ruche.TLSAuto || w.Mode == ruche.TLSAuto) {
+func keepFirst(bySet map[string]Want, w Want) {
+	set := w.ID[strings.LastIndexByte(w.ID, '-'):] // whichever name comes first
+	if had, ok := bySet[set]; ok && (had.Mode != ruche.TLSAuto || w.Mode == ruche.TLSAuto) {
 		return
 	}
-	byID[w.ID] = w
+	bySet[set] = w
 }
 
 func oldestFirst[T any](all map[string]T, of func(T) ruche.Workload) []T {

@@ -79,7 +79,7 @@ func (t *term) notIssued(v *view, w Want) (ruche.Warning, bool) {
 			return ruche.Warning{}, false
 		}
 		problem = w.Problem + " (" + w.Hint + ")"
-	case problem == "" || t.isDown(w.Terms.Directory):
+	case problem == "" || t.isDown(w.Terms.Directory, v.now):
 		return ruche.Warning{}, false
 	}
 	hint := "mend what the message says; ruche certs renew tries at once"

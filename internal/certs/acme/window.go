@@ -25,7 +25,7 @@ func (t *term) askWindows(ctx context.Context, v *view) {
 			continue
 		}
 		terms, ok := t.termsFor(w, rec.Directory)
-		if !ok || t.isDown(terms.Directory) {
+		if !ok || t.isDown(terms.Directory, v.now) {
 			continue
 		}
 		t.start("window of "+w.ID, t.questions, func() { t.askWindow(ctx, w.ID, l, terms) })

@@ -44,7 +44,9 @@ type world struct {
 	tune   func(*acme.Engine)
 	// patience is how long await waits; 0 stands for 20 seconds.
 	patience time.Duration
-	noALPN   atomic.Bool // the edge does not answer tls-alpn-01
+	// answers is where the edge looks for the answers to challenges.
+	answers acme.Bucket[vault.Challenge]
+	noALPN  atomic.Bool // the edge does not answer tls-alpn-01
 }
 
 // buckets are those of the engine with their own types.
@@ -79,6 +81,7 @@ func newWorld(t testing.TB, o pebbletest.Options) *world {
 	t.Helper()
 	w := &world{t: t, state: newState(), health: &health.Registry{}, seal: newSeal(t)}
 	w.b = newBuckets(w.state)
+	w.answers = w.b.challenges
 	o.HTTPPort, o.TLSPort = w.edge()
 	w.ca = pebbletest.Start(t, o)
 	w.cfg = acme.Config{
@@ -289,7 +292,7 @@ func (w *world) edge() (httpPort, tlsPort int) {
 	plain := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		token := strings.TrimPrefix(r.URL.Path, "/.well-known/acme-challenge/")
 		host, _, _ := net.SplitHostPort(r.Host)
-		e, err := w.b.challenges.Get(r.Context(), vault.ChallengeKey(ruche.ChallengeHTTP01, strings.Trim(host, "[]"), token))
+		e, err := w.answers.Get(r.Context(), vault.ChallengeKey(ruche.ChallengeHTTP01, strings.Trim(host, "[]"), token))
 		if err != nil {
 			http.NotFound(rw, r)
 			return
@@ -308,7 +311,7 @@ func (w *world) edge() (httpPort, tlsPort int) {
 }
 
 func (w *world) challengeCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	rows, err := w.b.challenges.List(hello.Context())
+	rows, err := w.answers.List(hello.Context())
 	if err != nil || w.noALPN.Load() {
 		return nil, errors.New("no answer")
 	}

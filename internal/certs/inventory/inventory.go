@@ -109,6 +109,7 @@ func (l *lister) state(info *ruche.CertificateInfo, s vault.State) {
 func (l *lister) leaf(info *ruche.CertificateInfo, leaf *x509.Certificate) {
 	info.CA, info.KeyType = caName(leaf), keyType(leaf)
 	info.Serial, info.Fingerprint = fmt.Sprintf("%x", leaf.SerialNumber), vault.Fingerprint(leaf.Raw)
+	info.Key = vault.Fingerprint(leaf.RawSubjectPublicKeyInfo)
 	info.NotBefore, info.NotAfter = leaf.NotBefore, leaf.NotAfter
 	l.prints[info.Fingerprint] = info.ID
 }

@@ -132,7 +132,7 @@ const KindForeign ruche.CertificateKind = "foreign"
 
 // Select gives the certificates of a list that a selection is about. An ID or name that selects nothing gives an error.
 func Select(list []ruche.CertificateInfo, s ruche.CertificateSelection) ([]ruche.CertificateInfo, error) {
-	if !s.All && len(s.IDs) == 0 && s.Issuer == "" && s.Serial == "" && s.Fingerprint == "" {
+	if !s.All && len(s.IDs) == 0 && s.Issuer == "" && s.Serial == "" && s.Fingerprint == "" && s.Key == "" {
 		return nil, fmt.Errorf("nothing is selected (name certificates, or give --issuer, --serial or --all)")
 	}
 	for _, id := range s.IDs {
@@ -163,6 +163,8 @@ func fits(c ruche.CertificateInfo, s ruche.CertificateSelection) bool {
 	case s.Issuer != "" && c.Issuer != s.Issuer && !strings.Contains(strings.ToLower(c.CA), strings.ToLower(s.Issuer)):
 		return false
 	case s.Serial != "" && strings.TrimLeft(c.Serial, "0") != digits(s.Serial):
+		return false
+	case s.Key != "" && strings.TrimLeft(c.Key, "0") != digits(s.Key):
 		return false
 	case s.Fingerprint != "" && strings.TrimLeft(c.Fingerprint, "0") != digits(s.Fingerprint):
 		return false

@@ -124,11 +124,6 @@ func AskAgain(now time.Time, life time.Duration, retryAfter time.Duration) time.
 	return now.Add(max(min(retryAfter, most), time.Minute))
 }
 
-// Spread is a moment between now and now plus over, the same for one ID and now.
-func Spread(id string, now time.Time, over time.Duration) time.Time {
-	return now.Add(time.Duration(fraction(id, now.UTC().Format(time.RFC3339)) * float64(over)))
-}
-
 // fraction gives a number from 0 to below 1 that looks like chance and depends on its arguments alone.
 func fraction(id, salt string) float64 {
 	sum := sha256.Sum256([]byte(id + "\n" + salt))

@@ -83,7 +83,7 @@ func (r Record) Leaf() (*x509.Certificate, error) {
 	return x509.ParseCertificate(r.Chain[0])
 }
 
-// Fingerprint is the SHA-256 of the certificate, in hexadecimal digits.
+// Fingerprint is the SHA-256 of a certificate, or of a public key, in DER; in hexadecimal digits.
 func Fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])

@@ -1,0 +1,464 @@
+package acme_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/acme"
+	"github.com/ruche-project/ruche/internal/certs/importer"
+	"github.com/ruche-project/ruche/internal/certs/vault"
+	"github.com/ruche-project/ruche/internal/pebbletest"
+)
+
+func TestRevocation(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	revisions := make(chan int64, 100)
+	w.cfg.Published = func(_ context.Context, revision int64) error { revisions <- revision; return nil }
+	kept, gone := spec("kept.example"), spec("gone.example")
+	kept.ReuseKey = true
+	w.want("service/a", kept)
+	w.want("service/b", gone)
+	w.run()
+	first, pair := w.certificate(kept)
+	last, lastPair := w.certificate(gone)
+	other := w.engine() // on another node, which does not lead
+	w.ahead.Add(int64(time.Minute))
+	if err := other.Renew(t.Context(), w.id(kept), w.now(), "a test"); err != nil {
+		t.Fatal(err)
+	}
+	second := w.awaitOther(kept, first)
+	if leaf, err := second.Leaf(); err != nil || !pair.Leaf.PublicKey.(*ecdsa.PublicKey).Equal(leaf.PublicKey) {
+		t.Errorf("the key was to be kept: %v", err)
+	}
+	leaf, err := second.Leaf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reason, want := range map[string]string{"ca-compromise": "no reason", "": "no reason"} {
+		if err := other.Revoke(t.Context(), w.id(kept), w.now(), reason); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("revoking for %q: %v, want %q", reason, err, want)
+		}
+	}
+	w.ahead.Add(int64(time.Minute))
+	if err := other.Revoke(t.Context(), w.id(kept), w.now(), vault.ReasonKeyCompromise); err != nil {
+		t.Fatal(err)
+	}
+	third := w.awaitOther(kept, second)
+	if leaf, err := third.Leaf(); err != nil || pair.Leaf.PublicKey.(*ecdsa.PublicKey).Equal(leaf.PublicKey) {
+		t.Errorf("a key that is not secret any more was used again: %v", err)
+	}
+	w.awaitRevoked(leaf, 1)
+	entry, err := w.b.certificates.Get(t.Context(), w.id(kept))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for told := false; !told; {
+		select {
+		case r := <-revisions:
+			told = r >= entry.Revision
+		default:
+			t.Fatal("the edges were not waited for before the old certificate was revoked")
+		}
+	}
+	// One that nobody wants any more is revoked at once, and not replaced.
+	w.want("service/b")
+	w.advance(time.Minute)
+	if err := other.Revoke(t.Context(), w.id(gone), w.now(), "cessation-of-operation"); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitRevoked(lastPair.Leaf, 5)
+	w.await("the record to say so", func() error {
+		rec, _, err := w.record(w.id(gone))
+		if err == nil && (rec.Revoked.IsZero() || rec.Retired.IsZero() || !bytes.Equal(rec.Chain[0], last.Chain[0])) {
+			return errors.New("it does not")
+		}
+		return err
+	})
+	if err := other.Revoke(t.Context(), w.id(gone), w.now(), "superseded"); err == nil {
+		t.Error("it could be revoked again")
+	}
+}
+
+func (w *world) awaitRevoked(cert *x509.Certificate, reason int) {
+	w.t.Helper()
+	w.await("the revocation", func() error {
+		if revoked, why := w.ca.Revoked(w.t, cert); !revoked || why != reason {
+			return fmt.Errorf("revoked: %v, for reason %d", revoked, why)
+		}
+		return nil
+	})
+}
+
+func TestRenewalsAreSpread(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1, AuthzReuse: 100})
+	specs := []ruche.CertificateSpec{spec("a.example"), spec("b.example"), spec("c.example")}
+	w.want("service/a", specs...)
+	e, _ := w.run()
+	before := make(map[string]vault.Record)
+	for _, s := range specs {
+		before[w.id(s)], _ = w.certificate(s)
+	}
+	w.ahead.Add(int64(time.Minute))
+	for i, s := range specs {
+		if err := e.Renew(t.Context(), w.id(s), w.now().Add(time.Duration(i)*time.Hour), "a test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.advance(2 * time.Hour)
+	for _, s := range specs {
+		w.awaitOther(s, before[w.id(s)])
+	}
+	if err := e.Renew(t.Context(), "nothing", w.now(), "a test"); !errors.Is(err, ruche.ErrNotFound) {
+		t.Errorf("renewing what is not there: %v", err)
+	}
+}
+
+// TestRetirement takes names away, brings one back, and waits until the other is forgotten.
+func TestRetirement(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	back, away := spec("back.example"), spec("away.example")
+	w.want("service/a", back)
+	w.want("service/b", away)
+	w.run()
+	w.certificate(back)
+	w.certificate(away)
+	w.await("the end of the orders", func() error { return w.complete([]ruche.CertificateSpec{back, away}) })
+	retired := func(s ruche.CertificateSpec, want bool) {
+		t.Helper()
+		w.await(fmt.Sprintf("%s to be retired: %v", s.Names[0], want), func() error {
+			rec, _, err := w.record(w.id(s))
+			if err == nil && rec.Retired.IsZero() == want {
+				return fmt.Errorf("retired at %s", rec.Retired)
+			}
+			return err
+		})
+	}
+	w.want("service/a")
+	w.want("service/b")
+	w.await("it to be noted", func() error {
+		for id, st := range list(w, w.b.states) {
+			if st.Unwanted.IsZero() {
+				return fmt.Errorf("%s is wanted", id)
+			}
+		}
+		return nil
+	})
+	w.advance(23 * time.Hour)
+	retired(back, false)
+	w.advance(2 * time.Hour)
+	retired(back, true)
+	retired(away, true)
+	w.want("service/a", back)
+	retired(back, false)
+	w.advance(70 * day) // one is renewed, the other is not
+	w.await("the renewal", func() error {
+		if got := w.ca.Made(pebbletest.NewOrder); got != 3 {
+			return fmt.Errorf("there were %d orders", got)
+		}
+		return nil
+	})
+	w.advance(55 * day)
+	w.await("what nobody wants to be forgotten", func() error {
+		if _, _, err := w.record(w.id(away)); !errors.Is(err, ruche.ErrNotFound) {
+			return errors.New("it is there")
+		}
+		if _, there := list(w, w.b.states)[w.id(away)]; there {
+			return errors.New("its state is there")
+		}
+		return nil
+	})
+}
+
+// TestImport serves names from certificates that came from elsewhere, until they are due.
+func TestImport(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	chain, key := selfMade(t, time.Now(), 60*day, "shop.example", "www.shop.example")
+	store := importer.Store{Certificates: w.b.certificates, Accounts: w.b.accounts, Seal: w.seal}
+	result, err := store.Import(t.Context(), []ruche.ImportedCertificate{{
+		Names: []string{"shop.example", "www.shop.example"}, Chain: chain, Key: key, Directory: w.ca.Directory(), Source: "a test",
+	}})
+	if err != nil || result.Certificates[0].Outcome != ruche.ImportDone {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	id := result.Certificates[0].ID
+	s := spec("www.shop.example", "shop.example")
+	s.KeyType = ruche.KeyRSA2048 // what is there serves although it has another key
+	w.want("service/a", s)
+	more := spec("more.example")
+	w.want("service/b", more)
+	put(t, w.b.declarations, "service/c", ruche.Declaration{Routes: []ruche.Route{{TLS: ruche.TLSACME, Match: ruche.Match{Host: "shop.example", Path: "/"}}}})
+	w.run()
+	w.certificate(more)
+	if got := w.ca.Made(pebbletest.NewOrder); got != 1 {
+		t.Errorf("there were %d orders, want one: the imported certificate serves", got)
+	}
+	w.advance(50 * day)
+	w.certificate(s)
+	w.await("the imported one to be retired", func() error {
+		w.advance(13 * time.Hour)
+		rec, _, err := w.record(id)
+		if err == nil && rec.Retired.IsZero() {
+			return errors.New("it is not")
+		}
+		return err
+	})
+}
+
+// selfMade makes a certificate that no CA has signed.
+func selfMade(t *testing.T, from time.Time, life time.Duration, names ...string) (chain [][]byte, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [][]byte{sign(t, from, life, private.Public(), private, names...)}, pkcs8(t, private)
+}
+
+func sign(t *testing.T, from time.Time, life time.Duration, public crypto.PublicKey, by crypto.Signer, names ...string) []byte {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(from.UnixNano()), NotBefore: from, NotAfter: from.Add(life), DNSNames: names}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func pkcs8(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// TestInternal takes certificates of a day from an authority of our own.
+func TestInternal(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{})
+	w.cfg.Issuers = nil
+	s := spec("shop.internal")
+	s.Issuer = ruche.IssuerInternal
+	w.want("service/a", s)
+	_, stop := w.run()
+	w.awaitWarning(ruche.CodeCertNotIssued, "no internal authority", "ruche ca init")
+	stop()
+	if len(w.health.List()) > 0 {
+		t.Errorf("who leads no more has no warnings: %v", w.health.List())
+	}
+	root, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Internal = func(_ context.Context, spec ruche.CertificateSpec, csr *x509.CertificateRequest) ([][]byte, error) {
+		if err := csr.CheckSignature(); err != nil {
+			return nil, err
+		}
+		return [][]byte{sign(t, w.now(), day, csr.PublicKey, root, spec.Names...)}, nil
+	}
+	w.ahead.Add(int64(time.Hour))
+	w.run()
+	id := vault.ID(s.Names, ruche.IssuerInternal, ruche.KeyP256)
+	var before vault.Record
+	for range 4 {
+		w.await("a certificate of our own", func() error {
+			rec, _, err := w.record(id)
+			switch {
+			case err != nil:
+				return err
+			case before.Chain != nil && bytes.Equal(rec.Chain[0], before.Chain[0]):
+				return errors.New("it is the same")
+			case rec.Origin != vault.OriginInternal:
+				return errors.New(string(rec.Origin))
+			}
+			before = rec
+			return nil
+		})
+		w.advance(12 * time.Hour)
+	}
+}
+
+// TestTheFallback asks another CA when the first one refuses or fails, and tries the first one again at the renewal.
+func TestTheFallback(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1, Blocked: []string{"blocked.example"}})
+	second := pebbletest.Start(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	w.cfg.Issuers[0].Fallback = "second"
+	w.cfg.Issuers = append(w.cfg.Issuers, ruche.Issuer{Name: "second", Directory: second.Directory(), Bundle: second.Bundle()})
+	refused, down := spec("shop.blocked.example"), spec("shop.example")
+	w.want("service/a", refused)
+	w.run()
+	w.awaitWarning(ruche.CodeCertNotIssued, "rejectedIdentifier")
+	w.advance(3 * time.Hour)
+	rec, _ := w.certificate(refused)
+	if rec.Issuer != "second" || rec.Directory != second.Directory() {
+		t.Errorf("the issuer is %s", rec.Issuer)
+	}
+	w.ca.SetDown(true)
+	w.want("service/b", down)
+	w.await("the certificate while the first CA is away", func() error {
+		w.advance(time.Minute)
+		rec, _, err := w.record(w.id(down))
+		if err == nil && rec.Issuer != "second" {
+			return errors.New("the issuer is " + rec.Issuer)
+		}
+		return err
+	})
+	first, _ := w.certificate(down)
+	w.ca.SetDown(false)
+	w.advance(61 * day)
+	if rec := w.awaitOther(down, first); rec.Issuer != ruche.IssuerDefault {
+		t.Errorf("after the renewal the issuer is %s, want the first one again", rec.Issuer)
+	}
+}
+
+// TestTheCAForgets lets the CA forget the account: it is registered again with the same key, but never where standing records name it.
+func TestTheCAForgets(t *testing.T) {
+	for _, challenge := range []ruche.ChallengeType{ruche.ChallengeHTTP01, ruche.ChallengeDNSPersist01} {
+		t.Run(string(challenge), func(t *testing.T) {
+			w := newWorld(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+			s := spec("shop.example")
+			s.Challenge = challenge
+			w.want("service/a", s)
+			_, stop := w.run()
+			w.certificate(s)
+			stop()
+			w.await("the end", func() error { return nil })
+			for key, a := range list(w, w.b.accounts) {
+				a.URL += "0" // the CA knows no such account
+				put(t, w.b.accounts, key, a)
+			}
+			other := spec("other.example")
+			other.Challenge = challenge
+			w.want("service/b", other)
+			w.run()
+			if challenge == ruche.ChallengeDNSPersist01 {
+				w.awaitWarning(ruche.CodeCertNotIssued, "does not know the account", "accounturi")
+				return
+			}
+			w.await("a failure", func() error {
+				if list(w, w.b.states)[w.id(other)].Failures == 0 {
+					return errors.New("there is none")
+				}
+				return nil
+			})
+			w.advance(2 * time.Minute)
+			w.certificate(other)
+			if got := w.ca.Made(pebbletest.NewAccount); got != 1 {
+				t.Errorf("there are %d accounts, want the same one", got)
+			}
+		})
+	}
+}
+
+// TestAnotherDirectory changes the CA of a name: the old certificate serves until the new one is there.
+func TestAnotherDirectory(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	second := pebbletest.Start(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	before := spec("shop.example")
+	w.want("service/a", before)
+	w.run()
+	old, _ := w.certificate(before)
+	after := before
+	after.Directory = second.Directory()
+	second.SetDown(true)
+	// Both servers have a certificate of httptest, which is the same.
+	w.want("service/a", after)
+	w.advance(30 * time.Hour)
+	w.await("the failure", func() error {
+		if list(w, w.b.states)[w.id(after)].Failures == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	if rec, _, err := w.record(w.id(before)); err != nil || !rec.Retired.IsZero() {
+		t.Errorf("the old certificate is to serve: %v, %v", rec.Retired, err)
+	}
+	second.SetDown(false)
+	w.advance(time.Hour)
+	w.certificate(after)
+	w.await("the old one to be retired", func() error {
+		w.advance(13 * time.Hour)
+		rec, _, err := w.record(w.id(before))
+		if err == nil && (rec.Retired.IsZero() || !bytes.Equal(rec.Chain[0], old.Chain[0])) {
+			return errors.New("it is not")
+		}
+		return err
+	})
+}
+
+func TestSnapshot(t *testing.T) {
+	const mac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+	w := newWorld(t, pebbletest.Options{NonceReject: -1, EAB: map[string]string{"k": mac}})
+	s := spec("shop.example")
+	s.EAB = &ruche.ExternalAccount{KeyID: "k", Key: mac}
+	s.DNS = &ruche.DNSProvider{Name: "test", Settings: map[string]string{"token": "secret"}}
+	w.want("service/a", s)
+	e, _ := w.run()
+	w.certificate(s)
+	snapshot, err := e.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, ok := snapshot.Records[w.id(s)]
+	if !ok || rec.Key != nil || len(snapshot.Wants) != 1 || snapshot.Wants[0].ID != w.id(s) {
+		t.Errorf("%+v", snapshot)
+	}
+	if text := fmt.Sprintf("%+v %+v", snapshot.Wants, snapshot.Wants[0].Terms); strings.Contains(text, "secret") || strings.Contains(text, mac) {
+		t.Errorf("there are secrets in it: %s", text)
+	}
+}
+
+// TestTheCAWantsPeace honours the time for which a CA wants to be left alone.
+func TestTheCAWantsPeace(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	w.ca.SetAnswer(func(c pebbletest.Call) *pebbletest.Answer {
+		if c.Kind != pebbletest.NewOrder {
+			return nil
+		}
+		return &pebbletest.Answer{Status: http.StatusTooManyRequests, Problem: "rateLimited", Detail: "too many certificates", RetryAfter: "18000"}
+	})
+	s := spec("shop.example")
+	w.want("service/a", s)
+	w.run()
+	w.awaitWarning(ruche.CodeCertNotIssued, "rateLimited", "too many certificates", "used up")
+	if wait := time.Until(list(w, w.b.states)[w.id(s)].NextTry); wait < 4*time.Hour || wait > 5*time.Hour {
+		t.Errorf("the next try is in %s, want five hours", wait)
+	}
+	w.ca.SetAnswer(nil)
+	w.advance(5 * time.Hour)
+	w.certificate(s)
+}
+
+// TestTheBudget keeps an order back for which Let's Encrypt has no room, and lets renewals through. Its place is taken by Pebble.
+func TestTheBudget(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	w.tune = func(e *acme.Engine) { e.SetTransport(w.ca.RoundTripper()) }
+	w.cfg.Issuers = []ruche.Issuer{{Name: ruche.IssuerDefault, Directory: "https://acme-v02.api.letsencrypt.org/dir"}}
+	for i := range 50 {
+		name := fmt.Sprintf("n%d.example.com", i)
+		put(t, w.b.issuances, name, vault.Issuance{At: time.Now(), Directory: w.cfg.Issuers[0].Directory, Names: []string{name}})
+	}
+	one, other := spec("new.example.com"), spec("new.example.org")
+	w.want("service/a", one, other)
+	w.run()
+	w.certificate(other)
+	w.awaitWarning(ruche.CodeCertNotIssued, "50 new certificates a week for example.com")
+	if got := w.ca.Made(pebbletest.NewOrder); got != 1 {
+		t.Errorf("there were %d orders, want one", got)
+	}
+	w.advance(4 * time.Hour)
+	w.certificate(one)
+}
