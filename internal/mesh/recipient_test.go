@@ -336,3 +336,32 @@ func TestARevisionComesWithoutNews(t *testing.T) {
 		t.Errorf("from the control node comes revision %d, want %d", got, first)
 	}
 }
+
+// FuzzOpenWhatIsSealed gives a node what somebody else may have written for it: only what was sealed to it opens.
+func FuzzOpenWhatIsSealed(f *testing.F) {
+	node, err := openBox(f.TempDir(), "edge", nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Fatal(err)
+	}
+	to, err := newRecipient("edge", node.public())
+	if err != nil {
+		f.Fatal(err)
+	}
+	sealed, err := to.Seal("what", []byte("secret"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sealed, node.public())
+	f.Add(sealed[:headBytes], "")
+	f.Add([]byte{sealedVersion}, "AAAA")
+	f.Fuzz(func(t *testing.T, data []byte, shown string) {
+		if got, err := node.open("what", data); err == nil && (!bytes.Equal(data, sealed) || string(got) != "secret") {
+			t.Errorf("%q opens as %q", data, got)
+		}
+		if r, err := newRecipient("edge", shown); err == nil && shown != "" {
+			if _, err := r.Seal("what", nil); err != nil {
+				t.Errorf("a key that is taken cannot be sealed to: %v", err)
+			}
+		}
+	})
+}
