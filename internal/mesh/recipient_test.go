@@ -213,6 +213,31 @@ func TestAMembersKeyIsInMemoryOnly(t *testing.T) {
 	if data, err := os.ReadFile(again.Certificate()); err != nil || !bytes.Equal(data, last) {
 		t.Errorf("after a start there is %q in memory, %v", data, err)
 	}
+	// What an earlier release left there in the clear is used, and sealed at the next start.
+	old := filepath.Join(h.dir, "old")
+	bare, err := OpenMember(old, nil)
+	if err == nil {
+		err = EnrolOwn(t.Context(), h.reg(), bare, "old", "127.0.0.1:8901", slog.New(slog.DiscardHandler), &health.Registry{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, _ := os.ReadFile(bare.Certificate())
+	now, err := OpenMember(old, Safe{h.seal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(now.Certificate()); err != nil || !bytes.Equal(data, plain) || !bytes.Contains(plain, []byte(pemKey)) {
+		t.Errorf("of what lay in the clear there is %q in memory, %v", data, err)
+	}
+	if _, err := newOwnKeeper(h.reg(), old, "old", []Role{RoleControl}, "127.0.0.1:8901", now, slog.New(slog.DiscardHandler), &health.Registry{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{identityFile, peerFile} {
+		if data, err := os.ReadFile(filepath.Join(old, name)); err != nil || bytes.Contains(data, []byte(pemKey)) {
+			t.Errorf("%s still holds a key in the clear (%v)", name, err)
+		}
+	}
 	if _, err := OpenMember(dir, Safe{testSeal(t)}); !errors.Is(err, ErrSeal) {
 		t.Errorf("with another key it says %v", err)
 	}
