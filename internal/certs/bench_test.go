@@ -70,3 +70,25 @@ func BenchmarkChoice(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkTake is what 10,000 records cost an edge that begins to follow, and what they cost when they come again with another control node.
+func BenchmarkTake(b *testing.B) {
+	const n = 10_000
+	u := ruche.Update[vault.Record]{Reset: true, Puts: map[string]vault.Record{}}
+	for i := range n {
+		id := fmt.Sprintf("site-%d", i)
+		u.Puts[id] = of(id+".example").record(b, id)
+	}
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			withStore(b, b.TempDir(), nil).applyRecords(u)
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		c := withStore(b, b.TempDir(), nil)
+		c.applyRecords(u)
+		for b.Loop() {
+			c.applyRecords(u)
+		}
+	})
+}

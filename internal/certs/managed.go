@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -66,10 +67,11 @@ type store struct {
 	loaded chan struct{}                // closed when the content is there
 	once   sync.Once
 	size   atomic.Int64
+	broken map[string]error // records that cannot be used, by ID
 }
 
 func newStore() *store {
-	return &store{byID: map[string]*managed{}, chains: map[[sha256.Size]byte][]byte{}, loaded: make(chan struct{})}
+	return &store{byID: map[string]*managed{}, chains: map[[sha256.Size]byte][]byte{}, loaded: make(chan struct{}), broken: map[string]error{}}
 }
 
 // apply takes in what happened in the bucket of records.
@@ -94,6 +96,7 @@ func (c *Certs) applyRecords(u ruche.Update[vault.Record]) {
 	for _, id := range u.Deletes {
 		c.drop(id)
 	}
+	c.warnBroken()
 	s.size.Store(int64(len(s.byID)))
 	s.once.Do(func() { close(s.loaded) })
 	c.changed.say()
@@ -104,20 +107,12 @@ func (c *Certs) take(id string, r vault.Record) {
 	s, old := c.store, c.store.byID[id]
 	m, err := c.ready(id, r, old)
 	if err != nil {
-		stays := "its names have another certificate meanwhile"
-		if old != nil {
-			stays = "the last good version is served"
-		}
-		if c.cfg.Health.Set(ruche.Warning{
-			Code: ruche.CodeCertUnusable, Severity: ruche.SeverityError, Subject: id,
-			Message: fmt.Sprintf("the certificate for %s cannot be used on this node: %v; %s", strings.Join(r.Names, ", "), err, stays),
-			Hint:    "look whether all control nodes have the same sealing key (--seal-key-file); ruche certs renew gets another certificate",
-		}) {
-			c.cfg.Logger.Error("cannot use a certificate of the store", "id", id, "error", err, "meanwhile", stays)
+		if s.broken[id] = err; len(s.broken) <= maxNamed {
+			c.cfg.Logger.Error("cannot use a certificate of the store", "id", id, "names", r.Names, "last_good_served", old != nil, "error", err)
 		}
 		return
 	}
-	c.cfg.Health.Clear(ruche.CodeCertUnusable, id)
+	delete(s.broken, id)
 	if old != nil {
 		s.unlist(old)
 	}
@@ -190,7 +185,37 @@ func (c *Certs) drop(id string) {
 		c.store.unlist(m)
 		delete(c.store.byID, id)
 	}
-	c.cfg.Health.Clear(ruche.CodeCertUnusable, id)
+	delete(c.store.broken, id)
+}
+
+// maxNamed is how many certificates that cannot be used are named: where one key is wrong all are.
+const maxNamed = 5
+
+// warnBroken keeps one warning about all records that cannot be used.
+func (c *Certs) warnBroken() {
+	const subject = "certificates"
+	broken := c.store.broken
+	if len(broken) == 0 {
+		c.cfg.Health.Clear(ruche.CodeCertUnusable, subject)
+		return
+	}
+	ids := slices.Sorted(maps.Keys(broken))
+	named := make([]string, 0, maxNamed+1)
+	for _, id := range ids[:min(len(ids), maxNamed)] {
+		stays := ""
+		if c.store.byID[id] != nil {
+			stays = "; its last good version is served"
+		}
+		named = append(named, fmt.Sprintf("%s (%v%s)", id, broken[id], stays))
+	}
+	if more := len(ids) - len(named); more > 0 {
+		named = append(named, fmt.Sprintf("and %d more", more))
+	}
+	c.cfg.Health.Set(ruche.Warning{
+		Code: ruche.CodeCertUnusable, Severity: ruche.SeverityError, Subject: subject,
+		Message: "certificates of the store that cannot be used on this node: " + strings.Join(named, ", "),
+		Hint:    "look whether all control nodes have the same sealing key (--seal-key-file); ruche certs renew gets another certificate",
+	})
 }
 
 // at gives where a name is listed, and under what.

@@ -90,7 +90,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
 		{Name: "control", Roles: every, Apart: true, Help: "The addresses of control nodes to begin with, as host or host:port, as a list with commas; more are learned from them. Control nodes and agents take the managers of the Swarm by default.",
 			set: into(func(c *Config) *[]string { return &c.Control }, controlAddresses)},
-		{Name: "join-token-file", Roles: every, Apart: true, Default: "/run/secrets/ruche-join", Help: "The file with the join token, by which this node is let in when it starts for the first time.",
+		{Name: "join-token-file", Roles: every, Apart: true, Default: "/run/secrets/ruche-join", Help: "The file with the join token, by which this node is let in when it starts for the first time, and under which its own keys are sealed: it has to stay.",
 			set: into(func(c *Config) *string { return &c.JoinTokenFile }, path)},
 		{Name: "seal-key-file", Roles: every, Default: "/run/secrets/ruche-seal", Help: "The file with the key by which private keys are sealed in the state and on the disk, as `openssl rand -base64 32` makes one; of several, one a line, the first one seals and all open. When there is no such file, one is made in the data directory; edges and agents take their join token instead.",
 			set: into(func(c *Config) *string { return &c.SealKeyFile }, path)},

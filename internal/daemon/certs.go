@@ -6,14 +6,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
-	"github.com/ruche-project/ruche/internal/health"
 	"github.com/ruche-project/ruche/internal/mesh"
 )
 
@@ -71,19 +70,22 @@ func (d *Daemon) awaitCertificates(ctx context.Context) {
 }
 
 // deliveries say what of certificates edges get: what is sealed for the installation is sealed to each of them instead.
-func deliveries(open certs.Opener, logger *slog.Logger, registry *health.Registry) map[string]mesh.Deliver {
-	d := delivery{open, logger, registry}
+func deliveries(open certs.Opener, logger *slog.Logger) map[string]mesh.Deliver {
+	d := &delivery{open: open, logger: logger}
 	return map[string]mesh.Deliver{vault.BucketCertificates: d.certificate, vault.BucketTickets: d.tickets}
 }
 
 type delivery struct {
 	open   certs.Opener
 	logger *slog.Logger
-	health *health.Registry
+	said   atomic.Int64 // when something was logged last, in seconds
 }
 
+// sayEvery is how often it is logged that something cannot be given to an edge. Each edge has a health warning about that, too.
+const sayEvery = 60
+
 // certificate gives the record without what edges have no use for. One whose key cannot be opened here is told without it: then an edge keeps what it serves.
-func (d delivery) certificate(to *mesh.Recipient, id string, value json.RawMessage) (json.RawMessage, bool) {
+func (d *delivery) certificate(to *mesh.Recipient, id string, value json.RawMessage) (json.RawMessage, bool) {
 	r, err := vault.Decode(value)
 	if err != nil || !r.Retired.IsZero() {
 		return nil, false
@@ -93,7 +95,7 @@ func (d delivery) certificate(to *mesh.Recipient, id string, value json.RawMessa
 	return value, err == nil
 }
 
-func (d delivery) tickets(to *mesh.Recipient, _ string, value json.RawMessage) (json.RawMessage, bool) {
+func (d *delivery) tickets(to *mesh.Recipient, _ string, value json.RawMessage) (json.RawMessage, bool) {
 	var t vault.Tickets
 	if json.Unmarshal(value, &t) != nil {
 		return nil, false
@@ -104,22 +106,17 @@ func (d delivery) tickets(to *mesh.Recipient, _ string, value json.RawMessage) (
 }
 
 // reseal opens something and seals it to a node; nil where that cannot be done.
-func (d delivery) reseal(to *mesh.Recipient, what string, sealed []byte) []byte {
+func (d *delivery) reseal(to *mesh.Recipient, what string, sealed []byte) []byte {
 	data, err := d.open.Open(what, sealed)
 	if err == nil {
 		sealed, err = to.Seal(what, data)
 		clear(data)
 	}
 	if err == nil {
-		d.health.Clear(ruche.CodeCertUnusable, what)
 		return sealed
 	}
-	w := ruche.Warning{
-		Code: ruche.CodeCertUnusable, Severity: ruche.SeverityError, Subject: what, Message: "it cannot be given to edges: " + err.Error(),
-		Hint: "all control nodes must have the same sealing key (--seal-key-file)",
-	}
-	if d.health.Set(w) {
-		d.logger.Error(w.Message, "what", what, "edge", to.Node)
+	if now, last := time.Now().Unix(), d.said.Load(); now-last >= sayEvery && d.said.CompareAndSwap(last, now) {
+		d.logger.Error("cannot give something to an edge", "what", what, "edge", to.Node, "error", err, "hint", "all control nodes must have the same sealing key (--seal-key-file)")
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: at(d.site.host, c.listener.Addr().String()), Member: d.member,
 		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
 		Join: c.candidates.join, Seal: d.seal,
-		Deliver: deliveries(d.safe, logger, d.health),
+		Deliver: deliveries(d.safe, logger),
 		Rows:    func(node string) mesh.Rows { return rows{discovery.NodeState(d.cluster, node), d.cluster} },
 		Status:  d.status, Logger: logger, Health: d.health,
 	})

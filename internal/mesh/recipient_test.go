@@ -213,6 +213,31 @@ func TestAMembersKeyIsInMemoryOnly(t *testing.T) {
 	if data, err := os.ReadFile(again.Certificate()); err != nil || !bytes.Equal(data, last) {
 		t.Errorf("after a start there is %q in memory, %v", data, err)
 	}
+	// What an earlier release left there in the clear is used, and sealed at the next start.
+	old := filepath.Join(h.dir, "old")
+	bare, err := OpenMember(old, nil)
+	if err == nil {
+		err = EnrolOwn(t.Context(), h.reg(), bare, "old", "127.0.0.1:8901", slog.New(slog.DiscardHandler), &health.Registry{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, _ := os.ReadFile(bare.Certificate())
+	now, err := OpenMember(old, Safe{h.seal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(now.Certificate()); err != nil || !bytes.Equal(data, plain) || !bytes.Contains(plain, []byte(pemKey)) {
+		t.Errorf("of what lay in the clear there is %q in memory, %v", data, err)
+	}
+	if _, err := newOwnKeeper(h.reg(), old, "old", []Role{RoleControl}, "127.0.0.1:8901", now, slog.New(slog.DiscardHandler), &health.Registry{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{identityFile, peerFile} {
+		if data, err := os.ReadFile(filepath.Join(old, name)); err != nil || bytes.Contains(data, []byte(pemKey)) {
+			t.Errorf("%s still holds a key in the clear (%v)", name, err)
+		}
+	}
 	if _, err := OpenMember(dir, Safe{testSeal(t)}); !errors.Is(err, ErrSeal) {
 		t.Errorf("with another key it says %v", err)
 	}
@@ -335,4 +360,33 @@ func TestARevisionComesWithoutNews(t *testing.T) {
 	if got := <-seen; got != first {
 		t.Errorf("from the control node comes revision %d, want %d", got, first)
 	}
+}
+
+// FuzzOpenWhatIsSealed gives a node what somebody else may have written for it: only what was sealed to it opens.
+func FuzzOpenWhatIsSealed(f *testing.F) {
+	node, err := openBox(f.TempDir(), "edge", nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Fatal(err)
+	}
+	to, err := newRecipient("edge", node.public())
+	if err != nil {
+		f.Fatal(err)
+	}
+	sealed, err := to.Seal("what", []byte("secret"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sealed, node.public())
+	f.Add(sealed[:headBytes], "")
+	f.Add([]byte{sealedVersion}, "AAAA")
+	f.Fuzz(func(t *testing.T, data []byte, shown string) {
+		if got, err := node.open("what", data); err == nil && (!bytes.Equal(data, sealed) || string(got) != "secret") {
+			t.Errorf("%q opens as %q", data, got)
+		}
+		if r, err := newRecipient("edge", shown); err == nil && shown != "" {
+			if _, err := r.Seal("what", nil); err != nil {
+				t.Errorf("a key that is taken cannot be sealed to: %v", err)
+			}
+		}
+	})
 }
