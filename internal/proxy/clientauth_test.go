@@ -14,8 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/net/http2"
-
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/ruche-project/ruche"
@@ -194,11 +192,9 @@ func TestClientCertificatesAreForOneName(t *testing.T) {
 		})
 	}
 	t.Run("one connection of HTTP/2 for both", func(t *testing.T) {
-		raw, err := tls.Dial("tcp", g.HTTPSAddr().String(), &tls.Config{ServerName: "open.test", InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := (&http2.Transport{}).NewClientConn(raw)
+		transport := g.client().Transport.(*http.Transport)
+		transport.TLSClientConfig.ServerName = "open.test"
+		conn, err := transport.NewClientConn(t.Context(), "https", "open.test:443")
 		if err != nil {
 			t.Fatal(err)
 		}
