@@ -73,6 +73,12 @@ const (
 	CodeControlUnreachable  Code = "control-unreachable"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
+
+	CodeCARotationOverdue Code = "ca-rotation-overdue"
+	CodeCAParentDue       Code = "ca-parent-due"
+	CodeCACRLStale        Code = "ca-crl-stale"
+	CodeCAKeyUnreadable   Code = "ca-key-unreadable"
+	CodeDockerFrontDown   Code = "docker-front-down"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -87,6 +93,7 @@ func Codes() []Code {
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
+		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}
 }
 

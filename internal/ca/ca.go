@@ -4,25 +4,88 @@ package ca
 import (
 	"context"
 	"crypto"
-	"crypto/x509"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/health"
 )
 
 // What Issue and its kin refuse with, for errors.Is.
 var (
-	// ErrNoAuthority tells that nobody has made the authority yet. It wraps ruche.ErrNotFound.
-	ErrNoAuthority = errors.Join(errors.New("there is no such authority"), ruche.ErrNotFound)
+	// ErrNoAuthority tells that nobody has made the authority yet.
+	ErrNoAuthority = fmt.Errorf("it was never made: %w", ruche.ErrNotFound)
 	// ErrRefused tells that the request is against the authority's rules: names, key, profile or time. The error's text says which.
 	ErrRefused = errors.New("refused")
 	// ErrRevoked tells that the certificate was revoked before.
 	ErrRevoked = errors.New("it is revoked already")
 )
 
+// Bucket is what the authority needs of a part of the state. Errors are those that package ruche names.
+type Bucket[T any] interface {
+	Get(ctx context.Context, key string) (ruche.Entry[T], error)
+	Create(ctx context.Context, key string, v T) (revision int64, err error)
+	CompareAndSet(ctx context.Context, key string, v T, revision int64) (int64, error)
+	Delete(ctx context.Context, key string) error
+	List(ctx context.Context) (map[string]ruche.Entry[T], error)
+	Watch(ctx context.Context, fn func(ruche.Update[T])) error
+}
+
+// The buckets. Every control node writes them, by creation and compare-and-set.
+const (
+	BucketAuthorities = "authorities" // name of the authority -> Record
+	BucketIssued      = "issued"      // serial -> Entry
+	BucketCRLs        = "crls"        // ID of the issuer -> CRL
+)
+
+// Sealer keeps private keys unreadable in a copy of the state. What a thing was closed for is part of the seal.
+type Sealer interface {
+	Close(what string, data []byte) []byte
+	Open(what string, sealed []byte) ([]byte, error)
+}
+
+// Config is what an Authority needs.
+type Config struct {
+	Authorities Bucket[Record]
+	Issued      Bucket[Entry]
+	CRLs        Bucket[CRL]
+	Sealer      Sealer
+	// URL is where the lists of revoked certificates are reached, without a slash at its end: "http://ca.example". Empty: certificates name none.
+	URL string
+	// Lead runs fn on one control node at a time; nil runs it here.
+	Lead func(ctx context.Context, name string, fn func(ctx context.Context, token int64) error) error
+	// Now tells the time; nil stands for the clock.
+	Now    func() time.Time
+	Logger *slog.Logger
+	Health *health.Registry
+}
+
 // Authority signs certificates. It is safe for concurrent use; every control node has one, on the same buckets.
-type Authority struct{ cfg Config }
+type Authority struct {
+	cfg  Config
+	poke chan struct{} // wakes the loop
+
+	mu   sync.Mutex
+	keys map[string]crypto.Signer // by what they are sealed in
+
+	denied denyList
+	pruned time.Time // by the loop alone, as are the warnings
+	raised []ruche.Warning
+}
+
+// New gives the authority on its buckets. It reads and writes nothing yet.
+func New(cfg Config) *Authority {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Lead == nil {
+		cfg.Lead = func(ctx context.Context, _ string, fn func(context.Context, int64) error) error { return fn(ctx, 0) }
+	}
+	return &Authority{cfg: cfg, poke: make(chan struct{}, 1), keys: map[string]crypto.Signer{}}
+}
 
 // Request asks for a certificate.
 type Request struct {
@@ -34,7 +97,7 @@ type Request struct {
 	Subject string
 	// Profile is the name of one of Profiles.
 	Profile string
-	// NotAfter is when it ends; zero leaves that to the profile. No certificate outlives its issuer: then it ends sooner.
+	// NotAfter is when it ends, where that is sooner than the profile says; zero leaves it to the profile. No certificate outlives its issuer: then it ends with that.
 	NotAfter time.Time
 	// Requester is who asked, for the log: "acme:ID", "cli", "mesh:NODE".
 	Requester string
@@ -50,80 +113,5 @@ type Issued struct {
 	NotBefore, NotAfter time.Time
 }
 
-// Entry is a certificate in the log of what was issued, under its serial.
-type Entry struct {
-	Serial   string   `json:"serial"`
-	Names    []string `json:"names"`
-	Subject  string   `json:"subject,omitempty"`
-	Profile  string   `json:"profile"`
-	Issuer   string   `json:"issuer"` // the issuer's ID: "services-i3"
-	KeyHash  string   `json:"key"`    // SHA-256 of the SubjectPublicKeyInfo, in hexadecimal digits
-	KeyID    string   `json:"key_id"` // authority key identifier of the certificate, in hexadecimal digits
-	Replaces string   `json:"replaces,omitempty"`
-
-	Requester string    `json:"requester,omitempty"`
-	Issued    time.Time `json:"issued"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
-	// Revoked is nil of a certificate that is good until NotAfter.
-	Revoked *Revocation `json:"revoked,omitempty"`
-}
-
-// Revocation says since when a certificate is no longer good, and why.
-type Revocation struct {
-	At     time.Time `json:"at"`
-	Reason int       `json:"reason"` // RFC 5280 section 5.3.1
-	By     string    `json:"by,omitempty"`
-}
-
-// Profile is a kind of certificate.
-type Profile struct {
-	Name string
-	// Authority is the one that issues it: AuthorityServices, AuthorityClients or AuthorityDocker.
-	Authority string
-	Lifetime  time.Duration
-	Usages    []x509.ExtKeyUsage
-	// What it is for, in a sentence.
-	Description string
-}
-
-// Issue signs a request, and notes it in the log before anybody gets the certificate. Names are checked against the authority's constraints; the profile says lifetime
-// and usages. An error that wraps ErrRefused is the requester's to mend.
-func (a *Authority) Issue(ctx context.Context, r Request) (Issued, error) {
-	return Issued{}, ErrNoAuthority
-}
-
-// Revoke makes a certificate bad from now on: in the log, in the list of revoked certificates (CRL), and for Revoked. reason is one of RFC 5280 section 5.3.1; who asked for it
-// is kept. The error wraps ruche.ErrNotFound for an unknown serial, ErrRevoked for one that is revoked.
-func (a *Authority) Revoke(ctx context.Context, serial string, reason int, who string) error {
-	return ruche.ErrNotFound
-}
-
-// Lookup gives a certificate from the log. The error wraps ruche.ErrNotFound for an unknown serial.
-func (a *Authority) Lookup(ctx context.Context, serial string) (Entry, error) {
-	return Entry{}, ruche.ErrNotFound
-}
-
-// CRL gives the list of revoked certificates of an issuer ("services-i3"; also Entry.Issuer), in DER. It is kept until a day has passed or something is revoked.
-func (a *Authority) CRL(ctx context.Context, issuer string) ([]byte, error) {
-	return nil, ruche.ErrNotFound
-}
-
-// Profiles lists the kinds of certificates.
-func (a *Authority) Profiles() []Profile { return nil }
-
-// Roots gives what clients of servers with our certificates must trust: the roots of AuthorityServices, the next one included.
-func (a *Authority) Roots(ctx context.Context) ([]*x509.Certificate, error) {
-	return a.RootsOf(ctx, "services")
-}
-
-// RootsOf gives the roots of an authority, the next one included.
-func (a *Authority) RootsOf(ctx context.Context, authority string) ([]*x509.Certificate, error) {
-	return nil, ErrNoAuthority
-}
-
-// Config is what an Authority needs.
-type Config struct{}
-
-// New gives the authority on its buckets. It reads and writes nothing yet.
-func New(cfg Config) *Authority { return &Authority{cfg: cfg} }
+// Entry is a certificate in the log of what was issued.
+type Entry = ruche.IssuedCertificate
