@@ -54,32 +54,46 @@ func (a *Authority) makeCRL(ctx context.Context, id string) (CRL, error) {
 	if err != nil {
 		return fail(err)
 	}
-	key, err := a.signer(by.Issuer)
-	if err != nil {
-		return fail(err)
-	}
 	for range tries {
 		old, err := a.cfg.CRLs.Get(ctx, id) // before the log is read: who revokes meanwhile writes the list too, and this one is then made again
 		if err != nil && !errors.Is(err, ruche.ErrNotFound) {
 			return fail(err)
 		}
-		revoked, err := a.revokedBy(ctx, id)
+		log, err := a.cfg.Issued.List(ctx)
 		if err != nil {
 			return fail(err)
 		}
-		now := a.now()
-		made := CRL{Number: max(old.Value.Number+1, now.Unix()), Made: now, Until: now.Add(crlLifetime)}
-		made.DER, err = x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-			Number: big.NewInt(made.Number), ThisUpdate: now.Add(-backdate), NextUpdate: made.Until, RevokedCertificateEntries: revoked,
-		}, by.cert, key)
-		if err != nil {
-			return fail(err)
+		made, err := a.signCRL(ctx, by, old, log)
+		if err == nil {
+			return made, nil
 		}
-		if _, err = a.cfg.CRLs.CompareAndSet(ctx, id, made, old.Revision); !errors.Is(err, ruche.ErrConflict) {
-			return made, err
+		if !errors.Is(err, ruche.ErrConflict) {
+			return fail(err)
 		}
 	}
 	return fail(ruche.ErrConflict)
+}
+
+// signCRL signs the list of an issuer, and writes it if there is none newer than the old one, which was read before the log was.
+func (a *Authority) signCRL(ctx context.Context, by issuer, old ruche.Entry[CRL], log map[string]ruche.Entry[Entry]) (CRL, error) {
+	key, err := a.signer(by.Issuer)
+	if err != nil {
+		return CRL{}, err
+	}
+	now := a.now()
+	revoked, err := revokedBy(by.ID, log, now)
+	if err != nil {
+		return CRL{}, err
+	}
+	made := CRL{Number: max(old.Value.Number+1, now.Unix()), Made: now, Until: now.Add(crlLifetime)}
+	made.DER, err = x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(made.Number), ThisUpdate: now.Add(-backdate), NextUpdate: made.Until, RevokedCertificateEntries: revoked,
+	}, by.cert, key)
+	if err != nil {
+		return CRL{}, err
+	}
+	_, err = a.cfg.CRLs.CompareAndSet(ctx, by.ID, made, old.Revision)
+	return made, err
 }
 
 // issuer finds a root or an intermediate by its ID.
@@ -105,15 +119,11 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // revokedBy lists what an issuer has revoked.
-func (a *Authority) revokedBy(ctx context.Context, id string) ([]x509.RevocationListEntry, error) {
-	all, err := a.cfg.Issued.List(ctx)
-	if err != nil {
-		return nil, err
-	}
+func revokedBy(id string, log map[string]ruche.Entry[Entry], now time.Time) ([]x509.RevocationListEntry, error) {
 	var list []x509.RevocationListEntry
-	for serial, e := range all {
+	for serial, e := range log {
 		v := e.Value
-		if v.Issuer != id || v.Revoked == nil || a.now().Sub(v.NotAfter) > crlKept {
+		if v.Issuer != id || v.Revoked == nil || now.Sub(v.NotAfter) > crlKept {
 			continue
 		}
 		number, ok := new(big.Int).SetString(serial, 16)

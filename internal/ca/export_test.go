@@ -51,3 +51,6 @@ func NormalName(s string) (string, error) {
 	_, normal, err := classify(s)
 	return normal, err
 }
+
+// SetSealer gives the authority another sealer, as a restart with another key does.
+func (a *Authority) SetSealer(s Sealer) { a.cfg.Sealer = s }

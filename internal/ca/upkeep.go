@@ -15,8 +15,9 @@ const (
 	// A look is taken every lookEvery, after a failure every lookAgain.
 	lookEvery = time.Hour
 	lookAgain = time.Minute
-	// turnBefore is how much is left of an intermediate when the next one takes over: about the half, and a day more than the longest certificate, which so gets its whole time.
-	turnBefore = longest + day
+	// turnBefore is how much is left of an intermediate when the next one takes over: about the half, and a week more than the longest certificate has, which so gets its whole time
+	// although nobody could lead for some days.
+	turnBefore = longest + 7*day
 	// nextRootBefore is how much is left of a root when the next one is made, rootNotice how long that is then in the bundle before it signs.
 	nextRootBefore = 730 * day
 	rootNotice     = 365 * day
@@ -181,22 +182,41 @@ func (a *Authority) renewCRLs(ctx context.Context, all map[string]ruche.Entry[Re
 	if err != nil {
 		return fmt.Errorf("cannot list the CRLs: %w", err)
 	}
-	var errs []error
+	var due []Issuer
 	known := map[string]bool{}
 	for _, e := range all {
 		for _, i := range slices.Concat(e.Value.Roots, e.Value.Intermediates) {
 			known[i.ID] = true
-			if len(i.Key) == 0 || a.now().Sub(kept[i.ID].Value.Made) < crlRenewed {
-				continue
-			}
-			if _, err := a.makeCRL(ctx, i.ID); err != nil {
-				errs = append(errs, err)
+			if len(i.Key) > 0 && a.now().Sub(kept[i.ID].Value.Made) >= crlRenewed {
+				due = append(due, i)
 			}
 		}
 	}
+	errs := []error{a.signCRLs(ctx, due, kept)}
 	for id := range kept {
 		if !known[id] {
 			errs = append(errs, a.cfg.CRLs.Delete(ctx, id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Authority) signCRLs(ctx context.Context, due []Issuer, kept map[string]ruche.Entry[CRL]) error {
+	if len(due) == 0 {
+		return nil
+	}
+	log, err := a.cfg.Issued.List(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot read the log of what was issued: %w", err)
+	}
+	var errs []error
+	for _, i := range due {
+		by, err := i.parse()
+		if err == nil {
+			_, err = a.signCRL(ctx, by, kept[i.ID], log)
+		}
+		if err != nil && !errors.Is(err, ruche.ErrConflict) { // then somebody has just made a newer one
+			errs = append(errs, fmt.Errorf("cannot make the CRL of %s: %w", i.ID, err))
 		}
 	}
 	return errors.Join(errs...)
