@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,15 +21,13 @@ import (
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
+	"github.com/ruche-project/ruche/internal/mesh"
 )
 
 // dockerFiles issues a certificate and lays it out as the docker command wants it.
 func dockerFiles(t *testing.T, client *api.Client, name, profile string) (dir, serial string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t)
 	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
 		t.Fatal(err)
@@ -146,18 +145,52 @@ func TestAuthorityOutlivesARestart(t *testing.T) {
 	}
 	n.stop(t)
 
-	// Another sealing key: what is there is served, nothing is signed, and the warning says why.
+	// The sealing key comes from elsewhere now, as in a stack: what the host had sealed by itself is sealed anew, and needs the old one no longer.
+	seal := filepath.Join(dir, "ruche-seal")
+	text, _, err := mesh.NewSeal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(seal, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restart := func() *node {
+		cfg := testConfig(t, dir, engine.Host())
+		cfg.SealKeyFile = seal
+		d, err := New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serve(t, d)
+	}
+	n = restart()
+	await(t, "issuing with the new sealing key", func() bool {
+		_, err := n.ca.IssueFor(t.Context(), []string{"www.corp.example"}, newKey(t).Public())
+		return err == nil
+	})
+	n.stop(t)
 	if err := os.Remove(filepath.Join(dir, "seal.key")); err != nil {
 		t.Fatal(err)
 	}
+	n = restart()
+	if _, err := n.ca.IssueFor(t.Context(), []string{"www.corp.example"}, newKey(t).Public()); err != nil {
+		t.Error(err)
+	}
+	n.stop(t)
+
+	// Without either, nothing is signed, and the warning says why.
 	n = start(t, dir, engine.Host())
 	defer n.stop(t)
 	await(t, "the warning", func() bool {
-		for _, w := range n.health.List() {
-			if w.Code == ruche.CodeCAKeyUnreadable && w.Subject == "services" {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(n.health.List(), func(w ruche.Warning) bool { return w.Code == ruche.CodeCAKeyUnreadable && w.Subject == "services" })
 	})
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
