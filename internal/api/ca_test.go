@@ -64,6 +64,10 @@ func TestOnlyThisHostChangesTheAuthority(t *testing.T) {
 		{"POST", "/api/v1/ca/certificates", "127.0.0.1:1", 200},
 		{"POST", "/api/v1/ca/revocations", "127.0.0.1:1", 404},
 		{"DELETE", "/api/v1/ca", "127.0.0.1:1", 405},
+		// What a route to /ca/ lets through must not lead further.
+		{"POST", "/ca/../api/v1/ca/certificates", "127.0.0.1:1", 307},
+		{"POST", "/ca/%2e%2e/api/v1/ca/certificates", "127.0.0.1:1", 307},
+		{"POST", "/ca//../../api/v1/ca/certificates", "127.0.0.1:1", 307},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), tc.method, tc.path, strings.NewReader("{}"))
 		r.RemoteAddr = tc.from
