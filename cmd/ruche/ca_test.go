@@ -88,8 +88,15 @@ func TestCA(t *testing.T) {
 	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, DNSName: "shop.corp.example"}); err != nil {
 		t.Error(err)
 	}
+}
 
-	// The key may be there before, as a file or with who sends a request.
+// The key may be there before, as a file or with who sends a request.
+func TestCAIssueForKeys(t *testing.T) {
+	startNode(t)
+	dir := t.TempDir()
+	key := filepath.Join(dir, "www.corp.example.key")
+	mustRun(t, "ca", "init", "--permit", "any")
+	mustRun(t, "ca", "issue", "www.corp.example", "--out", dir)
 	mustRun(t, "ca", "issue", "ann@corp.example", "--profile", "client", "--key", key, "--out", dir, "--valid", "1h")
 	if _, err := tls.LoadX509KeyPair(filepath.Join(dir, "ann@corp.example.crt"), key); err != nil {
 		t.Error(err)
@@ -106,7 +113,19 @@ func TestCA(t *testing.T) {
 	if pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "host.crt"), filepath.Join(dir, "host.key")); err != nil || pair.Leaf.Subject.CommonName != "host.corp.example" {
 		t.Errorf("by request: %v", err)
 	}
+}
 
+func TestCARevoke(t *testing.T) {
+	startNode(t)
+	dir := t.TempDir()
+	mustRun(t, "ca", "init", "--permit", "corp.example,10.0.0.0/8")
+	for _, name := range []string{"www.corp.example", "shop.corp.example", "10.1.2.3"} {
+		mustRun(t, "ca", "issue", name, "--out", dir)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "www.corp.example.crt"), filepath.Join(dir, "www.corp.example.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list ruche.IssuedList
 	if err := json.Unmarshal([]byte(mustRun(t, "ca", "list", "--output", "json")), &list); err != nil || len(list.Certificates) != 3 {
 		t.Fatalf("list: %+v, %v", list, err)
@@ -126,7 +145,7 @@ func TestCA(t *testing.T) {
 	if root, err := x509.ParseCertificate([]byte(mustRun(t, "ca", "export", "clients", "--format", "der"))); err != nil || !root.IsCA {
 		t.Errorf("the root of clients: %v", err)
 	}
-	if out := mustRun(t, "ca", "status"); !strings.Contains(out, "SERVICES, for corp.example, 10.0.0.0/8") || !strings.Contains(out, "certificates that are good: 1; revoked: 1") || !strings.Contains(out, "http://ca.corp.example/ca/") {
+	if out := mustRun(t, "ca", "status"); !strings.Contains(out, "SERVICES, for corp.example, 10.0.0.0/8") || !strings.Contains(out, "certificates that are good: 2; revoked: 1") || !strings.Contains(out, "http://ca.corp.example/ca/") {
 		t.Errorf("status:\n%s", out)
 	}
 }

@@ -87,7 +87,7 @@ func (a *Authority) signCRL(ctx context.Context, by issuer, old ruche.Entry[CRL]
 	}
 	made := CRL{Number: max(old.Value.Number+1, now.Unix()), Made: now, Until: now.Add(crlLifetime)}
 	made.DER, err = x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(made.Number), ThisUpdate: now, NextUpdate: made.Until, RevokedCertificateEntries: revoked,
+		Number: big.NewInt(made.Number), ThisUpdate: now.Add(-backdate), NextUpdate: made.Until, RevokedCertificateEntries: revoked,
 	}, by.cert, key)
 	if err != nil {
 		return CRL{}, err
@@ -130,7 +130,8 @@ func revokedBy(id string, log map[string]ruche.Entry[Entry], now time.Time) ([]x
 		if !ok {
 			return nil, fmt.Errorf("the log has the serial %q, which is none", serial)
 		}
-		list = append(list, x509.RevocationListEntry{SerialNumber: number, RevocationTime: v.Revoked.At, ReasonCode: v.Revoked.Reason})
+		// A revocation must not be later than the list that it stands in, and the list begins before now.
+		list = append(list, x509.RevocationListEntry{SerialNumber: number, RevocationTime: v.Revoked.At.Add(-backdate), ReasonCode: v.Revoked.Reason})
 	}
 	slices.SortFunc(list, func(a, b x509.RevocationListEntry) int { return a.SerialNumber.Cmp(b.SerialNumber) })
 	return list, nil

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -33,14 +34,13 @@ func (a *Authority) askParent(ctx context.Context, r ruche.AuthorityRequest) (ru
 			request = record.Wanted.Request
 			return false, nil
 		}
-		if r.Organization != "" {
-			record.Organization = r.Organization
-		}
+		asked := *record // what it asks for counts when it is signed
+		asked.Organization = cmp.Or(r.Organization, record.Organization)
 		if len(r.Permit) > 0 {
-			record.Permit = r.Permit
+			asked.Permit = r.Permit
 		}
-		wanted, err := a.want(name, record)
-		record.Wanted, request = wanted, wanted.Request
+		wanted, err := a.want(name, &asked)
+		record.Wanted, record.Number, request = wanted, asked.Number, wanted.Request
 		return err == nil, err
 	})
 	return ruche.AuthorityAnswer{Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request})}, err
@@ -64,7 +64,7 @@ func (a *Authority) want(name string, r *Record) (*Wanted, error) {
 	if err != nil {
 		return &Wanted{}, err
 	}
-	return &Wanted{ID: id, Key: sealed, Request: request, Created: a.now()}, nil
+	return &Wanted{ID: id, Key: sealed, Request: request, Created: a.now(), Organization: r.Organization}, nil
 }
 
 // extensions are those that the request asks for: what it is to be, and what it is to be bound to. They are taken from a certificate with them, so that they are coded alike.
@@ -172,5 +172,15 @@ func (r *Record) adopt(name string, chain []*x509.Certificate, a *Authority) {
 	for _, above := range chain[1 : len(chain)-1] {
 		i.Above = append(i.Above, above.Raw)
 	}
+	r.Organization, r.Permit = r.Wanted.Organization, permitted(chain[0])
 	r.Intermediates, r.Wanted, r.Parent = append(r.Intermediates, i), nil, true
+}
+
+// permitted is what an intermediate may sign for, as people write it.
+func permitted(cert *x509.Certificate) []string {
+	list := slices.Clone(cert.PermittedDNSDomains)
+	for _, n := range cert.PermittedIPRanges {
+		list = append(list, n.String())
+	}
+	return list
 }

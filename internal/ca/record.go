@@ -49,6 +49,8 @@ type Wanted struct {
 	Key     []byte    `json:"key"`     // as Issuer.Key
 	Request []byte    `json:"request"` // PKCS #10
 	Created time.Time `json:"created"`
+	// Organization is that of the request. What it permits in the end is up to the parent.
+	Organization string `json:"organization,omitempty"`
 }
 
 // sealedFor is what the key of an issuer is sealed for.

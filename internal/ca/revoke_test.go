@@ -180,7 +180,7 @@ func TestRunSignsCRLsEveryDay(t *testing.T) {
 // TestOpenSSLChecksRevocation has another implementation check chain and lists, as nginx does with ssl_crl: every issuer of the chain needs a list.
 func TestOpenSSLChecksRevocation(t *testing.T) {
 	r := newRig(t)
-	r.clock.now = time.Now()
+	r.clock.now = soon()
 	r.begin(t, "corp.example", "10.0.0.0/8")
 	bad, good := r.issue(t, "server"), r.issue(t, "server")
 	if err := r.Revoke(t.Context(), bad.Serial, 1, ""); err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
@@ -111,7 +112,6 @@ func await(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// TestAuthorityOutlivesARestart also looks at what is on disk: without the sealing key, no key of an issuer.
 func TestAuthorityOutlivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	engine := fakeengine.New(t)
@@ -144,8 +144,17 @@ func TestAuthorityOutlivesARestart(t *testing.T) {
 		}
 	}
 	n.stop(t)
+}
 
-	// The sealing key comes from elsewhere now, as in a stack: what the host had sealed by itself is sealed anew, and needs the old one no longer.
+// TestSealingKeyComesFromElsewhere is a host that goes over to a stack: what it had sealed by itself is sealed anew, and needs the old key no longer. Without either, nothing is signed, and the warning says why.
+func TestSealingKeyComesFromElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	engine := fakeengine.New(t)
+	n := start(t, dir, engine.Host())
+	if _, err := n.ca.Begin(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}}); err != nil {
+		t.Fatal(err)
+	}
+	n.stop(t)
 	seal := filepath.Join(dir, "ruche-seal")
 	text, _, err := mesh.NewSeal()
 	if err != nil {
@@ -178,7 +187,6 @@ func TestAuthorityOutlivesARestart(t *testing.T) {
 	}
 	n.stop(t)
 
-	// Without either, nothing is signed, and the warning says why.
 	n = start(t, dir, engine.Host())
 	defer n.stop(t)
 	await(t, "the warning", func() bool {
@@ -193,4 +201,48 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// TestDockerOverTLSIsHandedOver has an upgrade: the next process takes the port over, and knows the clients of before.
+func TestDockerOverTLSIsHandedOver(t *testing.T) {
+	engine, dir := fakeengine.New(t), t.TempDir()
+	next := func() *node {
+		cfg := testConfig(t, dir, engine.Host())
+		cfg.DockerTLSAddr = "127.0.0.1:0"
+		d, err := New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serve(t, d)
+	}
+	old := next()
+	certs, _ := dockerFiles(t, api.NewClient(old.AdminAddr()), "ann", "docker-read")
+	pair, err := tls.LoadX509KeyPair(filepath.Join(certs, "cert.pem"), filepath.Join(certs, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	bundle, err := os.ReadFile(filepath.Join(certs, "ca.pem"))
+	if err != nil || !roots.AppendCertsFromPEM(bundle) {
+		t.Fatal(err)
+	}
+	ping := func(n *node) bool {
+		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}}
+		resp, err := client.Get("https://" + n.dockerFront.listener.Addr().String() + "/_ping")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}
+	await(t, "the Engine answers", func() bool { return ping(old) })
+	n := next()
+	defer n.stop(t)
+	if err := <-old.done; err != nil {
+		t.Errorf("the old process: %v", err)
+	}
+	if was, is := old.dockerFront.listener.Addr().String(), n.dockerFront.listener.Addr().String(); was != is {
+		t.Errorf("it listens at %s after %s", is, was)
+	}
+	await(t, "the Engine answers through the next process", func() bool { return ping(n) })
 }

@@ -101,8 +101,10 @@ func (f *Front) Run(ctx context.Context) error {
 	if server.Shutdown(stop) != nil {
 		_ = server.Close()
 	}
-	cut()        // those whose connection was taken over, too
-	_ = <-served // it was told to end
+	cut() // those whose connection was taken over, too
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
+	}
 	return nil
 }
 
