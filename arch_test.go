@@ -37,7 +37,7 @@ func parts() map[string]floor {
 	return map[string]floor{
 		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/pebbletest": ground, "internal/strictyaml": ground, "internal/testpki": ground,
 		"internal/cluster": leaf, "internal/config": leaf, "internal/docker": leaf, "internal/fastcgi": leaf, "internal/h2": leaf, "internal/handover": leaf, "internal/loop": leaf, "internal/match": leaf, "internal/mesh": leaf, "internal/report": leaf, "internal/uwsgi": leaf,
-		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
+		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/ca": subsystem, "internal/dockerfront": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
 		"internal/daemon": wiring, "internal/stack": wiring,
 		"cmd/ruche": command,
 		"e2e":       standalone, "bench": standalone, "deploy": standalone,
@@ -72,6 +72,7 @@ func fences() []fence {
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
 		{"github.com/summerwind/h2spec", []string{}, true, test},
+		{"github.com/zmap", []string{}, true, test},
 		{"golang.org/x", nil, true, "the Go project's own"},
 	}
 }

@@ -80,6 +80,12 @@ const (
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
+
+	CodeCARotationOverdue Code = "ca-rotation-overdue"
+	CodeCAParentDue       Code = "ca-parent-due"
+	CodeCACRLStale        Code = "ca-crl-stale"
+	CodeCAKeyUnreadable   Code = "ca-key-unreadable"
+	CodeDockerFrontDown   Code = "docker-front-down"
 )
 
 // Codes lists every code, for the test that holds docs/errors.md against it.
@@ -96,6 +102,7 @@ func Codes() []Code {
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable,
 		CodeRevocationListInvalid,
+		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}
 }
 

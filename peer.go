@@ -79,3 +79,16 @@ func (e *CertificateRefused) Error() string { return e.Brief + ": " + e.Err.Erro
 
 // Unwrap returns the details.
 func (e *CertificateRefused) Unwrap() error { return e.Err }
+
+// BucketTrust is where edges find Trust, under TrustKey.
+const (
+	BucketTrust = "trust"
+	TrustKey    = "internal"
+)
+
+// Trust is what edges verify certificates of Ruche's own authority by.
+type Trust struct {
+	// Authorities are its roots, for servers and for clients, the next ones included; Revoked what they have revoked. Both are PEM.
+	Authorities []byte `json:"authorities"`
+	Revoked     []byte `json:"revoked"`
+}

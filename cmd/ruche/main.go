@@ -53,6 +53,7 @@ route files, and serves them by that name over HTTP and HTTPS.
   ruche doctor                   what is wrong or weak in the installation
   ruche certs                    certificates: take over those of another product, check a server
   ruche state                    the replicated state: members, backup, restore
+  ruche ca                       the installation's own certificate authority
   ruche stack                    all of it on a Docker Swarm: begin, deploy, upgrade`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -66,7 +67,7 @@ route files, and serves them by that name over HTTP and HTTPS.
 	for _, v := range nodeVerbs() {
 		root.AddCommand(newNode(v))
 	}
-	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newCerts(), newState(), newStack(), newHealthcheck(), newVersion())
+	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newCerts(), newCA(), newState(), newStack(), newHealthcheck(), newVersion())
 	return root
 }
 

@@ -52,6 +52,9 @@ type Config struct {
 	Seals Seals
 	// Importer keeps certificates that other products had; nil on a node that has no state.
 	Importer Importer
+	// Authority is the installation's own, Files what everybody may have of it, under /ca/; nil on a node that is not control.
+	Authority Authority
+	Files     http.Handler
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// Certificates answers for all certificates; nil on a node that has no state.
@@ -154,6 +157,7 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("/api/v1/tokens/{id}", notControl)
 	}
 	s.addCertificates(mux)
+	s.addAuthority(mux)
 	if s.cfg.Seals != nil {
 		mux.HandleFunc("GET /api/v1/state/seals", s.seals)
 		mux.HandleFunc("POST /api/v1/state/reseal", fromHere(s.reseal))

@@ -37,7 +37,7 @@ func stateSafe(cfg *config.Config, seal *mesh.Seal) mesh.Safe {
 func (d *Daemon) certsConfig(cfg *config.Config) certs.Config {
 	c := certs.Config{
 		Dir: cfg.CertsDir, SecretsDir: secretsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
-		ChallengesApplied: d.challenges.set, ApplyTickets: func(keys [][32]byte) { d.proxy.SetTicketKeys(keys) },
+		InternalAuthority: d.trust.known, ChallengesApplied: d.challenges.set, ApplyTickets: func(keys [][32]byte) { d.proxy.SetTicketKeys(keys) },
 		Logger: d.logger.With("component", "certs"), Health: d.health,
 	}
 	if len(d.safe) > 0 {

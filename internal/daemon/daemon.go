@@ -18,6 +18,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/cluster"
@@ -44,9 +45,13 @@ type Daemon struct {
 	client  *mesh.Client                   // of control nodes, where the state is elsewhere
 	safe    mesh.Safe                      // keeps private keys in the data directory
 	certs   *certs.Certs
+	// ca is the installation's own authority, where the state is; dockerFront is nil where nobody wants it.
+	ca          *ca.Authority
+	dockerFront *dockerFront
 	// issuing has certificates issued, certificates answers for all of them; on nodes with the state.
 	issuing      *acme.Engine
 	certificates *certificates
+	trust        *trust // of an edge
 	// challenges is the revision of those that this edge answers CAs with.
 	challenges *mark
 	// discover finds what runs; found is closed when it has looked once.
@@ -83,6 +88,9 @@ func New(ctx context.Context, roles config.Role, cfg *config.Config, version str
 		}
 	}
 	if err := d.join(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if err := d.makeAuthority(cfg); err != nil {
 		return nil, err
 	}
 	d.makeDiscovery(cfg)
@@ -126,6 +134,7 @@ func (d *Daemon) makeDiscovery(cfg *config.Config) {
 
 // makeEdge makes what faces the internet.
 func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
+	d.trust = d.newTrust()
 	d.certs = certs.New(d.certsConfig(cfg))
 	settings := proxySettings(cfg)
 	if d.client == nil {
@@ -163,6 +172,9 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 	if d.cluster != nil {
 		settings.State, settings.Backup, settings.Doctor = d.cluster.Status, d.backup, newExaminer(d, cfg).look
 		settings.Importer, settings.Seals = d.importer(), d.resealer()
+	}
+	if d.ca != nil {
+		settings.Authority, settings.Files = d.ca, d.ca
 	}
 	if d.control != nil {
 		settings.Nodes = d.control
@@ -216,6 +228,7 @@ func (d *Daemon) table() []component {
 		{name: "cluster", roles: config.Control, run: d.cluster.Run},
 		{name: "quorum", roles: config.Control, run: d.watchQuorum},
 		{name: "certs", roles: config.Edge, run: d.certs.Run},
+		{name: "trust", roles: config.Edge, observer: true, run: d.trust.run},
 		{name: "certs-leader", roles: config.Control, observer: true, run: d.leadCerts},
 		{name: "discovery", roles: config.Control | config.Agent, run: d.discover},
 		{name: "api", roles: config.All, observer: true, run: d.runAPI},
@@ -230,6 +243,12 @@ func (d *Daemon) table() []component {
 			component{name: "members", roles: config.Control, run: d.control.candidates.run})
 	case d.client != nil:
 		table = slices.Insert(table, 0, component{name: "mesh", roles: config.All, run: d.client.Run})
+	}
+	if d.ca != nil {
+		table = append(table, component{name: "ca", roles: config.Control, run: d.ca.Run})
+	}
+	if d.dockerFront != nil {
+		table = append(table, component{name: "docker-front", roles: config.Control, run: d.dockerFront.run})
 	}
 	if d.roles&config.Edge == 0 {
 		table = append(table, component{name: "start", roles: config.All, run: d.runStart})
@@ -321,6 +340,9 @@ func (d *Daemon) close() {
 	var errs []error
 	if d.api != nil {
 		errs = append(errs, d.api.Close())
+	}
+	if d.dockerFront != nil {
+		errs = append(errs, d.dockerFront.close())
 	}
 	if d.control != nil {
 		errs = append(errs, d.control.close())

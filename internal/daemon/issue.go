@@ -1,11 +1,15 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/certs/dns"
@@ -46,10 +50,20 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 			Challenges:   cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges),
 			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
 		},
-		Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
+		Internal: d.issueInternally, Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
 	})
 	d.certificates = &certificates{Daemon: d}
 	return nil
+}
+
+// issueInternally has a certificate for a route made by the installation's own authority.
+func (d *Daemon) issueInternally(ctx context.Context, spec ruche.CertificateSpec, request *x509.CertificateRequest) ([][]byte, error) {
+	profile := cmp.Or(spec.Profile, ca.ProfileServer)
+	issued, err := d.ca.Issue(ctx, ca.Request{PublicKey: request.PublicKey, Names: spec.Names, Profile: profile, Requester: "routes: " + spec.Source})
+	if errors.Is(err, ruche.ErrNotFound) {
+		return nil, fmt.Errorf("there is no internal authority (ruche ca init makes one)")
+	}
+	return issued.Chain, err
 }
 
 // sealer closes with the sealing key, and opens also what was closed with the key that was made before there was another.
@@ -66,7 +80,7 @@ func (d *Daemon) leadCerts(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		tasks := []func(context.Context) error{
-			d.issuing.Run,
+			d.issuing.Run, d.publishTrust,
 			func(ctx context.Context) error {
 				return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
 			},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/mesh"
@@ -35,12 +36,14 @@ func sealedFields() []sealedField {
 	byKey := func(what func(string) string) func(string, string) string {
 		return func(key, _ string) string { return what(key) }
 	}
+	byID := func(_, id string) string { return ca.SealedFor(id) }
 	return []sealedField{
 		{"authority", "sealed_key", one(mesh.SealedForRoot)},
 		{vault.BucketCertificates, "key", byKey(vault.SealedFor)},
 		{vault.BucketOrders, "key", byKey(vault.SealedFor)},
 		{vault.BucketAccounts, "key", byKey(vault.AccountSealedFor)},
 		{vault.BucketTickets, "keys", one(vault.SealedForTickets)},
+		{ca.BucketAuthorities, "roots.*.key", byID}, {ca.BucketAuthorities, "intermediates.*.key", byID}, {ca.BucketAuthorities, "wanted.key", byID},
 	}
 }
 

@@ -41,7 +41,7 @@ func accessTo(bucket string) access {
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkDeclaration}
 	case bucketEndpoints:
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkEndpoint}
-	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets:
+	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, ruche.BucketTrust:
 		return access{follow: []Role{RoleEdge}}
 	case bucketServed:
 		return access{write: []Role{RoleEdge}, check: checkServed}

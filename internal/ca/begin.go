@@ -1,0 +1,86 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/ruche-project/ruche"
+)
+
+// maxOrganization is ub-organization-name of RFC 5280 appendix A.1.
+const maxOrganization = 64
+
+// Begin makes authorities that are not there: a root and an intermediate each, or, with Parent, a request to another organisation's authority. The error wraps
+// ruche.ErrExists when one of them is there, and nothing is changed then.
+func (a *Authority) Begin(ctx context.Context, r ruche.AuthorityRequest) (ruche.AuthorityAnswer, error) {
+	if err := checkRequest(r); err != nil {
+		return ruche.AuthorityAnswer{}, err
+	}
+	if r.Parent {
+		return a.askParent(ctx, r)
+	}
+	for _, name := range r.Names {
+		if _, err := a.cfg.Authorities.Get(ctx, name); !errors.Is(err, ruche.ErrNotFound) {
+			if err == nil {
+				err = ruche.ErrExists
+			}
+			return ruche.AuthorityAnswer{}, fmt.Errorf("cannot make the authority %q: %w (\"ruche ca status\" shows it)", name, err)
+		}
+	}
+	for _, name := range r.Names {
+		if err := a.begin(ctx, name, r); err != nil {
+			return ruche.AuthorityAnswer{}, fmt.Errorf("cannot make the authority %q: %w", name, err)
+		}
+	}
+	a.wake()
+	return ruche.AuthorityAnswer{}, nil
+}
+
+func (a *Authority) begin(ctx context.Context, name string, r ruche.AuthorityRequest) error {
+	record := Record{Organization: r.Organization, Permit: r.Permit, Created: a.now()}
+	if err := a.makeRoot(name, &record, a.now()); err != nil {
+		return err
+	}
+	if err := a.makeIntermediate(name, &record); err != nil {
+		return err
+	}
+	if _, err := a.cfg.Authorities.Create(ctx, name, record); err != nil {
+		return err
+	}
+	a.cfg.Logger.Info("made an authority", "authority", name, "permit", r.Permit)
+	return nil
+}
+
+// Ensure makes an authority that Ruche itself needs, if it is not there.
+func (a *Authority) Ensure(ctx context.Context, name string) error {
+	_, err := a.cfg.Authorities.Get(ctx, name)
+	if !errors.Is(err, ruche.ErrNotFound) {
+		return err
+	}
+	_, err = a.Begin(ctx, ruche.AuthorityRequest{Names: []string{name}})
+	if errors.Is(err, ruche.ErrExists) { // another control node was faster
+		return nil
+	}
+	return err
+}
+
+func checkRequest(r ruche.AuthorityRequest) error {
+	known := []string{ruche.AuthorityServices, ruche.AuthorityClients, ruche.AuthorityDocker}
+	if len(r.Names) == 0 {
+		return fmt.Errorf("%w: no authority is named (there are %s)", ErrRefused, strings.Join(known, ", "))
+	}
+	for _, name := range r.Names {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("%w: there can be no authority %q (there are %s)", ErrRefused, name, strings.Join(known, ", "))
+		}
+	}
+	if len([]rune(r.Organization)) > maxOrganization || strings.ContainsFunc(r.Organization, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return fmt.Errorf("%w: the organization must have at most %d characters that can be printed", ErrRefused, maxOrganization)
+	}
+	_, err := parsePermit(r.Permit)
+	return err
+}

@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/ca"
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/mesh"
+)
+
+// publishTrust writes what edges verify certificates of the authority by, whenever that changes, until ctx ends.
+func (d *Daemon) publishTrust(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	poke := func(ruche.Update[json.RawMessage]) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watch := func(name string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return cluster.NewBucket[json.RawMessage](d.cluster, name).Watch(ctx, poke)
+		}
+	}
+	write := func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+			}
+			if err := d.writeTrust(ctx); err != nil && ctx.Err() == nil {
+				d.logger.Warn("cannot tell edges what they verify certificates of the internal authority by, trying on", "error", err)
+				if !pauseFor(ctx, trustRetry) {
+					return nil
+				}
+				poke(ruche.Update[json.RawMessage]{})
+			}
+		}
+	}
+	return together(ctx, cancel, []func(context.Context) error{watch(ca.BucketAuthorities), watch(ca.BucketCRLs), write})
+}
+
+// writeTrust writes it once, if it is something new.
+func (d *Daemon) writeTrust(ctx context.Context) error {
+	var t ruche.Trust
+	for _, name := range []string{ruche.AuthorityServices, ruche.AuthorityClients} {
+		roots, err := d.ca.Bundle(ctx, name)
+		if errors.Is(err, ruche.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		revoked, err := d.ca.CRLs(ctx, name)
+		if err != nil {
+			return err
+		}
+		t.Authorities, t.Revoked = append(t.Authorities, roots...), append(t.Revoked, revoked...)
+	}
+	bucket := cluster.NewBucket[ruche.Trust](d.cluster, ruche.BucketTrust)
+	there, err := bucket.Get(ctx, ruche.TrustKey)
+	if err != nil && !errors.Is(err, ruche.ErrNotFound) {
+		return err
+	}
+	if bytes.Equal(there.Value.Authorities, t.Authorities) && bytes.Equal(there.Value.Revoked, t.Revoked) {
+		return nil
+	}
+	_, err = bucket.CompareAndSet(ctx, ruche.TrustKey, t, there.Revision)
+	return err
+}
+
+// trust is what this edge verifies certificates of the authority by.
+type trust struct {
+	watch func(context.Context, func(ruche.Update[ruche.Trust])) error
+	now   atomic.Pointer[ruche.Trust]
+}
+
+func (d *Daemon) newTrust() *trust {
+	t := &trust{}
+	if d.client == nil {
+		t.watch = cluster.NewBucket[ruche.Trust](d.cluster, ruche.BucketTrust).Watch
+	} else {
+		t.watch = mesh.Follow[ruche.Trust](d.client, ruche.BucketTrust).Watch
+	}
+	return t
+}
+
+// run follows it until ctx ends.
+func (t *trust) run(ctx context.Context) error {
+	return t.watch(ctx, func(u ruche.Update[ruche.Trust]) {
+		if now, ok := u.Puts[ruche.TrustKey]; ok {
+			t.now.Store(&now)
+		}
+	})
+}
+
+// known gives it, or nothing.
+func (t *trust) known() (authorities, revoked []byte) {
+	if now := t.now.Load(); now != nil {
+		return now.Authorities, now.Revoked
+	}
+	return nil, nil
+}
+
+// trustRetry is the time between two tries to write it.
+const trustRetry = 10 * time.Second
