@@ -37,7 +37,7 @@ func parts() map[string]floor {
 	return map[string]floor{
 		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/strictyaml": ground,
 		"internal/cluster": leaf, "internal/config": leaf, "internal/docker": leaf, "internal/fastcgi": leaf, "internal/h2": leaf, "internal/handover": leaf, "internal/loop": leaf, "internal/match": leaf, "internal/mesh": leaf, "internal/report": leaf, "internal/uwsgi": leaf,
-		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
+		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/ca": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
 		"internal/daemon": wiring, "internal/stack": wiring,
 		"cmd/ruche": command,
 		"e2e":       standalone, "bench": standalone, "deploy": standalone,
@@ -65,6 +65,8 @@ func fences() []fence {
 		{"github.com/spf13", []string{"cmd/ruche"}, false, "settings and verbs must not depend on a command line"},
 		{"github.com/quic-go/quic-go", []string{"internal/proxy"}, false, "how requests come in is known in one place"},
 		{"github.com/pires/go-proxyproto", []string{"internal/proxy"}, false, "who a connection comes from is decided in one place"},
+		{"github.com/caddyserver/certmagic", []string{"internal/certs"}, true, "it is the engine that orders certificates, in one place"},
+		{"github.com/mholt/acmez", []string{"internal/certs"}, true, "certmagic's ACME client, for what certmagic does not offer"},
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
 		{"github.com/summerwind/h2spec", []string{}, true, test},
