@@ -135,7 +135,7 @@ func TestBadRequests(t *testing.T) {
 func TestNonceIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.nodes = r.nodes[:1]
+	r.behind(r.nodes[0])
 	c := r.opened()
 	body := c.sign(c.head("/new-order"), map[string]any{"identifiers": ids("a.dept.example")})
 	if a := c.send("/new-order", body); a.status != http.StatusCreated {

@@ -149,7 +149,7 @@ func (p *prover) http01(ctx context.Context, what proof) *Problem {
 	if err != nil {
 		return because(err, "cannot read %s", where)
 	}
-	if body = bytes.TrimRight(body, " \t\r\n"); !same(string(body), what.authorization) {
+	if len(body) > maxAnswer || !same(string(bytes.TrimRight(body, " \t\r\n")), what.authorization) {
 		return problem(unauthorized, "what %s answers is not the key authorization", response.Request.URL.Redacted())
 	}
 	return nil

@@ -330,3 +330,12 @@ func (c *raw) obtain(extra map[string]any, names ...string) (order reply, cert *
 func revocation(cert *x509.Certificate, reason int) map[string]any {
 	return map[string]any{"certificate": encode(cert.Raw), "reason": reason}
 }
+
+// renewalID is ARI's ID of a certificate. A serial that begins with a one bit has a zero byte in front, as in DER.
+func renewalID(cert *x509.Certificate) string {
+	serial := cert.SerialNumber.Bytes()
+	if serial[0] >= 0x80 {
+		serial = append([]byte{0}, serial...)
+	}
+	return encode(cert.AuthorityKeyId) + "." + encode(serial)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -28,8 +29,12 @@ import (
 	"github.com/ruche-project/ruche/internal/mesh"
 )
 
-// certmagic keeps some goroutines for good.
+// Tests wait for other people's clients most of the time, so more of them run at once than there are processors. certmagic keeps some goroutines for good.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
 }
@@ -42,7 +47,8 @@ type rig struct {
 	authority *ca.Authority
 	keys      *Keys
 	nodes     []*Server
-	writes    atomic.Int64 // into the orders and accounts
+	front     atomic.Pointer[[]*Server] // those that requests come to
+	writes    atomic.Int64              // into orders, accounts and the authority's log
 	log       *record
 	caFile    string // PEM of the root that the front's certificate is of
 	client    *http.Client
@@ -92,7 +98,7 @@ func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change f
 		t.Fatal(err)
 	}
 	r.authority = ca.New(ca.Config{
-		Authorities: cluster.NewBucket[ca.Record](r.state, ca.BucketAuthorities), Issued: cluster.NewBucket[ca.Entry](r.state, ca.BucketIssued),
+		Authorities: cluster.NewBucket[ca.Record](r.state, ca.BucketAuthorities), Issued: counted[ca.Entry]{cluster.NewBucket[ca.Entry](r.state, ca.BucketIssued), &r.writes},
 		CRLs: cluster.NewBucket[ca.CRL](r.state, ca.BucketCRLs), Sealer: seal, URL: "http://ca.dept.example", Now: r.now,
 		Logger: slog.New(slog.DiscardHandler), Health: &health.Registry{},
 	})
@@ -104,7 +110,8 @@ func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change f
 	r.dns = startNamed(t)
 	var next atomic.Uint32
 	front := listen(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		r.nodes[int(next.Add(1))%len(r.nodes)].ServeHTTP(w, q)
+		nodes := *r.front.Load()
+		nodes[int(next.Add(1))%len(nodes)].ServeHTTP(w, q)
 	}))
 	t.Cleanup(front.Close)
 	r.client = front.Client()
@@ -127,13 +134,17 @@ func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change f
 	for range 3 {
 		r.start(cfg)
 	}
+	r.behind(r.nodes...)
 	return r
 }
+
+// behind says which nodes requests come to from now on.
+func (r *rig) behind(nodes ...*Server) { r.front.Store(&nodes) }
 
 // quick is a timing for tests.
 func quick() timing {
 	t := usual()
-	t.again, t.look, t.tries = 5*time.Millisecond, 20*time.Millisecond, []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond}
+	t.again, t.look, t.prune, t.tries = 5*time.Millisecond, 20*time.Millisecond, 50*time.Millisecond, []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond}
 	return t
 }
 
