@@ -37,7 +37,7 @@ func parts() map[string]floor {
 	return map[string]floor{
 		"internal/cgi": ground, "internal/fsx": ground, "internal/h1": ground, "internal/health": ground, "internal/lines": ground, "internal/strictyaml": ground,
 		"internal/cluster": leaf, "internal/config": leaf, "internal/docker": leaf, "internal/fastcgi": leaf, "internal/h2": leaf, "internal/handover": leaf, "internal/loop": leaf, "internal/match": leaf, "internal/mesh": leaf, "internal/report": leaf, "internal/uwsgi": leaf,
-		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/ca": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
+		"internal/discovery": subsystem, "internal/proxy": subsystem, "internal/certs": subsystem, "internal/ca": subsystem, "internal/dockerfront": subsystem, "internal/metrics": subsystem, "internal/api": subsystem, "internal/doctor": subsystem,
 		"internal/daemon": wiring, "internal/stack": wiring,
 		"cmd/ruche": command,
 		"e2e":       standalone, "bench": standalone, "deploy": standalone,
@@ -56,7 +56,7 @@ func fences() []fence {
 	const test = "tests only: the product does not need it"
 	return []fence{
 		{"go.etcd.io", []string{"internal/cluster"}, false, "what holds the state must be replaceable in one place"},
-		{"go.uber.org/zap", []string{"internal/cluster"}, false, "etcd brings it; everything else logs with log/slog"},
+		{"go.uber.org/zap", []string{"internal/cluster"}, true, "etcd brings it; everything else logs with log/slog, and tests silence with it who logs by it"},
 		{"github.com/moby/moby", []string{"internal/docker"}, false, "the Engine's API changes; its changes end in one place"},
 		{"github.com/containerd/errdefs", []string{"internal/docker"}, false, "errors of the Engine's client are told apart where it is used"},
 		{"go.yaml.in/yaml", []string{"internal/strictyaml"}, false, "every YAML file is read under the same strict rules"},
@@ -70,6 +70,7 @@ func fences() []fence {
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
 		{"github.com/summerwind/h2spec", []string{}, true, test},
+		{"github.com/zmap", []string{}, true, test},
 		{"golang.org/x", nil, true, "the Go project's own"},
 	}
 }

@@ -43,6 +43,7 @@ route files, and serves them by that name over HTTP and HTTPS.
   ruche explain https://HOST/    why that URL is answered as it is
   ruche doctor                   what is wrong or weak in the installation
   ruche state                    the replicated state: members, backup, restore
+  ruche ca                       the installation's own certificate authority
   ruche stack                    all of it on a Docker Swarm: begin, deploy, upgrade`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -56,7 +57,7 @@ route files, and serves them by that name over HTTP and HTTPS.
 	for _, v := range nodeVerbs() {
 		root.AddCommand(newNode(v))
 	}
-	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newState(), newStack(), newHealthcheck(), newVersion())
+	root.AddCommand(newRoutes(), newExplain(), newNodes(), newDoctor(), newState(), newCA(), newStack(), newHealthcheck(), newVersion())
 	return root
 }
 

@@ -44,6 +44,17 @@ func TestMistakesSayWhatToDoNext(t *testing.T) {
 		{"doctor", []string{"error: cannot ask 127.0.0.1:1: no Ruche answers there", "(docker ps -qf name=ruche_control) /ruche doctor\n"}},
 		{"state foo", []string{`error: unknown command "foo" for "ruche state"`, `hint: "ruche state --help" lists the commands`}},
 		{"stack foo", []string{`error: unknown command "foo" for "ruche stack"`, `hint: "ruche stack --help" lists the commands`}},
+		{"ca foo", []string{`error: unknown command "foo" for "ruche ca"`}},
+		{"ca init", []string{"error: cannot make an authority without --permit", "hint: give domains and networks"}},
+		{"ca init --import x", []string{"error: ruche ca init --import takes one authority, 0 were given"}},
+		{"ca init services --import /nowhere", []string{"error: cannot read the chain"}},
+		{"ca issue", []string{"error: ruche ca issue takes at least one name", "hint: ruche ca issue www"}},
+		{"ca issue a.example --key /nowhere", []string{"error: cannot read /nowhere"}},
+		{"ca issue a.example --key /dev/null", []string{"error: cannot use /dev/null: it has no private key in PEM"}},
+		{"ca issue a.example --key a --csr b", []string{"error: --key and --csr do not go together"}},
+		{"ca revoke", []string{"error: ruche ca revoke takes one serial or name, 0 were given", `hint: "ruche ca list" lists them`}},
+		{"ca export --format p12", []string{`error: --format "p12": give pem or der`}},
+		{"ca status", []string{"(docker ps -qf name=ruche_control) /ruche ca status\n"}},
 		{"nodes rotate", []string{`error: unknown command "rotate" for "ruche nodes"`, `hint: "ruche nodes --help" lists the commands`}},
 		{"nodes token rotate", []string{`error: unknown command "rotate" for "ruche nodes token"`}},
 		{"nodes token --ttl -1h", []string{"error: --ttl must be positive; leave it away for a token without end"}},
@@ -114,7 +125,7 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []string{"up", "routes", "explain", "doctor", "state", "stack", "version"} {
+	for _, verb := range []string{"up", "routes", "explain", "doctor", "state", "ca", "stack", "version"} {
 		if !strings.Contains(out.String(), "\n  "+verb+" ") {
 			t.Errorf("the help does not list %q:\n%s", verb, out.String())
 		}

@@ -48,6 +48,9 @@ type Config struct {
 	Backup func(context.Context, io.Writer) error
 	// Nodes answers for all nodes; nil on a node that is not control.
 	Nodes Nodes
+	// Authority is the installation's own, Files what everybody may have of it, under /ca/; nil on a node that is not control.
+	Authority Authority
+	Files     http.Handler
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
@@ -147,6 +150,7 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc("/api/v1/tokens", notControl)
 		mux.HandleFunc("/api/v1/tokens/{id}", notControl)
 	}
+	s.addAuthority(mux)
 	if s.cfg.Doctor != nil {
 		mux.HandleFunc("GET /api/v1/doctor", s.doctor)
 	} else {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,13 +15,18 @@ import (
 
 // What Issue and its kin refuse with, for errors.Is.
 var (
-	// ErrNoAuthority tells that nobody has made the authority yet.
-	ErrNoAuthority = fmt.Errorf("it was never made: %w", ruche.ErrNotFound)
+	// ErrNoAuthority tells that nobody has made the authority yet. It is ruche.ErrNotFound too.
+	ErrNoAuthority error = noAuthority{}
 	// ErrRefused tells that the request is against the authority's rules: names, key, profile or time. The error's text says which.
 	ErrRefused = errors.New("refused")
 	// ErrRevoked tells that the certificate was revoked before.
 	ErrRevoked = errors.New("it is revoked already")
 )
+
+type noAuthority struct{}
+
+func (noAuthority) Error() string        { return "it was never made" }
+func (noAuthority) Is(target error) bool { return target == ruche.ErrNotFound }
 
 // Bucket is what the authority needs of a part of the state. Errors are those that package ruche names.
 type Bucket[T any] interface {

@@ -87,7 +87,7 @@ func (a *Authority) signCRL(ctx context.Context, by issuer, old ruche.Entry[CRL]
 	}
 	made := CRL{Number: max(old.Value.Number+1, now.Unix()), Made: now, Until: now.Add(crlLifetime)}
 	made.DER, err = x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(made.Number), ThisUpdate: now.Add(-backdate), NextUpdate: made.Until, RevokedCertificateEntries: revoked,
+		Number: big.NewInt(made.Number), ThisUpdate: now, NextUpdate: made.Until, RevokedCertificateEntries: revoked,
 	}, by.cert, key)
 	if err != nil {
 		return CRL{}, err

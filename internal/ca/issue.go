@@ -133,8 +133,6 @@ func (a *Authority) check(r Request) (p Profile, n names, subject string, err er
 		return p, n, "", fmt.Errorf("%w: it has no name", ErrRefused)
 	case len(n.all) == 0 && subject == "":
 		return p, n, "", fmt.Errorf("%w: it has neither a name nor a subject", ErrRefused)
-	case p.names&nameRole != 0 && len(n.uris) != 1:
-		return p, n, "", fmt.Errorf("%w: it must have one role, %s or %s", ErrRefused, RoleRead, RoleFull)
 	}
 	return p, n, subject, nil
 }
@@ -170,6 +168,9 @@ func leafTemplate(r Request, p Profile, n names, subject string) (*x509.Certific
 		DNSNames: n.dns, IPAddresses: n.ips, EmailAddresses: n.emails, URIs: n.uris,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: p.Usages,
 		BasicConstraintsValid: true,
+	}
+	if p.role != "" {
+		template.Subject.OrganizationalUnit = []string{p.role}
 	}
 	if _, ok := r.PublicKey.(*rsa.PublicKey); ok && p.server() {
 		template.KeyUsage |= x509.KeyUsageKeyEncipherment // for TLS 1.2 without forward secrecy, which appliances still ask for

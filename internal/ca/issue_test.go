@@ -78,10 +78,6 @@ func TestIssueRefuses(t *testing.T) {
 		{"a foreign e-mail address", ca.Request{Names: []string{"ann@other.example"}, Profile: "client"}, "outside"},
 		{"an e-mail address for a server", ca.Request{Names: []string{"ann@corp.example"}, Profile: "server"}, "which the profile has not"},
 		{"a wildcard for a client", ca.Request{Names: []string{"*.corp.example"}, Profile: "client"}, "which the profile has not"},
-		{"a role for a client of services", ca.Request{Names: []string{ca.RoleFull}, Profile: "client"}, "which the profile has not"},
-		{"no role for a client of Docker", ca.Request{Subject: "ann", Profile: "docker-client"}, "must have one role"},
-		{"two roles", ca.Request{Names: []string{ca.RoleFull, ca.RoleRead}, Profile: "docker-client"}, "must have one role"},
-		{"an unknown role", ca.Request{Names: []string{"ruche://docker/root"}, Profile: "docker-client"}, "no such role"},
 		{"no name", ca.Request{Profile: "server"}, "no name"},
 		{"neither name nor subject", ca.Request{Profile: "client"}, "neither"},
 		{"an unknown profile", ca.Request{Names: []string{"a.corp.example"}, Profile: "serve"}, "no profile"},
@@ -184,7 +180,7 @@ func TestWithoutAnAuthority(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"a.example", "*.a.example", "10.0.0.1", "::ffff:10.0.0.1", "ann@a.example", "https://a.example/x", ca.RoleRead, "a..b", "-a", "xn--bcher-kva.example"} {
+	for _, s := range []string{"a.example", "*.a.example", "10.0.0.1", "::ffff:10.0.0.1", "ann@a.example", "https://a.example/x", "a..b", "-a", "xn--bcher-kva.example"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -19,7 +19,6 @@ const (
 	nameIP
 	nameEmail
 	nameURI
-	nameRole // "ruche://docker/read"
 )
 
 func (k nameKind) String() string {
@@ -32,8 +31,6 @@ func (k nameKind) String() string {
 		return "an IP address"
 	case nameEmail:
 		return "an e-mail address"
-	case nameRole:
-		return "a role"
 	}
 	return "a URI"
 }
@@ -45,13 +42,6 @@ const (
 	maxLocal   = 64  // of an e-mail address, RFC 5321 section 4.5.3.1.1
 	maxURI     = 512 // longer ones make certificates that nobody reads
 	maxSubject = 64  // ub-common-name, RFC 5280 appendix A.1
-)
-
-// The roles at the Docker Engine's API, as names in certificates.
-const (
-	roleScheme = "ruche"
-	RoleRead   = "ruche://docker/read"
-	RoleFull   = "ruche://docker/full"
 )
 
 // names are the names of a certificate, by kind.
@@ -94,7 +84,7 @@ func (n *names) add(text string, allowed nameKind) error {
 		n.ips = append(n.ips, net.ParseIP(normal))
 	case nameEmail:
 		n.emails = append(n.emails, normal)
-	case nameURI, nameRole:
+	case nameURI:
 		u, _ := url.Parse(normal) // which classify has done
 		n.uris = append(n.uris, u)
 	default:
@@ -130,13 +120,8 @@ func classify(text string) (nameKind, string, error) {
 
 func classifyURI(text string) (nameKind, string, error) {
 	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || len(text) > maxURI || !isPrintableASCII(text):
+	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || len(text) > maxURI || !isPrintableASCII(text) {
 		return 0, "", fmt.Errorf("it is no URI with a host, of ASCII characters and at most %d of them", maxURI)
-	case text == RoleRead || text == RoleFull:
-		return nameRole, text, nil
-	case u.Scheme == roleScheme:
-		return 0, "", fmt.Errorf("there is no such role (there are %s and %s)", RoleRead, RoleFull)
 	}
 	return nameURI, text, nil
 }

@@ -23,6 +23,8 @@ type Profile struct {
 	Description string
 	// names are the kinds of names that it may have.
 	names nameKind
+	// role is what its holder may do at the Docker Engine's API, as organizational unit.
+	role string
 }
 
 // server reports whether it proves a server, which is known by its names alone.
@@ -32,7 +34,8 @@ func (p Profile) server() bool { return slices.Contains(p.Usages, x509.ExtKeyUsa
 const (
 	ProfileServer       = "server"
 	ProfileDockerServer = "docker-server"
-	ProfileDockerClient = "docker-client"
+	ProfileDockerRead   = "docker-read"
+	ProfileDockerFull   = "docker-full"
 )
 
 // longest is the longest lifetime of a certificate. What is left of an intermediate when the next one takes over is never less.
@@ -43,12 +46,13 @@ func (a *Authority) Profiles() []Profile {
 	serverAuth, clientAuth := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return []Profile{
-		{ProfileServer, ruche.AuthorityServices, longest, serverAuth, "servers", nameDNS | nameWildcard | nameIP},
-		{"short", ruche.AuthorityServices, day, serverAuth, "servers that renew by themselves", nameDNS | nameWildcard | nameIP},
-		{"peer", ruche.AuthorityServices, longest, both, "servers that are clients of one another", nameDNS | nameIP},
-		{"client", ruche.AuthorityClients, longest, clientAuth, "people and machines, as clients", nameDNS | nameEmail | nameURI},
-		{ProfileDockerServer, ruche.AuthorityDocker, 7 * day, serverAuth, "the Docker Engine's API", nameDNS | nameIP},
-		{ProfileDockerClient, ruche.AuthorityDocker, longest, clientAuth, "clients of the Docker Engine's API", nameEmail | nameRole},
+		{ProfileServer, ruche.AuthorityServices, longest, serverAuth, "servers", nameDNS | nameWildcard | nameIP, ""},
+		{"short", ruche.AuthorityServices, day, serverAuth, "servers that renew by themselves", nameDNS | nameWildcard | nameIP, ""},
+		{"peer", ruche.AuthorityServices, longest, both, "servers that are clients of one another", nameDNS | nameIP, ""},
+		{"client", ruche.AuthorityClients, longest, clientAuth, "people and machines, as clients", nameDNS | nameEmail | nameURI, ""},
+		{ProfileDockerServer, ruche.AuthorityDocker, 7 * day, serverAuth, "the Docker Engine's API", nameDNS | nameIP, ""},
+		{ProfileDockerRead, ruche.AuthorityDocker, longest, clientAuth, "who may look at the Docker Engine", nameDNS | nameEmail, ProfileDockerRead},
+		{ProfileDockerFull, ruche.AuthorityDocker, longest, clientAuth, "who may do anything with the Docker Engine, as root on its host", nameDNS | nameEmail, ProfileDockerFull},
 	}
 }
 

@@ -117,13 +117,9 @@ func request(t testing.TB, profile string) ca.Request {
 	t.Helper()
 	names := map[string][]string{
 		"server": {"www.corp.example", "*.corp.example", "10.1.2.3"}, "short": {"www.corp.example"}, "peer": {"node.corp.example"},
-		"client": {"ann@corp.example"}, "docker-server": {"node.corp.example", "10.1.2.3"}, "docker-client": {ca.RoleRead},
+		"client": {"ann@corp.example"}, "docker-server": {"node.corp.example", "10.1.2.3"}, "docker-read": {"ann.corp.example"}, "docker-full": {"ann@corp.example"},
 	}
-	subject := ""
-	if profile == "docker-client" {
-		subject = "ann"
-	}
-	return ca.Request{PublicKey: newKey(t).Public(), Names: names[profile], Subject: subject, Profile: profile, Requester: "test"}
+	return ca.Request{PublicKey: newKey(t).Public(), Names: names[profile], Profile: profile, Requester: "test"}
 }
 
 func (r *rig) issue(t testing.TB, profile string) ca.Issued {

@@ -36,6 +36,10 @@ type Config struct {
 	JoinTokenFile, SealKeyFile string
 	Bootstrap                  bool
 	MeshAddr, PeerAddr         string // host:port
+	// CAURL has no slash at its end; it may be empty.
+	CAURL          string
+	DockerTLSAddr  string // host:port, or Off
+	DockerTLSNames []string
 	// AdvertiseAddr is an address without a port, or empty.
 	AdvertiseAddr string
 	// NodeName is empty when the node keeps its name, or is named after the host.

@@ -20,7 +20,7 @@ func defaults(t *testing.T) config.Config {
 	return config.Config{
 		HTTPAddr: ":80", HTTPSAddr: ":443", AdminAddr: "127.0.0.1:8900",
 		DataDir: "/var/lib/ruche", CertsDir: "/etc/nginx/certs", RoutesDir: "/etc/ruche/routes.d",
-		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901", PeerAddr: ":8902",
+		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901", PeerAddr: ":8902", DockerTLSAddr: "off",
 		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
 		UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
 	}
@@ -165,6 +165,8 @@ func TestValues(t *testing.T) {
 			[]string{"10.0.0.1:8901", "m2.example:8901", "[::1]:9", "[fd00::2]:8901"}},
 		{"advertise-addr", "[fd00::1]", func(c *config.Config) any { return c.AdvertiseAddr }, "fd00::1"},
 		{"bootstrap", "true", func(c *config.Config) any { return c.Bootstrap }, true},
+		{"ca-url", "http://ca.example/", func(c *config.Config) any { return c.CAURL }, "http://ca.example"},
+		{"docker-tls-names", "docker.example, 192.0.2.1", func(c *config.Config) any { return c.DockerTLSNames }, []string{"docker.example", "192.0.2.1"}},
 		{"hold", "0", func(c *config.Config) any { return c.Hold }, time.Duration(0)},
 		{"hold", "750ms", func(c *config.Config) any { return c.Hold }, 750 * time.Millisecond},
 		{"drain-timeout", "0", func(c *config.Config) any { return c.DrainTimeout }, time.Duration(0)},

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -290,4 +291,16 @@ func hostOnly(s string) (string, error) {
 		return "", fmt.Errorf("%q is neither an IP address nor a name: leave the port and the scheme away", s)
 	}
 	return s, nil
+}
+
+// baseURL reads a URL that paths are put behind, and gives it without a slash at its end.
+func baseURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%q is not a URL to put paths behind: expected one such as http://ca.example", s)
+	}
+	return strings.TrimRight(s, "/"), nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
@@ -39,9 +40,13 @@ type Daemon struct {
 	members atomic.Pointer[[]ruche.Member] // as they were found last
 	site    location                       // of a control node
 	seal    *mesh.Seal                     // likewise
-	control *control                       // for other nodes
-	client  *mesh.Client                   // of control nodes, where the state is elsewhere
-	certs   *certs.Certs
+	// ca is the installation's own authority, where the state is; dockerFront is nil where nobody wants it.
+	ca          *ca.Authority
+	dockerFront *dockerFront
+	oldSeal     *mesh.Seal   // the one that this host made for itself; nil where there is none
+	control     *control     // for other nodes
+	client      *mesh.Client // of control nodes, where the state is elsewhere
+	certs       *certs.Certs
 	// discover finds what runs; found is closed when it has looked once.
 	discover func(context.Context) error
 	finder   *finder
@@ -76,6 +81,9 @@ func New(ctx context.Context, roles config.Role, cfg *config.Config, version str
 		}
 	}
 	if err := d.join(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if err := d.makeAuthority(cfg); err != nil {
 		return nil, err
 	}
 	d.makeDiscovery(cfg)
@@ -157,6 +165,9 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 	if d.cluster != nil {
 		settings.State, settings.Backup, settings.Doctor = d.cluster.Status, d.backup, newExaminer(d, cfg).look
 	}
+	if d.ca != nil {
+		settings.Authority, settings.Files = d.ca, d.ca
+	}
 	if d.control != nil {
 		settings.Nodes = d.control
 	}
@@ -218,6 +229,12 @@ func (d *Daemon) table() []component {
 			component{name: "members", roles: config.Control, run: d.control.candidates.run})
 	case d.client != nil:
 		table = slices.Insert(table, 0, component{name: "mesh", roles: config.All, run: d.client.Run})
+	}
+	if d.ca != nil {
+		table = append(table, component{name: "ca", roles: config.Control, run: d.runAuthority})
+	}
+	if d.dockerFront != nil {
+		table = append(table, component{name: "docker-front", roles: config.Control, run: d.dockerFront.run})
 	}
 	if d.roles&config.Edge == 0 {
 		table = append(table, component{name: "start", roles: config.All, run: d.runStart})
@@ -308,6 +325,9 @@ func (d *Daemon) close() {
 	var errs []error
 	if d.api != nil {
 		errs = append(errs, d.api.Close())
+	}
+	if d.dockerFront != nil {
+		errs = append(errs, d.dockerFront.close())
 	}
 	if d.control != nil {
 		errs = append(errs, d.control.close())

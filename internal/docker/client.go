@@ -191,3 +191,11 @@ func short(id string) string {
 	}
 	return id
 }
+
+// Dial opens a connection to the Engine's unix socket, for who speaks to it alone. The error tells when the Engine is not reached by one.
+func (c *Client) Dial(ctx context.Context) (net.Conn, error) {
+	if len(c.sockets) == 0 {
+		return nil, fmt.Errorf("cannot open the socket of the Engine at %s: it is not reached by a unix socket", c.host)
+	}
+	return c.dialSocket(ctx, "", "")
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -27,15 +28,16 @@ const secretBytes = 32
 type Keys struct {
 	bucket Bucket[Key]
 	sealer Sealer
+	logger *slog.Logger
 	now    func() time.Time
 }
 
-// NewKeys gives the keys in a bucket. now tells the time; nil stands for the clock.
-func NewKeys(bucket Bucket[Key], sealer Sealer, now func() time.Time) *Keys {
+// NewKeys gives the keys in a bucket. The log gets a line when one is made or removed. now tells the time; nil stands for the clock.
+func NewKeys(bucket Bucket[Key], sealer Sealer, logger *slog.Logger, now func() time.Time) *Keys {
 	if now == nil {
 		now = time.Now
 	}
-	return &Keys{bucket: bucket, sealer: sealer, now: now}
+	return &Keys{bucket: bucket, sealer: sealer, logger: logger, now: now}
 }
 
 // KeySpec is what a new key is to allow.
@@ -84,6 +86,7 @@ func (k *Keys) MakeKey(ctx context.Context, spec KeySpec) (NewKey, error) {
 	if _, err := k.bucket.Create(ctx, id, record); err != nil {
 		return NewKey{}, fmt.Errorf("cannot keep the key: %w", err)
 	}
+	audit(ctx, k.logger, "external account key made", slog.String("key", id), slog.Any("names", names), slog.Any("profiles", spec.Profiles), slog.String("comment", spec.Comment))
 	return NewKey{ID: id, Secret: encode(secret)}, nil
 }
 
@@ -120,6 +123,7 @@ func (k *Keys) RemoveKey(ctx context.Context, id string) error {
 	if err := k.bucket.Delete(ctx, id); err != nil {
 		return fmt.Errorf("cannot remove the key %q: %w", id, err)
 	}
+	audit(ctx, k.logger, "external account key removed", slog.String("key", id))
 	return nil
 }
 

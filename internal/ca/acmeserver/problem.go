@@ -20,6 +20,7 @@ const (
 	badPublicKey            problemType = "badPublicKey"
 	badRevocationReason     problemType = "badRevocationReason"
 	badSignatureAlgorithm   problemType = "badSignatureAlgorithm"
+	compound                problemType = "compound"
 	connectionFailed        problemType = "connection"
 	dnsFailed               problemType = "dns"
 	externalAccountRequired problemType = "externalAccountRequired"
@@ -103,8 +104,12 @@ func together(list []*Problem) *Problem {
 	if len(list) == 1 {
 		return list[0]
 	}
-	all := problem(rejectedIdentifier, "%d of the identifiers cannot be had; the first: %s", len(list), list[0].Detail)
+	all := problem(compound, "%d of the identifiers cannot be had; the first: %s", len(list), list[0].Detail)
+	all.Type, all.Status = list[0].Type, list[0].Status
 	for _, p := range list {
+		if p.Type != all.Type {
+			all.Type, all.Status = urn+string(compound), compound.status()
+		}
 		all.Subproblems = append(all.Subproblems, *p.kept())
 	}
 	return all

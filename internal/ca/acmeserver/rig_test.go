@@ -106,7 +106,8 @@ func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change f
 	if _, err := r.authority.Begin(t.Context(), ruche.AuthorityRequest{Names: []string{ruche.AuthorityServices}, Permit: permit}); err != nil {
 		t.Fatal(err)
 	}
-	r.keys = NewKeys(cluster.NewBucket[Key](r.state, BucketKeys), seal, r.now)
+	logger := slog.New(slog.NewJSONHandler(r.log, nil))
+	r.keys = NewKeys(cluster.NewBucket[Key](r.state, BucketKeys), seal, logger, r.now)
 	r.dns = startNamed(t)
 	var next atomic.Uint32
 	front := listen(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -125,7 +126,7 @@ func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change f
 		URL: front.URL + "/acme", Website: "https://dept.example/ca", Authority: r.authority, Keys: r.keys, Now: r.now,
 		Accounts: counted[Account]{cluster.NewBucket[Account](r.state, BucketAccounts), &r.writes},
 		Orders:   counted[Order]{cluster.NewBucket[Order](r.state, BucketOrders), &r.writes},
-		Resolver: ResolverAt(r.dns.addr), HTTPPort: r.httpPort, TLSPort: r.tlsPort, Loopback: true, Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
+		Resolver: ResolverAt(r.dns.addr), HTTPPort: r.httpPort, TLSPort: r.tlsPort, Loopback: true, Logger: logger,
 	}
 	if change != nil {
 		change(&cfg)
@@ -144,7 +145,7 @@ func (r *rig) behind(nodes ...*Server) { r.front.Store(&nodes) }
 // quick is a timing for tests.
 func quick() timing {
 	t := usual()
-	t.again, t.look, t.prune, t.tries = 5*time.Millisecond, 20*time.Millisecond, 50*time.Millisecond, []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond}
+	t.again, t.look, t.prune, t.tries = 5*time.Millisecond, 20*time.Millisecond, time.Second, []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond}
 	return t
 }
 
@@ -179,12 +180,12 @@ func wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	end := time.After(20 * time.Second)
+	end := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-end:
-			t.Fatalf("waited 20 s in vain until %s", what)
+			t.Fatalf("waited a minute in vain until %s", what)
 		}
 	}
 }

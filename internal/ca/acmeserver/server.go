@@ -231,5 +231,9 @@ func (s *Server) profile(name string) (ca.Profile, bool) {
 
 // audit writes down an event.
 func (s *Server) audit(ctx context.Context, event string, attrs ...slog.Attr) {
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "ACME server: "+event, append([]slog.Attr{slog.Bool("audit", true)}, attrs...)...)
+	audit(ctx, s.cfg.Logger, event, attrs...)
+}
+
+func audit(ctx context.Context, logger *slog.Logger, event string, attrs ...slog.Attr) {
+	logger.LogAttrs(ctx, slog.LevelInfo, "ACME server: "+event, append([]slog.Attr{slog.Bool("audit", true)}, attrs...)...)
 }

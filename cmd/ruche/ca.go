@@ -1,0 +1,203 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/report"
+)
+
+func newCA() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ca",
+		Short: "The installation's own certificate authority: make it, issue, revoke, export",
+		Long: `The installation's own certificate authority. docs/ca.md tells how it works. All of it asks a control node, and what changes something is to be run on that node.
+
+  ruche ca init --permit DOMAIN     make the authorities for services and clients
+  ruche ca issue NAME...            issue a certificate: NAME.crt and NAME.key
+  ruche ca list [NAME]              what was issued
+  ruche ca revoke SERIAL|NAME       make a certificate bad from now on
+  ruche ca export                   the roots, for who is to trust them; or the lists of revoked certificates
+  ruche ca status                   roots, intermediates, what comes next`,
+		Args: noSuchVerb,
+		RunE: showHelp,
+	}
+	cmd.AddCommand(newCAInit(), newCAIssue(), newCAList(), newCARevoke(), newCAExport(), newCAStatus())
+	return cmd
+}
+
+// permitAny is what --permit has when no name is to be refused.
+const permitAny = "any"
+
+func newCAInit() *cobra.Command {
+	var q query
+	var r ruche.AuthorityRequest
+	var chain string
+	cmd := &cobra.Command{
+		Use:   "init [AUTHORITY...]",
+		Short: "Make authorities: services and clients, where none is named; docker is made when it is needed",
+		Long: `Make authorities: services and clients, where none is named; docker is made when it is needed.
+
+Whoever trusts the root of services believes every certificate under it. --permit binds what may be under it, for good and for everybody who checks: to domains and all names
+below them, and to networks. "--permit any" binds nothing: then who steals the key, which is sealed in the state, can pose as any site to those who trust the root.
+
+  ruche ca init --organization Example --permit corp.example,10.0.0.0/8
+  ruche ca init services --parent --permit corp.example > request.pem     have another authority sign the intermediate
+  ruche ca init services --import chain.pem                               take what it has signed: intermediate, those above, root`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.Names = args
+			if chain != "" {
+				return importChain(cmd, q.adminAddr, args, chain)
+			}
+			if len(args) == 0 {
+				r.Names = []string{ruche.AuthorityServices, ruche.AuthorityClients}
+			}
+			return initAuthorities(cmd, q, r)
+		},
+	}
+	q.addFlags(cmd)
+	cmd.Flags().StringVar(&r.Organization, "organization", "", "whose authority it is, as its certificates say")
+	cmd.Flags().StringSliceVar(&r.Permit, "permit", nil, `what certificates may be for: domains, with all names below them, and networks; or "any"`)
+	cmd.Flags().BoolVar(&r.Parent, "parent", false, "write a request for another organisation's authority to sign, instead of making a root")
+	cmd.Flags().StringVar(&chain, "import", "", "the file with what that has signed, in PEM: the intermediate, those above it, the root")
+	return cmd
+}
+
+func initAuthorities(cmd *cobra.Command, q query, r ruche.AuthorityRequest) error {
+	switch {
+	case len(r.Permit) == 0 && !r.Parent:
+		return hintError{errors.New("cannot make an authority without --permit: it says which names certificates may be for"),
+			`give domains and networks, such as --permit corp.example,10.0.0.0/8, or "--permit any" when whoever trusts the root is to believe any name`}
+	case len(r.Permit) == 1 && r.Permit[0] == permitAny:
+		r.Permit = nil
+	}
+	answer, err := api.NewClient(q.adminAddr).BeginAuthorities(cmd.Context(), r)
+	if err != nil {
+		return err
+	}
+	return q.write(cmd.OutOrStdout(), answer, func(w io.Writer) error {
+		if r.Parent {
+			_, err := w.Write(answer.Request)
+			return err
+		}
+		_, err := fmt.Fprintf(w, "The authorities %s are made. \"ruche ca export\" gives the root for who is to trust it; \"ruche ca issue NAME\" issues.\n", strings.Join(r.Names, " and "))
+		return err
+	})
+}
+
+func importChain(cmd *cobra.Command, adminAddr string, args []string, file string) error {
+	if len(args) != 1 {
+		return hintError{fmt.Errorf("%s --import takes one authority, %d were given", cmd.CommandPath(), len(args)), "ruche ca init services --import chain.pem"}
+	}
+	chain, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("cannot read the chain: %w", err)
+	}
+	if err := api.NewClient(adminAddr).ImportIntermediate(cmd.Context(), ruche.ParentChain{Authority: args[0], Chain: chain}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "The authority %s signs with the new intermediate.\n", args[0])
+	return err
+}
+
+func newCAList() *cobra.Command {
+	var q query
+	cmd := &cobra.Command{
+		Use:   "list [NAME|SERIAL]",
+		Short: "List what the authority has issued, the newest first",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := api.NewClient(q.adminAddr).IssuedCertificates(cmd.Context(), strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return report.Issued(w, list, time.Now()) })
+		},
+	}
+	q.addFlags(cmd)
+	return cmd
+}
+
+func newCARevoke() *cobra.Command {
+	var q query
+	var r ruche.RevocationRequest
+	cmd := &cobra.Command{
+		Use:   "revoke SERIAL|NAME",
+		Short: "Make a certificate bad from now on: it is put into the list of revoked certificates at once",
+		Args:  oneName("serial or name", `"ruche ca list" lists them`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.What = args[0]
+			list, err := api.NewClient(q.adminAddr).RevokeCertificates(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error {
+				for _, c := range list.Certificates {
+					if _, err := fmt.Fprintf(w, "%s is revoked.\n", c.Serial); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	q.addFlags(cmd)
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why: keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn")
+	cmd.Flags().BoolVar(&r.All, "all", false, "all certificates with the name that are good, where there are several")
+	return cmd
+}
+
+func newCAExport() *cobra.Command {
+	var adminAddr, format string
+	var crl bool
+	cmd := &cobra.Command{
+		Use:   "export [AUTHORITY|ISSUER]",
+		Short: "Write the roots of an authority, services by default, or with --crl its lists of revoked certificates",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			what := ruche.AuthorityServices
+			if len(args) == 1 {
+				what = args[0]
+			}
+			name := what + ".pem"
+			if crl {
+				name = what + ".crl.pem"
+			}
+			content, err := exported(cmd, adminAddr, name, what, format, crl)
+			if err == nil {
+				_, err = cmd.OutOrStdout().Write(content)
+			}
+			return err
+		},
+	}
+	addAdminAddr(cmd, &adminAddr)
+	cmd.Flags().StringVar(&format, "format", "pem", "pem, or der for a single one; of lists that is an issuer's, such as services-i2")
+	cmd.Flags().BoolVar(&crl, "crl", false, "the lists of revoked certificates instead of the roots")
+	return cmd
+}
+
+func newCAStatus() *cobra.Command {
+	var q query
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show roots, intermediates, what comes next, and how many certificates are good",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := api.NewClient(q.adminAddr).Authorities(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return report.Authorities(w, list, time.Now()) })
+		},
+	}
+	q.addFlags(cmd)
+	return cmd
+}

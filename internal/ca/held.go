@@ -1,0 +1,137 @@
+package ca
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, by a timer.
+type Held struct {
+	a       *Authority
+	profile Profile
+	names   []string
+	by      string
+
+	current atomic.Pointer[held]
+}
+
+type held struct {
+	certificate *tls.Certificate
+	roots       *x509.CertPool
+	due         time.Time
+}
+
+// heldLook is how often the roots are read again; a next root is there for a year before it signs.
+const heldLook = time.Hour
+
+// errNotHeld tells that there is no certificate yet.
+var errNotHeld = errors.New("none was issued yet")
+
+// Hold gives a certificate of a profile, for those of these names that the authority may issue for; Run has it made, and the authority too if it is not there.
+func (a *Authority) Hold(profile string, names []string, requester string) (*Held, error) {
+	p, err := a.profile(profile)
+	return &Held{a: a, profile: p, names: names, by: requester}, err
+}
+
+// Certificate gives the certificate of now.
+func (h *Held) Certificate() (*tls.Certificate, error) {
+	c := h.current.Load()
+	if c == nil {
+		return nil, errNotHeld
+	}
+	return c.certificate, nil
+}
+
+// Roots gives those by which clients of the same authority are known.
+func (h *Held) Roots() (*x509.CertPool, error) {
+	c := h.current.Load()
+	if c == nil {
+		return nil, errNotHeld
+	}
+	return c.roots, nil
+}
+
+// Run keeps the certificate good until ctx ends. What cannot be renewed stays, and is tried again every minute.
+func (h *Held) Run(ctx context.Context) error {
+	for {
+		pause := heldLook
+		if err := h.renew(ctx); err != nil && ctx.Err() == nil {
+			h.a.cfg.Logger.Warn("cannot renew a certificate of Ruche's own, trying again", "profile", h.profile.Name, "in", lookAgain, "error", err)
+			pause = lookAgain
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+func (h *Held) renew(ctx context.Context) error {
+	if err := h.a.Ensure(ctx, h.profile.Authority); err != nil {
+		return err
+	}
+	roots, err := h.a.RootsOf(ctx, h.profile.Authority)
+	if err != nil {
+		return err
+	}
+	next := held{roots: x509.NewCertPool()}
+	for _, root := range roots {
+		next.roots.AddCert(root)
+	}
+	if old := h.current.Load(); old != nil && h.a.now().Before(old.due) {
+		next.certificate, next.due = old.certificate, old.due
+	} else if next.certificate, next.due, err = h.issue(ctx); err != nil {
+		return err
+	}
+	h.current.Store(&next)
+	return nil
+}
+
+func (h *Held) issue(ctx context.Context) (*tls.Certificate, time.Time, error) {
+	permitted, err := h.permitted(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	issued, err := h.a.Issue(ctx, Request{PublicKey: key.Public(), Names: permitted, Profile: h.profile.Name, Requester: h.by})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	now := h.a.now()
+	return &tls.Certificate{Certificate: issued.Chain, PrivateKey: key}, now.Add(issued.NotAfter.Sub(now) / 2), nil
+}
+
+// permitted are the names that the authority may issue for. Which ones a host has is not asked of people, so one too many must not cost them all.
+func (h *Held) permitted(ctx context.Context) ([]string, error) {
+	record, err := h.a.read(ctx, h.profile.Authority)
+	if err != nil {
+		return nil, err
+	}
+	by, err := record.Value.active(h.a.now())
+	if err != nil {
+		return nil, err
+	}
+	list := slices.DeleteFunc(slices.Clone(h.names), func(name string) bool {
+		n, err := parseNames([]string{name}, h.profile.names)
+		return err != nil || n.allowedBy(by.cert) != nil
+	})
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: the authority %q may issue for none of %v", ErrRefused, h.profile.Authority, h.names)
+	}
+	return list, nil
+}

@@ -1,0 +1,4 @@
+package dockerfront
+
+// MayRead is mayRead.
+var MayRead = mayRead

@@ -1,0 +1,251 @@
+// Package dockerfront serves the Docker Engine's API over TCP with mutual TLS, in front of the Engine's unix socket: certificates change and clients are revoked without a restart
+// of the Engine, clients may be bound to looking, and every request is noted.
+package dockerfront
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/health"
+)
+
+// Config is what a Front needs.
+type Config struct {
+	// Listener takes the connections, over which TLS is spoken.
+	Listener net.Listener
+	// Dial connects to the Engine's socket.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Certificate gives the server's certificate, for each handshake.
+	Certificate func() (*tls.Certificate, error)
+	// Roots gives those by which clients are known, for each handshake.
+	Roots func() (*x509.CertPool, error)
+	// Revoked tells of a serial, of 32 hexadecimal digits, whether its certificate is no longer good. It is asked at each request.
+	Revoked func(serial string) bool
+	Logger  *slog.Logger
+	Health  *health.Registry
+}
+
+// Front serves the Engine's API.
+type Front struct {
+	cfg   Config
+	proxy *httputil.ReverseProxy
+}
+
+// New makes a front, which does not serve yet.
+func New(cfg Config) *Front {
+	f := &Front{cfg: cfg}
+	f.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "docker"
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came: the Engine reads it, nobody else
+		},
+		Transport: &http.Transport{
+			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return cfg.Dial(ctx) },
+			DisableCompression: true, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idle,
+		},
+		FlushInterval: -1, // logs and events come as they happen
+		ErrorHandler:  f.unreachable,
+		ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	return f
+}
+
+const (
+	maxIdle   = 16
+	idle      = 90 * time.Second
+	handshake = 10 * time.Second
+	// ending is how long running requests may go on when the front stops.
+	ending = time.Second
+)
+
+// Run serves until ctx ends. Streams that go on then are cut off: clients connect again.
+func (f *Front) Run(ctx context.Context) error {
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server := &http.Server{
+		Handler: f, ReadHeaderTimeout: handshake, IdleTimeout: idle,
+		TLSConfig: f.tls(), ErrorLog: slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
+		BaseContext:  func(net.Listener) context.Context { return requests },
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1 alone: attach and exec take the connection over
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(f.cfg.Listener, "", "") }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.Background(), ending)
+	defer cancel()
+	if server.Shutdown(stop) != nil {
+		_ = server.Close()
+	}
+	cut() // those whose connection was taken over, too
+	<-served
+	return nil
+}
+
+// tls gives the settings of each handshake as they are then.
+func (f *Front) tls() *tls.Config {
+	base := &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, ClientAuth: tls.RequireAndVerifyClientCert,
+		SessionTicketsDisabled: true, // a resumed session would go past the roots of now
+	}
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		certificate, err := f.cfg.Certificate()
+		if err != nil {
+			return nil, f.down("it has no certificate", err)
+		}
+		roots, err := f.cfg.Roots()
+		if err != nil {
+			return nil, f.down("it has no roots to know clients by", err)
+		}
+		f.cfg.Health.Clear(ruche.CodeDockerFrontDown, "tls")
+		c := base.Clone()
+		c.GetConfigForClient, c.Certificates, c.ClientCAs = nil, []tls.Certificate{*certificate}, roots
+		c.VerifyConnection = func(s tls.ConnectionState) error {
+			who, err := clientOf(&s)
+			if err == nil && f.cfg.Revoked(who.serial) {
+				err = errors.New("the certificate is revoked")
+			}
+			if err != nil {
+				f.cfg.Logger.Warn("refused a client of the Docker API", "client", who.name, "serial", who.serial, "error", err)
+			}
+			return err
+		}
+		return c, nil
+	}
+	return base
+}
+
+func (f *Front) down(why string, err error) error {
+	f.cfg.Health.Set(ruche.Warning{
+		Code: ruche.CodeDockerFrontDown, Severity: ruche.SeverityError, Subject: "tls",
+		Message: "the Docker API over TCP refuses everybody: " + why + ": " + err.Error(),
+		Hint:    "\"ruche ca status\" on a control node shows the authority \"docker\"",
+	})
+	return fmt.Errorf("%s: %w", why, err)
+}
+
+// client is who has connected.
+type client struct {
+	name, serial string
+	role         role
+}
+
+// role is what a client may do.
+type role string
+
+// The roles, as they stand in certificates: as organizational unit.
+const (
+	roleRead role = "docker-read"
+	roleFull role = "docker-full"
+)
+
+// clientOf reads who has connected from the certificate, which was verified.
+func clientOf(s *tls.ConnectionState) (client, error) {
+	if s == nil || len(s.PeerCertificates) == 0 {
+		return client{}, errors.New("no certificate was shown")
+	}
+	cert := s.PeerCertificates[0]
+	c := client{name: cert.Subject.CommonName, serial: serialText(cert.SerialNumber)}
+	units := cert.Subject.OrganizationalUnit
+	if len(units) != 1 || role(units[0]) != roleRead && role(units[0]) != roleFull {
+		return c, fmt.Errorf("the certificate gives no role (the profiles %s and %s do)", roleRead, roleFull)
+	}
+	c.role = role(units[0])
+	return c, nil
+}
+
+// serialText is a serial as the authority's log has it.
+func serialText(n *big.Int) string { return fmt.Sprintf("%032x", n) }
+
+// ServeHTTP hands a request on to the Engine, if its client may do that, and notes it.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	who, err := clientOf(r.TLS)
+	begin := time.Now()
+	noted := &noter{ResponseWriter: w, note: func(status int) { f.note(r, who, status, begin) }}
+	defer noted.end() // also when a client has gone away, for which the proxy panics
+	switch {
+	case err != nil || f.cfg.Revoked(who.serial): // revoked since the handshake
+		w.Header().Set("Connection", "close")
+		refuse(noted, http.StatusForbidden, "this certificate is no longer good here")
+	case who.role != roleFull && !mayRead(r):
+		refuse(noted, http.StatusForbidden, fmt.Sprintf("the certificate of %s is good for looking alone (profile %s), and %s %s is more than that", who.name, roleRead, r.Method, r.URL.Path))
+	default:
+		f.proxy.ServeHTTP(noted, r)
+	}
+}
+
+func (f *Front) unreachable(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client has gone
+	}
+	f.cfg.Logger.Warn("the Docker Engine does not answer", "error", err)
+	refuse(w, http.StatusBadGateway, "the Docker Engine does not answer behind Ruche's front")
+}
+
+// refuse answers as the Engine does.
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"message": why})
+}
+
+// note writes the line of a request. The query is not in it: it may hold secrets, such as build arguments.
+func (f *Front) note(r *http.Request, who client, status int, begin time.Time) {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	f.cfg.Logger.Info("docker request", "client", who.name, "serial", who.serial, "role", string(who.role), "from", from.Addr().Unmap().String(),
+		"method", r.Method, "path", r.URL.Path, "status", status, "took", time.Since(begin).Round(time.Millisecond))
+}
+
+// noter keeps the status of an answer, until it is noted.
+type noter struct {
+	http.ResponseWriter
+	status int
+	note   func(status int)
+}
+
+func (n *noter) end() {
+	if n.note != nil {
+		n.note(n.status)
+		n.note = nil
+	}
+}
+
+// Hijack is called when the Engine lets a stream begin. That may last for days, so it is noted now.
+func (n *noter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	n.status = http.StatusSwitchingProtocols
+	n.end()
+	return http.NewResponseController(n.ResponseWriter).Hijack()
+}
+
+func (n *noter) WriteHeader(status int) {
+	if n.status < http.StatusOK {
+		n.status = status
+	}
+	n.ResponseWriter.WriteHeader(status)
+}
+
+func (n *noter) Write(b []byte) (int, error) {
+	if n.status < http.StatusOK {
+		n.status = http.StatusOK
+	}
+	return n.ResponseWriter.Write(b)
+}
+
+// Unwrap lets the proxy flush.
+func (n *noter) Unwrap() http.ResponseWriter { return n.ResponseWriter }

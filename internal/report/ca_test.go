@@ -1,0 +1,64 @@
+package report_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/report"
+)
+
+func TestGoldenAuthorities(t *testing.T) {
+	day := 24 * time.Hour
+	at := func(days int) time.Time { return now().Add(time.Duration(days) * day) }
+	list := ruche.AuthorityList{URL: "http://ca.example", Authorities: []ruche.AuthorityStatus{
+		{
+			Name: "clients", Parent: true, Waiting: true,
+		},
+		{
+			Name: "services", Organization: "Example", Permit: []string{"corp.example", "10.0.0.0/8"}, Live: 12, Revoked: 1,
+			Roots: []ruche.IssuerStatus{
+				{ID: "services-r1", State: ruche.IssuerActive, NotBefore: at(-2930), NotAfter: at(720), Turn: at(355), CRL: now().Add(-3 * time.Hour), CRLUntil: at(7)},
+				{ID: "services-r70", State: ruche.IssuerNext, NotBefore: at(-10), NotAfter: at(3640), Turn: at(355), CRL: now().Add(-3 * time.Hour), CRLUntil: at(7)},
+			},
+			Intermediates: []ruche.IssuerStatus{
+				{ID: "services-i68", State: ruche.IssuerOld, NotBefore: at(-89), NotAfter: at(1), CRL: at(-9), CRLUntil: at(-2)},
+				{ID: "services-i69", State: ruche.IssuerActive, NotBefore: at(-40), NotAfter: at(50), Turn: at(-1), CRL: now(), CRLUntil: at(7)},
+			},
+		},
+	}}
+	issued := ruche.IssuedList{Certificates: []ruche.IssuedCertificate{
+		{Serial: "0f", Names: []string{"www.corp.example"}, Profile: "server", Requester: "cli", Issued: now(), NotAfter: at(45)},
+		{Serial: "0e", Names: []string{"a.corp.example", "b.corp.example", "c.corp.example", "d.corp.example"}, Profile: "short", Requester: "acme:7", Issued: at(-1), NotAfter: now()},
+		{Serial: "0d", Subject: "ann", Profile: "docker-read", Issued: at(-3), NotAfter: at(42), Revoked: &ruche.Revocation{At: at(-2)}},
+	}}
+	for name, write := range map[string]func(*bytes.Buffer) error{
+		"ca-none":        func(b *bytes.Buffer) error { return report.Authorities(b, ruche.AuthorityList{}, now()) },
+		"ca-status":      func(b *bytes.Buffer) error { return report.Authorities(b, list, now()) },
+		"ca-issued":      func(b *bytes.Buffer) error { return report.Issued(b, issued, now()) },
+		"ca-issued-none": func(b *bytes.Buffer) error { return report.Issued(b, ruche.IssuedList{}, now()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got bytes.Buffer
+			if err := write(&got); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != string(want) {
+				t.Errorf("%s differs (go test ./internal/report -update rewrites it); got:\n%s", golden, got.String())
+			}
+		})
+	}
+}
