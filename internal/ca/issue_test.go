@@ -179,17 +179,65 @@ func TestWithoutAnAuthority(t *testing.T) {
 	}
 }
 
+// FuzzNames has names signed: what is taken must be believed, and what is not must be refused before anything is signed.
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"a.example", "*.a.example", "10.0.0.1", "::ffff:10.0.0.1", "ann@a.example", "https://a.example/x", "a..b", "-a", "xn--bcher-kva.example"} {
+	for _, s := range []string{"a.corp.example", "*.corp.example", "10.0.0.1", "::ffff:10.0.0.1", "ann@corp.example", "https://a.example/x", "a..b", "-a", "xn--bcher-kva.corp.example", "a_b.corp.example", "1.corp.example"} {
+		f.Add(s)
+	}
+	bound, free := newRig(f).begin(f, "corp.example", "10.0.0.0/8"), newRig(f).begin(f)
+	key := newKey(f).Public()
+	f.Fuzz(func(t *testing.T, s string) {
+		if normal, err := ca.NormalName(s); err == nil {
+			if again, err := ca.NormalName(normal); err != nil || again != normal {
+				t.Errorf("%q is %q, and that is %q, %v", s, normal, again, err)
+			}
+		}
+		for _, r := range []*rig{bound, free} {
+			for _, profile := range []string{"server", "client"} {
+				_, err := r.Issue(t.Context(), ca.Request{PublicKey: key, Names: []string{s}, Profile: profile})
+				if err != nil && (!errors.Is(err, ca.ErrRefused) || strings.Contains(err.Error(), "x509")) {
+					t.Errorf("%s %q: %v", profile, s, err)
+				}
+			}
+		}
+	})
+}
+
+// FuzzPermit makes authorities: what is permitted must stand in a certificate that can be read.
+func FuzzPermit(f *testing.F) {
+	for _, s := range []string{"corp.example", "10.0.0.0/8", "10.1.2.3/8", "::ffff:10.0.0.0/104", "2001:db8::1", "*.a", ".a", "a_b", "0.0.0.0/0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		normal, err := ca.NormalName(s)
+		_, err := newRig(t).Begin(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{s}})
+		if err != nil && !errors.Is(err, ca.ErrRefused) {
+			t.Errorf("%q: %v", s, err)
+		}
 		if err != nil {
 			return
 		}
-		if again, err := ca.NormalName(normal); err != nil || again != normal {
-			t.Errorf("%q is %q, and that is %q, %v", s, normal, again, err)
+		r := newRig(t)
+		r.beginWith(t, ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{s}})
+		if _, err := r.Issue(t.Context(), request(t, "server")); err != nil && (!errors.Is(err, ca.ErrRefused) || strings.Contains(err.Error(), "x509")) {
+			t.Errorf("%q: %v", s, err)
+		}
+	})
+}
+
+// FuzzImport has files read that people say are a parent's chain.
+func FuzzImport(f *testing.F) {
+	r := newRig(f)
+	r.beginWith(f, ruche.AuthorityRequest{Names: []string{"services"}, Parent: true})
+	other := newRig(f).begin(f)
+	roots, err := other.Roots(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append(pemOf(roots...), pemOf(roots...)...))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
+	f.Fuzz(func(t *testing.T, chain []byte) {
+		if err := r.Import(t.Context(), ruche.ParentChain{Authority: "services", Chain: chain}); !errors.Is(err, ca.ErrRefused) {
+			t.Errorf("Import() = %v, of a chain that is not for the key", err)
 		}
 	})
 }

@@ -120,10 +120,14 @@ func classify(text string) (nameKind, string, error) {
 
 func classifyURI(text string) (nameKind, string, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || len(text) > maxURI || !isPrintableASCII(text) {
+	if err != nil || u.Scheme == "" || u.User != nil || len(text) > maxURI || !isPrintableASCII(text) {
 		return 0, "", fmt.Errorf("it is no URI with a host, of ASCII characters and at most %d of them", maxURI)
 	}
-	return nameURI, text, nil
+	// Verifiers refuse an address there, under an issuer with constraints.
+	if err := checkDNS(strings.ToLower(u.Hostname())); err != nil {
+		return 0, "", fmt.Errorf("its host: %w", err)
+	}
+	return nameURI, u.String(), nil
 }
 
 // checkDNS says what is wrong with a name in lower case. An underscore is let through: Docker makes such names.

@@ -36,6 +36,7 @@ func notOurs() map[string]string {
 }
 
 func TestZLint(t *testing.T) {
+	t.Parallel()
 	for name, permit := range map[string][]string{"constrained": {"corp.example", "10.0.0.0/8"}, "networks alone": {"10.0.0.0/8"}, "free": nil} {
 		r := newRig(t).begin(t, permit...)
 		findings := map[string][]string{}

@@ -67,6 +67,7 @@ const (
 	maxIdle   = 16
 	idle      = 90 * time.Second
 	handshake = 10 * time.Second
+	lookEvery = time.Minute
 	// ending is how long running requests may go on when the front stops.
 	ending = time.Second
 )
@@ -83,18 +84,25 @@ func (f *Front) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(f.cfg.Listener, "", "") }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
-	case <-ctx.Done():
+	defer f.cfg.Health.Clear(ruche.CodeDockerFrontDown, "tls")
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		select {
+		case err := <-served:
+			return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
+		case <-look.C:
+			_, _, _ = f.equipment() // whether it is there is known before somebody comes
+		case <-ctx.Done():
+		}
 	}
 	stop, cancel := context.WithTimeout(context.Background(), ending)
 	defer cancel()
 	if server.Shutdown(stop) != nil {
 		_ = server.Close()
 	}
-	cut() // those whose connection was taken over, too
-	<-served
+	cut()        // those whose connection was taken over, too
+	_ = <-served // it was told to end
 	return nil
 }
 
@@ -105,15 +113,10 @@ func (f *Front) tls() *tls.Config {
 		SessionTicketsDisabled: true, // a resumed session would go past the roots of now
 	}
 	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		certificate, err := f.cfg.Certificate()
+		certificate, roots, err := f.equipment()
 		if err != nil {
-			return nil, f.down("it has no certificate", err)
+			return nil, err
 		}
-		roots, err := f.cfg.Roots()
-		if err != nil {
-			return nil, f.down("it has no roots to know clients by", err)
-		}
-		f.cfg.Health.Clear(ruche.CodeDockerFrontDown, "tls")
 		c := base.Clone()
 		c.GetConfigForClient, c.Certificates, c.ClientCAs = nil, []tls.Certificate{*certificate}, roots
 		c.VerifyConnection = func(s tls.ConnectionState) error {
@@ -129,6 +132,20 @@ func (f *Front) tls() *tls.Config {
 		return c, nil
 	}
 	return base
+}
+
+// equipment gives what a handshake needs, and raises a warning while it is not there.
+func (f *Front) equipment() (*tls.Certificate, *x509.CertPool, error) {
+	certificate, err := f.cfg.Certificate()
+	if err != nil {
+		return nil, nil, f.down("it has no certificate", err)
+	}
+	roots, err := f.cfg.Roots()
+	if err != nil {
+		return nil, nil, f.down("it has no roots to know clients by", err)
+	}
+	f.cfg.Health.Clear(ruche.CodeDockerFrontDown, "tls")
+	return certificate, roots, nil
 }
 
 func (f *Front) down(why string, err error) error {
