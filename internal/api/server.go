@@ -51,6 +51,8 @@ type Config struct {
 	// Authority is the installation's own, Files what everybody may have of it, under /ca/; nil on a node that is not control.
 	Authority Authority
 	Files     http.Handler
+	// ACMEKeys are the external account keys of the authority's ACME server; nil where there is no authority.
+	ACMEKeys ACMEKeys
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.

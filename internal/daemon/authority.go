@@ -39,6 +39,9 @@ func (d *Daemon) makeAuthority(cfg *config.Config) (err error) {
 	if own, err := mesh.ReadSeal(ownSeal(cfg)); err == nil {
 		d.oldSeal = own
 	}
+	if err := d.makeACMEServer(cfg); err != nil {
+		return err
+	}
 	if cfg.DockerTLSAddr == config.Off {
 		return nil
 	}

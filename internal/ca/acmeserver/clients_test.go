@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ruche-project/ruche"
 )
 
 // run runs a client to its end, and gives what it said.
@@ -71,7 +73,7 @@ func TestCertbot(t *testing.T) {
 func TestCertbotWithKey(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.RequireKey = true })
-	key, err := r.keys.MakeKey(t.Context(), KeySpec{Names: []string{"*.dept.example"}})
+	key, err := r.keys.MakeKey(t.Context(), ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package acmeserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -40,41 +41,16 @@ func NewKeys(bucket Bucket[Key], sealer Sealer, logger *slog.Logger, now func() 
 	return &Keys{bucket: bucket, sealer: sealer, logger: logger, now: now}
 }
 
-// KeySpec is what a new key is to allow.
-type KeySpec struct {
-	// Names are patterns (see CheckPattern), at least one.
-	Names []string
-	// Profiles that may be asked for; none: all.
-	Profiles []string
-	// Comment says for people whose the key is.
-	Comment string
-	// Expires ends the key and the rights of its accounts; zero: never.
-	Expires time.Time
-}
-
-// NewKey is a key that was just made: what a client is configured with. The secret is not shown again.
-type NewKey struct {
-	ID     string
-	Secret string // in base64url without padding, as clients want it
-}
-
-// ListedKey is a key without its secret.
-type ListedKey struct {
-	ID string
-	KeySpec
-	Created time.Time
-}
-
-// MakeKey makes a key.
-func (k *Keys) MakeKey(ctx context.Context, spec KeySpec) (NewKey, error) {
+// MakeKey makes a key, and gives it with its secret, which is not shown again.
+func (k *Keys) MakeKey(ctx context.Context, spec ruche.ACMEKeySpec) (ruche.ACMEKey, error) {
 	if len(spec.Names) == 0 {
-		return NewKey{}, errors.New("cannot make the key: it allows no names (--names '*.dept.example')")
+		return ruche.ACMEKey{}, errors.New("cannot make the key: it allows no names (--names '*.dept.example')")
 	}
 	names := make([]string, 0, len(spec.Names))
 	for _, p := range spec.Names {
 		p = strings.ToLower(strings.TrimSpace(p))
 		if err := CheckPattern(p); err != nil {
-			return NewKey{}, fmt.Errorf("cannot make the key: %w", err)
+			return ruche.ACMEKey{}, fmt.Errorf("cannot make the key: %w", err)
 		}
 		names = append(names, p)
 	}
@@ -84,32 +60,32 @@ func (k *Keys) MakeKey(ctx context.Context, spec KeySpec) (NewKey, error) {
 		Secret: k.sealer.Close(sealedFor(id), secret),
 	}
 	if _, err := k.bucket.Create(ctx, id, record); err != nil {
-		return NewKey{}, fmt.Errorf("cannot keep the key: %w", err)
+		return ruche.ACMEKey{}, fmt.Errorf("cannot keep the key: %w", err)
 	}
 	audit(ctx, k.logger, "external account key made", slog.String("key", id), slog.Any("names", names), slog.Any("profiles", spec.Profiles), slog.String("comment", spec.Comment))
-	return NewKey{ID: id, Secret: encode(secret)}, nil
+	return record.listed(id, encode(secret)), nil
 }
 
-// ListKeys gives all keys, the oldest first.
-func (k *Keys) ListKeys(ctx context.Context) ([]ListedKey, error) {
+// listed is the key as people see it.
+func (k Key) listed(id, secret string) ruche.ACMEKey {
+	spec := ruche.ACMEKeySpec{Names: k.Names, Profiles: k.Profiles, Comment: k.Comment, Expires: k.Expires}
+	return ruche.ACMEKey{ID: id, ACMEKeySpec: spec, Created: k.Created, Secret: secret}
+}
+
+// ListKeys gives all keys, the oldest first, without their secrets.
+func (k *Keys) ListKeys(ctx context.Context) (ruche.ACMEKeyList, error) {
 	all, err := k.bucket.List(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list the external account keys: %w", err)
+		return ruche.ACMEKeyList{}, fmt.Errorf("cannot list the external account keys: %w", err)
 	}
-	list := make([]ListedKey, 0, len(all))
+	list := make([]ruche.ACMEKey, 0, len(all))
 	for id, e := range all {
 		if id != sharedSecret {
-			v := e.Value
-			list = append(list, ListedKey{ID: id, KeySpec: KeySpec{Names: v.Names, Profiles: v.Profiles, Comment: v.Comment, Expires: v.Expires}, Created: v.Created})
+			list = append(list, e.Value.listed(id, ""))
 		}
 	}
-	slices.SortFunc(list, func(a, b ListedKey) int {
-		if c := a.Created.Compare(b.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return list, nil
+	slices.SortFunc(list, func(a, b ruche.ACMEKey) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
+	return ruche.ACMEKeyList{Keys: list}, nil
 }
 
 // RemoveKey ends a key, and with it what its accounts may order; certificates that they have stay good. The error wraps ruche.ErrNotFound for an unknown ID.

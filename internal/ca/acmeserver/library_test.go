@@ -18,6 +18,8 @@ import (
 	acmezacme "github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
 	"golang.org/x/crypto/acme"
+
+	"github.com/ruche-project/ruche"
 )
 
 // The Go project's client: two names, an IP address, another account key, revocation by the certificate's key, deactivation.
@@ -168,7 +170,7 @@ func TestAcmez(t *testing.T) {
 func TestCertmagic(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.RequireKey = true })
-	key, err := r.keys.MakeKey(t.Context(), KeySpec{Names: []string{"magic.dept.example"}})
+	key, err := r.keys.MakeKey(t.Context(), ruche.ACMEKeySpec{Names: []string{"magic.dept.example"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/cluster"
 )
@@ -165,7 +166,7 @@ func TestForgets(t *testing.T) {
 	r.serveHTTP01(used.answers())
 	used.obtain(nil, "a.dept.example")
 	idle.order(nil, "b.dept.example")
-	spec := KeySpec{Names: []string{"*"}, Expires: r.now().Add(time.Hour)}
+	spec := ruche.ACMEKeySpec{Names: []string{"*"}, Expires: r.now().Add(time.Hour)}
 	if _, err := r.keys.MakeKey(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func TestForgets(t *testing.T) {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			t.Fatal(err)
 		}
-		return len(allOrders), len(allAccounts), len(keys)
+		return len(allOrders), len(allAccounts), len(keys.Keys)
 	}
 	for _, step := range []struct {
 		at                     time.Duration

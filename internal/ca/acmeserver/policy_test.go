@@ -15,7 +15,7 @@ import (
 )
 
 // bind makes an external account binding as a client does.
-func (c *raw) bind(key NewKey) json.RawMessage {
+func (c *raw) bind(key ruche.ACMEKey) json.RawMessage {
 	c.r.t.Helper()
 	secret, err := decode(key.Secret)
 	if err != nil {
@@ -24,7 +24,7 @@ func (c *raw) bind(key NewKey) json.RawMessage {
 	return signJWS(c.r.t, secret, map[string]any{"alg": hs256, "kid": key.ID, "url": c.r.at("/new-account")}, jwkOf(c.r.t, c.key.Public()))
 }
 
-func (r *rig) makeKey(spec KeySpec) NewKey {
+func (r *rig) makeKey(spec ruche.ACMEKeySpec) ruche.ACMEKey {
 	r.t.Helper()
 	key, err := r.keys.MakeKey(r.t.Context(), spec)
 	if err != nil {
@@ -36,8 +36,8 @@ func (r *rig) makeKey(spec KeySpec) NewKey {
 func TestExternalAccountBinding(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.RequireKey = true })
-	good := r.makeKey(KeySpec{Names: []string{"*.dept.example"}})
-	expired := r.makeKey(KeySpec{Names: []string{"*"}, Expires: r.now().Add(-time.Second)})
+	good := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
+	expired := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*"}, Expires: r.now().Add(-time.Second)})
 	c := r.raw()
 	secret, _ := decode(good.Secret)
 	jwk := jwkOf(t, c.key.Public())
@@ -79,13 +79,13 @@ func TestExternalAccountBinding(t *testing.T) {
 func TestKeysAllow(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	open := func(spec KeySpec) (*raw, NewKey) {
+	open := func(spec ruche.ACMEKeySpec) (*raw, ruche.ACMEKey) {
 		c, key := r.raw(), r.makeKey(spec)
 		c.open(map[string]any{"externalAccountBinding": c.bind(key)})
 		return c, key
 	}
-	c, key := open(KeySpec{Names: []string{"*.DEPT.example", "dept.example", "127.0.0.0/24"}, Profiles: []string{"short"}, Comment: "the department"})
-	ends, _ := open(KeySpec{Names: []string{"*"}, Expires: r.now().Add(time.Hour)})
+	c, key := open(ruche.ACMEKeySpec{Names: []string{"*.DEPT.example", "dept.example", "127.0.0.0/24"}, Profiles: []string{"short"}, Comment: "the department"})
+	ends, _ := open(ruche.ACMEKeySpec{Names: []string{"*"}, Expires: r.now().Add(time.Hour)})
 	for name, tc := range map[string]struct {
 		profile string
 		names   []string
@@ -104,7 +104,7 @@ func TestKeysAllow(t *testing.T) {
 		})
 	}
 	list, err := r.keys.ListKeys(t.Context())
-	if err != nil || len(list) != 2 || list[0].ID != key.ID || list[0].Comment != "the department" || list[0].Names[0] != "*.dept.example" {
+	if err != nil || len(list.Keys) != 2 || list.Keys[0].ID != key.ID || list.Keys[0].Comment != "the department" || list.Keys[0].Secret != "" || list.Keys[0].Names[0] != "*.dept.example" {
 		t.Errorf("the list: %+v, %v", list, err)
 	}
 	if err := r.keys.RemoveKey(t.Context(), key.ID); err != nil {
@@ -126,7 +126,7 @@ func TestKeysAllow(t *testing.T) {
 		}
 	}
 	for _, names := range [][]string{nil, {""}, {"a..b"}, {"10.0.0.1/8"}, {"*.*.a"}, {"a.*"}} {
-		if _, err := r.keys.MakeKey(t.Context(), KeySpec{Names: names}); err == nil {
+		if _, err := r.keys.MakeKey(t.Context(), ruche.ACMEKeySpec{Names: names}); err == nil {
 			t.Errorf("MakeKey takes the names %q", names)
 		}
 	}
@@ -136,7 +136,7 @@ func TestKeysAllow(t *testing.T) {
 func TestSecretsAreSealed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	key := r.makeKey(KeySpec{Names: []string{"*"}})
+	key := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*"}})
 	c := r.raw()
 	c.open(map[string]any{"externalAccountBinding": c.bind(key)})
 	all, err := cluster.NewBucket[json.RawMessage](r.state, BucketKeys).List(t.Context())

@@ -76,7 +76,7 @@ func (s *Server) pruneKeys(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
+	for _, k := range keys.Keys {
 		if !k.Expires.IsZero() && now.After(k.Expires.Add(goneLife)) {
 			if err := s.cfg.Keys.RemoveKey(ctx, k.ID); err != nil {
 				return err
