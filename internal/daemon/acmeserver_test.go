@@ -56,7 +56,9 @@ func TestACMEServer(t *testing.T) {
 	address := d.acmeServer.listener.Addr().String()
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, address) },
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
 	}
 	defer transport.CloseIdleConnections()
 	key, err := admin.MakeACMEKey(t.Context(), ruche.ACMEKeySpec{Names: []string{"*.corp.example"}})
