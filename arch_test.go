@@ -56,7 +56,7 @@ func fences() []fence {
 	const test = "tests only: the product does not need it"
 	return []fence{
 		{"go.etcd.io", []string{"internal/cluster"}, false, "what holds the state must be replaceable in one place"},
-		{"go.uber.org/zap", []string{"internal/cluster"}, false, "etcd brings it; everything else logs with log/slog"},
+		{"go.uber.org/zap", []string{"internal/cluster"}, true, "etcd brings it; everything else logs with log/slog, and tests silence with it who logs by it"},
 		{"github.com/moby/moby", []string{"internal/docker"}, false, "the Engine's API changes; its changes end in one place"},
 		{"github.com/containerd/errdefs", []string{"internal/docker"}, false, "errors of the Engine's client are told apart where it is used"},
 		{"go.yaml.in/yaml", []string{"internal/strictyaml"}, false, "every YAML file is read under the same strict rules"},
@@ -69,6 +69,7 @@ func fences() []fence {
 		{"github.com/letsencrypt/pebble", []string{"internal/pebbletest"}, false, "a CA for tests is set up in one place"},
 		{"github.com/miekg/dns", []string{"internal/certs", "internal/pebbletest"}, true, "records are written and looked up in one place"},
 		{"github.com/libdns", []string{"internal/certs"}, false, "providers are told apart in one place"},
+		{"github.com/caddyserver/certmagic", []string{}, true, test},
 		{"github.com/coder/websocket", []string{}, true, test},
 		{"go.uber.org/goleak", []string{}, true, test},
 		{"github.com/summerwind/h2spec", []string{}, true, test},

@@ -141,3 +141,29 @@ type RevocationRequest struct {
 type IssuedList struct {
 	Certificates []IssuedCertificate `json:"certificates"`
 }
+
+// ACMEKeySpec is what an external account key of the authority's ACME server allows.
+type ACMEKeySpec struct {
+	// Names are patterns: "a.example" is that name, "*.a.example" all below it, "10.1.0.0/16" or "10.1.2.3" are addresses, "*" is all that the authority permits.
+	Names []string `json:"names"`
+	// Profiles that may be asked for; none: all.
+	Profiles []string `json:"profiles,omitempty"`
+	// Comment says for people whose the key is.
+	Comment string `json:"comment,omitempty"`
+	// Expires ends the key and the rights of its accounts; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// ACMEKey is an external account key.
+type ACMEKey struct {
+	ID string `json:"id"`
+	ACMEKeySpec
+	Created time.Time `json:"created"`
+	// Secret is the MAC key in base64url without padding, as clients want it. It is there when the key was just made, and never again.
+	Secret string `json:"secret,omitempty"`
+}
+
+// ACMEKeyList lists external account keys, the oldest first.
+type ACMEKeyList struct {
+	Keys []ACMEKey `json:"keys"`
+}

@@ -26,11 +26,12 @@ func newCA() *cobra.Command {
   ruche ca list [NAME]              what was issued
   ruche ca revoke SERIAL|NAME       make a certificate bad from now on
   ruche ca export                   the roots, for who is to trust them; or the lists of revoked certificates
-  ruche ca status                   roots, intermediates, what comes next`,
+  ruche ca status                   roots, intermediates, what comes next
+  ruche ca eab add --names NAME     let somebody have certificates by ACME`,
 		Args: noSuchVerb,
 		RunE: showHelp,
 	}
-	cmd.AddCommand(newCAInit(), newCAIssue(), newCAList(), newCARevoke(), newCAExport(), newCAStatus())
+	cmd.AddCommand(newCAInit(), newCAIssue(), newCAList(), newCARevoke(), newCAExport(), newCAStatus(), newCAEAB())
 	return cmd
 }
 

@@ -183,3 +183,29 @@ func TestFileNames(t *testing.T) {
 		}
 	}
 }
+
+func TestCAEAB(t *testing.T) {
+	startNode(t)
+	if out := mustRun(t, "ca", "eab", "list"); !strings.HasPrefix(out, "There is no external account key.") {
+		t.Errorf("list: %s", out)
+	}
+	var key ruche.ACMEKey
+	if err := json.Unmarshal([]byte(mustRun(t, "ca", "eab", "add", "--names", "*.dept.example,10.1.0.0/16", "--comment", "the department", "--output", "json")), &key); err != nil {
+		t.Fatal(err)
+	}
+	if key.ID == "" || len(key.Secret) != 43 {
+		t.Errorf("add: %+v", key)
+	}
+	if out := mustRun(t, "ca", "eab", "list"); !strings.Contains(out, key.ID+"  *.dept.example, 10.1.0.0/16") || strings.Contains(out, key.Secret) {
+		t.Errorf("list: %s", out)
+	}
+	if out := mustRun(t, "ca", "eab", "add", "--names", "*", "--expires", "8760h"); !strings.Contains(out, "HMAC key: ") {
+		t.Errorf("add: %s", out)
+	}
+	mustRun(t, "ca", "eab", "remove", key.ID)
+	for _, args := range [][]string{{"remove", key.ID}, {"remove"}, {"add"}, {"add", "--names", "a..b"}, {"add", "--names", "*", "--expires", "-1h"}, {"nonsense"}} {
+		if _, _, err := run(t, append([]string{"ca", "eab"}, args...)...); err == nil {
+			t.Errorf("ruche ca eab %s works", strings.Join(args, " "))
+		}
+	}
+}

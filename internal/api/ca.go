@@ -38,6 +38,9 @@ func (s *Server) addAuthority(mux *http.ServeMux) {
 		list, err := a.Log(r.Context(), r.URL.Query().Get("what"))
 		answerAuthority(w, list, err)
 	})
+	if s.cfg.ACMEKeys != nil {
+		s.addACMEKeys(mux)
+	}
 	mux.HandleFunc("POST /api/v1/ca", fromHere(authorityCall(a.Begin)))
 	mux.HandleFunc("POST /api/v1/ca/parent", fromHere(authorityCall(func(ctx context.Context, p ruche.ParentChain) (struct{}, error) { return struct{}{}, a.Import(ctx, p) })))
 	mux.HandleFunc("POST /api/v1/ca/certificates", fromHere(authorityCall(a.Sign)))

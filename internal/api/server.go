@@ -55,6 +55,8 @@ type Config struct {
 	// Authority is the installation's own, Files what everybody may have of it, under /ca/; nil on a node that is not control.
 	Authority Authority
 	Files     http.Handler
+	// ACMEKeys are the external account keys of the authority's ACME server; nil where there is no authority.
+	ACMEKeys ACMEKeys
 	// Doctor looks at the whole installation; nil on a node that has no state.
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// Certificates answers for all certificates; nil on a node that has no state.

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/ruche-project/ruche"
 )
 
 // Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, by a timer.
@@ -36,7 +38,7 @@ const heldLook = time.Hour
 // errNotHeld tells that there is no certificate yet.
 var errNotHeld = errors.New("none was issued yet")
 
-// Hold gives a certificate of a profile, for those of these names that the authority may issue for; Run has it made, and the authority too if it is not there.
+// Hold gives a certificate of a profile, for those of these names that the authority may issue for; Run has it made, and the Docker authority too if it is not there.
 func (a *Authority) Hold(profile string, names []string, requester string) (*Held, error) {
 	p, err := a.profile(profile)
 	return &Held{a: a, profile: p, names: names, by: requester}, err
@@ -79,8 +81,11 @@ func (h *Held) Run(ctx context.Context) error {
 }
 
 func (h *Held) renew(ctx context.Context) error {
-	if err := h.a.Ensure(ctx, h.profile.Authority); err != nil {
-		return err
+	// The others are made by people, who say what they may certify.
+	if h.profile.Authority == ruche.AuthorityDocker {
+		if err := h.a.Ensure(ctx, h.profile.Authority); err != nil {
+			return err
+		}
 	}
 	roots, err := h.a.RootsOf(ctx, h.profile.Authority)
 	if err != nil {

@@ -38,9 +38,13 @@ type Config struct {
 	Bootstrap                  bool
 	MeshAddr, PeerAddr         string // host:port
 	// CAURL has no slash at its end; it may be empty.
-	CAURL          string
-	DockerTLSAddr  string // host:port, or Off
-	DockerTLSNames []string
+	CAURL string
+	// CAAddr is host:port, or Off. CAACMEURL has no slash at its end; it may be empty. CAResolvers are host:port.
+	CAAddr, CAACMEURL string
+	CARequireKey      bool
+	CAResolvers       []string
+	DockerTLSAddr     string // host:port, or Off
+	DockerTLSNames    []string
 	// AdvertiseAddr is an address without a port, or empty.
 	AdvertiseAddr string
 	// NodeName is empty when the node keeps its name, or is named after the host.

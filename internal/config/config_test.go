@@ -22,7 +22,7 @@ func defaults(t *testing.T) config.Config {
 	return config.Config{
 		HTTPAddr: ":80", HTTPSAddr: ":443", AdminAddr: "127.0.0.1:8900",
 		DataDir: "/var/lib/ruche", CertsDir: "/etc/nginx/certs", RoutesDir: "/etc/ruche/routes.d",
-		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901", PeerAddr: ":8902", DockerTLSAddr: "off",
+		JoinTokenFile: "/run/secrets/ruche-join", SealKeyFile: "/run/secrets/ruche-seal", MeshAddr: ":8901", PeerAddr: ":8902", CAAddr: "off", DockerTLSAddr: "off",
 		LogLevel: slog.LevelInfo, LogFormat: "text", AccessLog: "stdout",
 		MinTLS: tls.VersionTLS12, UnknownHostStatus: 503, MaxConnectionsPerAddress: 1024, Hold: 5 * time.Second, DrainTimeout: 30 * time.Second,
 		Issuers: []config.Issuer{{Issuer: ruche.Issuer{Name: "default", Directory: ruche.LetsEncrypt, KeyType: ruche.KeyP256}}},

@@ -313,3 +313,22 @@ func baseURL(s string) (string, error) {
 	}
 	return strings.TrimRight(s, "/"), nil
 }
+
+// resolvers reads a list of IP addresses of DNS servers, and gives each a port.
+func resolvers(s string) ([]string, error) {
+	var list []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		if a, err := netip.ParseAddr(strings.Trim(item, "[]")); err == nil {
+			list = append(list, netip.AddrPortFrom(a, 53).String())
+			continue
+		}
+		if a, err := netip.ParseAddrPort(item); err != nil || a.Port() == 0 {
+			return nil, fmt.Errorf("%q is not the address of a DNS server: expected one such as 192.0.2.53, or 192.0.2.53:53", item)
+		}
+		list = append(list, item)
+	}
+	return list, nil
+}

@@ -29,6 +29,9 @@ func (d *Daemon) makeAuthority(cfg *config.Config) (err error) {
 		CRLs:        cluster.NewBucket[ca.CRL](d.cluster, ca.BucketCRLs),
 		Sealer:      d.seal, URL: cfg.CAURL, Lead: d.cluster.Lead, Logger: d.logger.With("component", "ca"), Health: d.health,
 	})
+	if err := d.makeACMEServer(cfg); err != nil {
+		return err
+	}
 	if cfg.DockerTLSAddr == config.Off {
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/ca"
+	"github.com/ruche-project/ruche/internal/ca/acmeserver"
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/cluster"
@@ -48,6 +49,8 @@ type Daemon struct {
 	// ca is the installation's own authority, where the state is; dockerFront is nil where nobody wants it.
 	ca          *ca.Authority
 	dockerFront *dockerFront
+	acmeKeys    *acmeserver.Keys
+	acmeServer  *acmeServer // nil where nobody wants it
 	// issuing has certificates issued, certificates answers for all of them; on nodes with the state.
 	issuing      *acme.Engine
 	certificates *certificates
@@ -174,7 +177,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 		settings.Importer, settings.Seals = d.importer(), d.resealer()
 	}
 	if d.ca != nil {
-		settings.Authority, settings.Files = d.ca, d.ca
+		settings.Authority, settings.Files, settings.ACMEKeys = d.ca, d.ca, d.acmeKeys
 	}
 	if d.control != nil {
 		settings.Nodes = d.control
@@ -249,6 +252,9 @@ func (d *Daemon) table() []component {
 	}
 	if d.dockerFront != nil {
 		table = append(table, component{name: "docker-front", roles: config.Control, run: d.dockerFront.run})
+	}
+	if d.acmeServer != nil {
+		table = append(table, component{name: "acme-server", roles: config.Control, run: d.acmeServer.run})
 	}
 	if d.roles&config.Edge == 0 {
 		table = append(table, component{name: "start", roles: config.All, run: d.runStart})
@@ -343,6 +349,9 @@ func (d *Daemon) close() {
 	}
 	if d.dockerFront != nil {
 		errs = append(errs, d.dockerFront.close())
+	}
+	if d.acmeServer != nil {
+		errs = append(errs, d.acmeServer.listener.Close())
 	}
 	if d.control != nil {
 		errs = append(errs, d.control.close())

@@ -115,3 +115,22 @@ func nameOf(c ruche.IssuedCertificate) string {
 	}
 	return strings.Join(c.Names, ", ")
 }
+
+// ACMEKeys writes external account keys as a table, the oldest first.
+func ACMEKeys(w io.Writer, list ruche.ACMEKeyList, now time.Time) error {
+	p := &printer{w: w}
+	if len(list.Keys) == 0 {
+		p.line("There is no external account key. \"ruche ca eab add --names PATTERN\" makes one.")
+		return p.err
+	}
+	rows := make([][]string, 0, len(list.Keys))
+	for _, k := range list.Keys {
+		end := "-"
+		if !k.Expires.IsZero() {
+			end = left(k.Expires, now)
+		}
+		rows = append(rows, []string{k.ID, strings.Join(k.Names, ", "), orNone(strings.Join(k.Profiles, ", "), "all"), age(now.Sub(k.Created)), end, orNone(k.Comment, "-")})
+	}
+	p.table("", []string{"ID", "NAMES", "PROFILES", "AGE", "ENDS IN", "COMMENT"}, rows)
+	return p.err
+}

@@ -35,10 +35,17 @@ func TestGoldenAuthorities(t *testing.T) {
 		{Serial: "0e", Names: []string{"a.corp.example", "b.corp.example", "c.corp.example", "d.corp.example"}, Profile: "short", Requester: "acme:7", Issued: at(-1), NotAfter: now()},
 		{Serial: "0d", Subject: "ann", Profile: "docker-read", Issued: at(-3), NotAfter: at(42), Revoked: &ruche.Revocation{At: at(-2)}},
 	}}
+	keys := ruche.ACMEKeyList{Keys: []ruche.ACMEKey{
+		{ID: "3f7k2qhx5m4a6bcd", ACMEKeySpec: ruche.ACMEKeySpec{Names: []string{"*.dept.example", "10.1.0.0/16"}, Comment: "the department"}, Created: at(-3)},
+		{ID: "x5m4a6bcd3f7k2qh", ACMEKeySpec: ruche.ACMEKeySpec{Names: []string{"*"}, Profiles: []string{"short"}, Expires: at(30)}, Created: at(-2)},
+		{ID: "a6bcd3f7k2qhx5m4", ACMEKeySpec: ruche.ACMEKeySpec{Names: []string{"*"}, Expires: now()}, Created: at(-1)},
+	}}
 	for name, write := range map[string]func(*bytes.Buffer) error{
 		"ca-none":        func(b *bytes.Buffer) error { return report.Authorities(b, ruche.AuthorityList{}, now()) },
 		"ca-status":      func(b *bytes.Buffer) error { return report.Authorities(b, list, now()) },
 		"ca-issued":      func(b *bytes.Buffer) error { return report.Issued(b, issued, now()) },
+		"ca-keys":        func(b *bytes.Buffer) error { return report.ACMEKeys(b, keys, now()) },
+		"ca-keys-none":   func(b *bytes.Buffer) error { return report.ACMEKeys(b, ruche.ACMEKeyList{}, now()) },
 		"ca-issued-none": func(b *bytes.Buffer) error { return report.Issued(b, ruche.IssuedList{}, now()) },
 	} {
 		t.Run(name, func(t *testing.T) {
