@@ -34,7 +34,7 @@ type Record struct {
 type Issuer struct {
 	ID          string `json:"id"` // "services-r1" is a root, "services-i2" an intermediate
 	Certificate []byte `json:"certificate"`
-	// Key is its private key in PKCS #8, sealed for sealedFor(ID); none of another organisation's root.
+	// Key is its private key in PKCS #8, sealed for SealedFor(ID); none of another organisation's root.
 	Key []byte `json:"key,omitempty"`
 	// Above are the certificates between an intermediate and its root, Root is the root's ID.
 	Above [][]byte `json:"above,omitempty"`
@@ -53,8 +53,8 @@ type Wanted struct {
 	Organization string `json:"organization,omitempty"`
 }
 
-// sealedFor is what the key of an issuer is sealed for.
-func sealedFor(id string) string { return "key of issuer " + id }
+// SealedFor is what the key of an issuer is sealed for.
+func SealedFor(id string) string { return "key of issuer " + id }
 
 // issuer is an Issuer that was read.
 type issuer struct {
@@ -148,7 +148,7 @@ func (a *Authority) signer(i Issuer) (crypto.Signer, error) {
 	if key, ok := a.keys[string(i.Key)]; ok {
 		return key, nil
 	}
-	der, err := a.cfg.Sealer.Open(sealedFor(i.ID), i.Key)
+	der, err := a.cfg.Sealer.Open(SealedFor(i.ID), i.Key)
 	if err != nil {
 		return nil, fmt.Errorf("cannot sign as %s: %w: %w", i.ID, errKey, err)
 	}
@@ -180,5 +180,5 @@ func (a *Authority) newKey(id string) (crypto.Signer, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return key, a.cfg.Sealer.Close(sealedFor(id), der), nil
+	return key, a.cfg.Sealer.Close(SealedFor(id), der), nil
 }

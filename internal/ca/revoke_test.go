@@ -310,32 +310,3 @@ func TestWarnings(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestReseal(t *testing.T) {
-	r := newRig(t).begin(t)
-	r.beginWith(t, ruche.AuthorityRequest{Names: []string{"clients"}, Parent: true}) // its key waits for the parent
-	next := r.cfg
-	next.Sealer = sealer{key: 0x33}
-	a := ca.New(next)
-	if _, err := a.Issue(t.Context(), request(t, "server")); err == nil {
-		t.Fatal("another sealing key opens it")
-	}
-	for _, old := range []ca.Sealer{sealer{key: 0x77}, r.cfg.Sealer, r.cfg.Sealer} { // a stranger's, the right one, and again
-		if err := a.Reseal(t.Context(), old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := a.Issue(t.Context(), request(t, "server")); err != nil {
-		t.Error(err)
-	}
-	if _, err := ca.New(r.cfg).Issue(t.Context(), request(t, "server")); err == nil {
-		t.Error("the old sealing key still opens it")
-	}
-	e, err := r.cfg.Authorities.Get(t.Context(), "clients")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := next.Sealer.Open("key of issuer "+e.Value.Wanted.ID, e.Value.Wanted.Key); err != nil {
-		t.Error(err)
-	}
-}

@@ -16,7 +16,6 @@ import (
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker"
 	"github.com/ruche-project/ruche/internal/dockerfront"
-	"github.com/ruche-project/ruche/internal/mesh"
 )
 
 // makeAuthority makes the installation's own authority, on a node that has the state.
@@ -35,25 +34,11 @@ func (d *Daemon) makeAuthority(cfg *config.Config) (err error) {
 		CRLs:        cluster.NewBucket[ca.CRL](d.cluster, ca.BucketCRLs),
 		Sealer:      d.seal, URL: cfg.CAURL, Lead: d.cluster.Lead, Logger: d.logger.With("component", "ca"), Health: d.health,
 	})
-	// A host that was alone has sealed with a key of its own; in a stack all control nodes have another.
-	if own, err := mesh.ReadSeal(ownSeal(cfg)); err == nil {
-		d.oldSeal = own
-	}
 	if cfg.DockerTLSAddr == config.Off {
 		return nil
 	}
 	d.dockerFront, err = d.newDockerFront(cfg)
 	return err
-}
-
-// runAuthority looks after the authority.
-func (d *Daemon) runAuthority(ctx context.Context) error {
-	if d.oldSeal != nil {
-		if err := d.ca.Reseal(ctx, d.oldSeal); err != nil {
-			d.logger.Warn("cannot seal the keys of the authority anew", "error", err) // they open here; elsewhere the warning ca-key-unreadable says it
-		}
-	}
-	return d.ca.Run(ctx)
 }
 
 // dockerFront is the Engine's API over TCP, with the certificate that it serves with.

@@ -43,7 +43,6 @@ type Daemon struct {
 	// ca is the installation's own authority, where the state is; dockerFront is nil where nobody wants it.
 	ca          *ca.Authority
 	dockerFront *dockerFront
-	oldSeal     *mesh.Seal   // the one that this host made for itself; nil where there is none
 	control     *control     // for other nodes
 	client      *mesh.Client // of control nodes, where the state is elsewhere
 	certs       *certs.Certs
@@ -231,7 +230,7 @@ func (d *Daemon) table() []component {
 		table = slices.Insert(table, 0, component{name: "mesh", roles: config.All, run: d.client.Run})
 	}
 	if d.ca != nil {
-		table = append(table, component{name: "ca", roles: config.Control, run: d.runAuthority})
+		table = append(table, component{name: "ca", roles: config.Control, run: d.ca.Run})
 	}
 	if d.dockerFront != nil {
 		table = append(table, component{name: "docker-front", roles: config.Control, run: d.dockerFront.run})
