@@ -98,6 +98,8 @@ type AuthorityRequest struct {
 	Permit       []string `json:"permit,omitempty"`
 	// Parent asks for a request to another organisation's authority instead of a root of one's own; for one name.
 	Parent bool `json:"parent,omitempty"`
+	// Again forgets an authority that is there, and begins it anew.
+	Again bool `json:"again,omitempty"`
 }
 
 // AuthorityAnswer tells what was made.

@@ -68,6 +68,7 @@ below them, and to networks. "--permit any" binds nothing: then who steals the k
 	cmd.Flags().StringVar(&r.Organization, "organization", "", "whose authority it is, as its certificates say")
 	cmd.Flags().StringSliceVar(&r.Permit, "permit", nil, `what certificates may be for: domains, with all names below them, and networks; or "any"`)
 	cmd.Flags().BoolVar(&r.Parent, "parent", false, "write a request for another organisation's authority to sign, instead of making a root")
+	cmd.Flags().BoolVar(&r.Again, "again", false, "forget the authority that is there and begin anew: nothing that it has issued is believed under the new root, nor can be revoked any more")
 	cmd.Flags().StringVar(&chain, "import", "", "the file with what that has signed, in PEM: the intermediate, those above it, the root")
 	return cmd
 }

@@ -23,16 +23,21 @@ func (a *Authority) Begin(ctx context.Context, r ruche.AuthorityRequest) (ruche.
 	if r.Parent {
 		return a.askParent(ctx, r)
 	}
-	for _, name := range r.Names {
-		if _, err := a.cfg.Authorities.Get(ctx, name); !errors.Is(err, ruche.ErrNotFound) {
-			if err == nil {
-				err = ruche.ErrExists
-			}
+	old := make([]ruche.Entry[Record], len(r.Names))
+	for i, name := range r.Names {
+		var err error
+		if old[i], err = a.cfg.Authorities.Get(ctx, name); errors.Is(err, ruche.ErrNotFound) {
+			continue
+		}
+		if err == nil && !r.Again {
+			err = ruche.ErrExists
+		}
+		if err != nil {
 			return ruche.AuthorityAnswer{}, fmt.Errorf("cannot make the authority %q: %w (\"ruche ca status\" shows it)", name, err)
 		}
 	}
-	for _, name := range r.Names {
-		if err := a.begin(ctx, name, r); err != nil {
+	for i, name := range r.Names {
+		if err := a.begin(ctx, name, r, old[i]); err != nil {
 			return ruche.AuthorityAnswer{}, fmt.Errorf("cannot make the authority %q: %w", name, err)
 		}
 	}
@@ -40,15 +45,20 @@ func (a *Authority) Begin(ctx context.Context, r ruche.AuthorityRequest) (ruche.
 	return ruche.AuthorityAnswer{}, nil
 }
 
-func (a *Authority) begin(ctx context.Context, name string, r ruche.AuthorityRequest) error {
-	record := Record{Organization: r.Organization, Permit: r.Permit, Created: a.now()}
+// begin makes an authority in the place of an old one, whose revision is 0 where there is none.
+func (a *Authority) begin(ctx context.Context, name string, r ruche.AuthorityRequest, old ruche.Entry[Record]) error {
+	record := Record{Organization: r.Organization, Permit: r.Permit, Number: old.Value.Number, Created: a.now()}
 	if err := a.makeRoot(name, &record, a.now()); err != nil {
 		return err
 	}
 	if err := a.makeIntermediate(name, &record); err != nil {
 		return err
 	}
-	if _, err := a.cfg.Authorities.Create(ctx, name, record); err != nil {
+	_, err := a.cfg.Authorities.CompareAndSet(ctx, name, record, old.Revision)
+	if errors.Is(err, ruche.ErrConflict) {
+		return ruche.ErrExists // somebody else has just made it
+	}
+	if err != nil {
 		return err
 	}
 	a.cfg.Logger.Info("made an authority", "authority", name, "permit", r.Permit)
@@ -77,6 +87,9 @@ func checkRequest(r ruche.AuthorityRequest) error {
 		if !slices.Contains(known, name) {
 			return fmt.Errorf("%w: there can be no authority %q (there are %s)", ErrRefused, name, strings.Join(known, ", "))
 		}
+	}
+	if r.Parent && r.Again {
+		return fmt.Errorf("%w: an authority goes over to a parent as it is", ErrRefused)
 	}
 	if len([]rune(r.Organization)) > maxOrganization || strings.ContainsFunc(r.Organization, func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return fmt.Errorf("%w: the organization must have at most %d characters that can be printed", ErrRefused, maxOrganization)

@@ -10,8 +10,8 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
-// SignUnchecked signs for a name as somebody would who has stolen the key of the intermediate.
-func SignUnchecked(ctx context.Context, a *Authority, name string) ([][]byte, error) {
+// SignUnchecked signs for a name as somebody would who has stolen the key of the intermediate, or of the root.
+func SignUnchecked(ctx context.Context, a *Authority, name string, root bool) ([][]byte, error) {
 	record, err := a.read(ctx, ruche.AuthorityServices)
 	if err != nil {
 		return nil, err
@@ -19,6 +19,11 @@ func SignUnchecked(ctx context.Context, a *Authority, name string) ([][]byte, er
 	by, err := record.Value.active(a.now())
 	if err != nil {
 		return nil, err
+	}
+	if root {
+		if by, err = record.Value.signing(a.now()); err != nil {
+			return nil, err
+		}
 	}
 	key, err := a.signer(by.Issuer)
 	if err != nil {

@@ -137,7 +137,7 @@ func TestIssueTakesKeys(t *testing.T) {
 	}
 }
 
-// A certificate for a foreign name that the intermediate has signed all the same is believed by nobody: the constraints are in it, and critical.
+// A certificate for a foreign name that an issuer has signed all the same is believed by nobody: the constraints are in intermediate and root, and critical.
 func TestConstraintsBindWhoHasTheKey(t *testing.T) {
 	for _, tc := range []struct {
 		permit, name string
@@ -155,12 +155,14 @@ func TestConstraintsBindWhoHasTheKey(t *testing.T) {
 		{"2001:db8::/32", "10.0.0.1", false},
 	} {
 		r := newRig(t).begin(t, tc.permit)
-		chain, err := ca.SignUnchecked(t.Context(), r.Authority, tc.name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.verify(t.Context(), chain, "services", x509.ExtKeyUsageServerAuth); (err == nil) != tc.want {
-			t.Errorf("%s under %s: %v, believed should be %v", tc.name, tc.permit, err, tc.want)
+		for _, root := range []bool{false, true} {
+			chain, err := ca.SignUnchecked(t.Context(), r.Authority, tc.name, root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.verify(t.Context(), chain, "services", x509.ExtKeyUsageServerAuth); (err == nil) != tc.want {
+				t.Errorf("%s under %s, by the root %v: %v, believed should be %v", tc.name, tc.permit, root, err, tc.want)
+			}
 		}
 	}
 }

@@ -201,17 +201,41 @@ func TestBeginRefuses(t *testing.T) {
 		req  ruche.AuthorityRequest
 		want error
 	}{
-		"again":           {ruche.AuthorityRequest{Names: []string{"services"}}, ruche.ErrExists},
-		"none":            {ruche.AuthorityRequest{}, ca.ErrRefused},
-		"a stranger":      {ruche.AuthorityRequest{Names: []string{"nodes"}}, ca.ErrRefused},
-		"a wildcard":      {ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"*.corp.example"}}, ca.ErrRefused},
-		"a dot":           {ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{".corp.example"}}, ca.ErrRefused},
-		"two for parents": {ruche.AuthorityRequest{Names: []string{"services", "clients"}, Parent: true}, ca.ErrRefused},
-		"a line break":    {ruche.AuthorityRequest{Names: []string{"services"}, Organization: "a\nb"}, ca.ErrRefused},
+		"again":             {ruche.AuthorityRequest{Names: []string{"services"}}, ruche.ErrExists},
+		"none":              {ruche.AuthorityRequest{}, ca.ErrRefused},
+		"a stranger":        {ruche.AuthorityRequest{Names: []string{"nodes"}}, ca.ErrRefused},
+		"a wildcard":        {ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"*.corp.example"}}, ca.ErrRefused},
+		"a dot":             {ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{".corp.example"}}, ca.ErrRefused},
+		"again by a parent": {ruche.AuthorityRequest{Names: []string{"services"}, Parent: true, Again: true}, ca.ErrRefused},
+		"two for parents":   {ruche.AuthorityRequest{Names: []string{"services", "clients"}, Parent: true}, ca.ErrRefused},
+		"a line break":      {ruche.AuthorityRequest{Names: []string{"services"}, Organization: "a\nb"}, ca.ErrRefused},
 	} {
 		if _, err := r.Begin(t.Context(), tc.req); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
+	}
+}
+
+// What is begun anew has nothing of before, but numbers of its own.
+func TestBeginAgain(t *testing.T) {
+	r := newRig(t).begin(t, "corp.example")
+	old := r.issueNames(t, "www.corp.example")
+	if _, err := r.Begin(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"other.example"}, Again: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.upkeep(t)
+	if err := r.verify(t.Context(), old.Chain, "services", x509.ExtKeyUsageServerAuth); err == nil {
+		t.Error("what the old root has signed is believed")
+	}
+	issued := r.issueNames(t, "www.other.example")
+	if err := r.verify(t.Context(), issued.Chain, "services", x509.ExtKeyUsageServerAuth); err != nil {
+		t.Error(err)
+	}
+	if got := entry(t, r, issued.Serial).Issuer; got != "services-i4" {
+		t.Errorf("its issuer is %s, want one with a number of its own", got)
+	}
+	if _, err := r.CRL(t.Context(), "services-i2"); !errors.Is(err, ruche.ErrNotFound) {
+		t.Errorf("the list of the old issuer: %v", err)
 	}
 }
 

@@ -180,7 +180,7 @@ func TestRunSignsCRLsEveryDay(t *testing.T) {
 // TestOpenSSLChecksRevocation has another implementation check chain and lists, as nginx does with ssl_crl: every issuer of the chain needs a list.
 func TestOpenSSLChecksRevocation(t *testing.T) {
 	r := newRig(t)
-	r.clock.now = soon()
+	r.clock.now = time.Now()
 	r.begin(t, "corp.example", "10.0.0.0/8")
 	bad, good := r.issue(t, "server"), r.issue(t, "server")
 	if err := r.Revoke(t.Context(), bad.Serial, 1, ""); err != nil {
@@ -212,6 +212,34 @@ func TestOpenSSLChecksRevocation(t *testing.T) {
 			"-CAfile", bundle, "-CRLfile", crls, "-untrusted", above, leaf).CombinedOutput()
 		if !strings.Contains(string(out), tc.want) {
 			t.Errorf("%s: openssl says %s, want %q", name, out, tc.want)
+		}
+	}
+}
+
+// TestOpenSSLHoldsRootsToTheirConstraints has somebody sign with the stolen key of the root.
+func TestOpenSSLHoldsRootsToTheirConstraints(t *testing.T) {
+	r := newRig(t)
+	r.clock.now = time.Now()
+	r.begin(t, "corp.example")
+	dir := t.TempDir()
+	roots, err := r.Roots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, leaf := filepath.Join(dir, "root.pem"), filepath.Join(dir, "leaf.pem")
+	for name, want := range map[string]string{"www.corp.example": ": OK", "www.other.example": "permitted subtree violation"} {
+		chain, err := ca.SignUnchecked(t.Context(), r.Authority, name, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for file, content := range map[string][]byte{bundle: pemOf(roots[0]), leaf: pemOf(parse(t, chain[0]))} {
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, _ := exec.CommandContext(t.Context(), "openssl", "verify", "-CAfile", bundle, leaf).CombinedOutput()
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%s: openssl says %s, want %q", name, out, want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func TestTwelveYears(t *testing.T) {
 	for hour := 0 * time.Hour; hour < 12*365*day; hour += step {
 		r.upkeep(t)
 		life.issue("server")
-		if hour%(15*day) == 0 {
+		if hour%(30*day) == 0 {
 			life.issue("short")
 			life.believed()
 		}

@@ -81,6 +81,11 @@ func (a *Authority) makeRoot(name string, r *Record, from time.Time) error {
 	if template.Subject, err = issuerName(r.Organization, name, "root", id, key.Public()); err != nil {
 		return fmt.Errorf("cannot make a root of %q: %w", name, err)
 	}
+	permit, err := parsePermit(r.Permit)
+	if err != nil {
+		return fmt.Errorf("cannot make a root of %q: %w", name, err)
+	}
+	permit.constrain(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return fmt.Errorf("cannot make a root of %q: %w", name, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
+	"github.com/ruche-project/ruche/internal/ca/acmeserver"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/mesh"
@@ -44,6 +45,7 @@ func sealedFields() []sealedField {
 		{vault.BucketAccounts, "key", byKey(vault.AccountSealedFor)},
 		{vault.BucketTickets, "keys", one(vault.SealedForTickets)},
 		{ca.BucketAuthorities, "roots.*.key", byID}, {ca.BucketAuthorities, "intermediates.*.key", byID}, {ca.BucketAuthorities, "wanted.key", byID},
+		{acmeserver.BucketKeys, "secret", byKey(acmeserver.SealedFor)},
 	}
 }
 

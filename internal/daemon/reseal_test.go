@@ -43,7 +43,7 @@ const nested = `{"name":"a","number":12345678901234567890,"roots":[{"id":"r1","k
 
 func nestedFields() []sealedField {
 	byID := func(_, id string) string { return "key of " + id }
-	return append(sealedFields(), sealedField{"authorities", "roots.*.key", byID}, sealedField{"authorities", "wanted.key", byID})
+	return append(sealedFields(), sealedField{"nested", "roots.*.key", byID}, sealedField{"nested", "wanted.key", byID})
 }
 
 // sealedState is a state in which something is sealed in every bucket.
@@ -79,7 +79,7 @@ func sealedState(t *testing.T, seal *mesh.Seal) *cluster.Cluster {
 	text := func(what string) string {
 		return base64.StdEncoding.EncodeToString(seal.Close("key of "+what, []byte(what)))
 	}
-	put("authorities", "main", json.RawMessage(fmt.Sprintf(nested, text("r1"), text("w"))))
+	put("nested", "main", json.RawMessage(fmt.Sprintf(nested, text("r1"), text("w"))))
 	if _, err := mesh.OpenAuthority(t.Context(), cluster.NewBucket[mesh.AuthorityRecord](c, "authority"), seal, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestReseal(t *testing.T) {
 	if err != nil || openErr != nil || string(key) != "key of shop-07" || e.Value.Names[0] != "<shop>" {
 		t.Errorf("a certificate is %+v, its key %q, %v, %v", e.Value, key, err, openErr)
 	}
-	raw, err := cluster.NewBucket[json.RawMessage](c, "authorities").Get(t.Context(), "main")
+	raw, err := cluster.NewBucket[json.RawMessage](c, "nested").Get(t.Context(), "main")
 	if err != nil || !strings.Contains(string(raw.Value), `"number":12345678901234567890`) || !strings.Contains(string(raw.Value), `"name":"a"`) {
 		t.Errorf("a value with fields that nobody knows is %s, %v", raw.Value, err)
 	}

@@ -177,7 +177,7 @@ func (s *Server) binding(ctx context.Context, q *query, data json.RawMessage) (s
 	if err != nil {
 		return "", err
 	}
-	secret, err := s.cfg.Keys.sealer.Open(sealedFor(j.kid), key.Secret)
+	secret, err := s.cfg.Keys.sealer.Open(SealedFor(j.kid), key.Secret)
 	if err != nil {
 		return "", err
 	}

@@ -57,7 +57,7 @@ func (k *Keys) MakeKey(ctx context.Context, spec ruche.ACMEKeySpec) (ruche.ACMEK
 	id, secret := strings.ToLower(rand.Text()[:16]), newSecret()
 	record := Key{
 		Names: names, Profiles: spec.Profiles, Comment: spec.Comment, Created: k.now(), Expires: spec.Expires,
-		Secret: k.sealer.Close(sealedFor(id), secret),
+		Secret: k.sealer.Close(SealedFor(id), secret),
 	}
 	if _, err := k.bucket.Create(ctx, id, record); err != nil {
 		return ruche.ACMEKey{}, fmt.Errorf("cannot keep the key: %w", err)
@@ -119,7 +119,7 @@ func (k *Keys) find(ctx context.Context, id string) (Key, error) {
 func (k *Keys) shared(ctx context.Context) ([]byte, error) {
 	e, err := k.bucket.Get(ctx, sharedSecret)
 	if errors.Is(err, ruche.ErrNotFound) {
-		made := Key{Created: k.now(), Secret: k.sealer.Close(sealedFor(sharedSecret), newSecret())}
+		made := Key{Created: k.now(), Secret: k.sealer.Close(SealedFor(sharedSecret), newSecret())}
 		if _, err = k.bucket.Create(ctx, sharedSecret, made); err == nil || errors.Is(err, ruche.ErrExists) {
 			e, err = k.bucket.Get(ctx, sharedSecret)
 		}
@@ -127,14 +127,15 @@ func (k *Keys) shared(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the ACME server's secret: %w", err)
 	}
-	secret, err := k.sealer.Open(sealedFor(sharedSecret), e.Value.Secret)
+	secret, err := k.sealer.Open(SealedFor(sharedSecret), e.Value.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the ACME server's secret: %w", err)
 	}
 	return secret, nil
 }
 
-func sealedFor(id string) string { return "ACME server's key " + id }
+// SealedFor is what the secret under an ID is sealed for.
+func SealedFor(id string) string { return "ACME server's key " + id }
 
 func newSecret() []byte {
 	secret := make([]byte, secretBytes)
