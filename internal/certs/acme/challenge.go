@@ -213,11 +213,16 @@ func (r *run) again(ctx context.Context, order acmez.Order) (acmez.Order, error)
 	if err != nil {
 		return order, err
 	}
-	if !more {
+	if !more && (reason.cause != nil || !r.resumed) {
 		return order, reason
 	}
-	r.log.Info("a challenge has failed, another type is tried", slog.Any("error", reason))
-	r.journal.URL, r.reason = "", reason
+	// Without a cause an order that was begun earlier has run out.
+	r.resumed = false
+	r.log.Info("an order has failed, another one is made", slog.Any("error", reason))
+	r.journal.URL = ""
+	if reason.cause != nil {
+		r.reason = reason
+	}
 	if err := r.save(ctx); err != nil {
 		return order, err
 	}

@@ -29,6 +29,7 @@ type run struct {
 	journal vault.Order
 	// resumed tells that the journal is an earlier run's, whose order the CA may know although the journal does not.
 	resumed bool
+	waited  time.Duration // for the CA to go on
 	// reason is why the last order of this run failed.
 	reason *failure
 	log    *slog.Logger
@@ -294,8 +295,12 @@ func (r *run) key() (crypto.Signer, error) {
 	return r.Engine.open(vault.SealedFor(r.want.ID), r.journal.Key)
 }
 
-// await asks for the order again after a while.
+// await asks for the order again after a while. An order that stays pending although there is nothing left to prove leads nowhere; one that the CA is at goes on
+// in the next run.
 func (r *run) await(ctx context.Context, order acmez.Order) (acmez.Order, error) {
+	if r.waited += r.poll; r.waited > pollTimeout {
+		return order, &failure{text: "the CA leaves the order " + order.Status, final: order.Status == acmez.StatusPending, hint: hints()["serverInternal"]}
+	}
 	if err := sleep(ctx, r.poll); err != nil {
 		return order, err
 	}

@@ -191,7 +191,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	seen := v.records[w.ID].Revision
 	if w.Terms.Internal() {
 		t.start(w.ID, t.slots, func() {
-			if t.unchanged(w.ID, seen) {
+			if t.unchanged(w.ID, seen, underway) {
 				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
 			}
 		})
@@ -212,7 +212,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		return
 	}
 	started := t.start(w.ID, t.slots, func() {
-		if _, underway := t.orders.get(w.ID); !underway && !t.unchanged(w.ID, seen) {
+		if !t.unchanged(w.ID, seen, underway) {
 			t.unused(terms.Directory)
 			return
 		}
@@ -223,11 +223,12 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	}
 }
 
-// unchanged reports whether the record still is what the look at it was taken for. Another order may have ended between that look and the begin of this
-// work, and what is new must not be renewed.
-func (t *term) unchanged(id string, revision int64) bool {
+// unchanged reports whether record and journal still are what the look at them was taken for. Another order may have ended between that look and the begin of
+// this work, and what is new must not be renewed.
+func (t *term) unchanged(id string, revision int64, underway bool) bool {
 	e, _ := t.certificates.get(id)
-	return e.Revision == revision
+	_, still := t.orders.get(id)
+	return e.Revision == revision && still == underway
 }
 
 // needed reports whether there is something to do for a want: there is no certificate, it is due or asked for, or an order is under way.

@@ -155,7 +155,7 @@ func TestAYearOfShortLives(t *testing.T) {
 		for begin := time.Now(); time.Since(begin) < 365*day; <-time.After(7 * time.Hour) {
 			for _, s := range specs {
 				rec, pair, err := w.record(w.id(s))
-				if err != nil {
+				if err != nil || !time.Now().Before(pair.Leaf.NotAfter) {
 					t.Fatalf("after %s: %v; %+v", time.Since(begin), err, list(w, w.b.states))
 				}
 				if !time.Now().Before(pair.Leaf.NotAfter) {
