@@ -57,6 +57,7 @@ type CA struct {
 	management http.Handler
 	roots      []*x509.Certificate
 	down       atomic.Bool
+	serving    sync.Mutex // held while Pebble handles a request
 	mu         sync.Mutex
 	hook       Hook
 	answer     func(Call) *Answer

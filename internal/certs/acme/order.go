@@ -219,10 +219,15 @@ func hasProfile(dir acmez.Directory, name string) bool {
 	return ok
 }
 
-// replacedBefore reports whether a CA objects to the certificate that an order replaces: another order replaces it, or it is not one of this account.
+// replacedBefore reports whether a CA may object to what an order replaces: another order replaces it, it is not one of this account, or the CA fails to find it,
+// for which some say that they have a problem of their own. Then the order is made without.
 func replacedBefore(err error) bool {
 	p, ok := problemOf(err)
-	return ok && (kind(p) == "alreadyReplaced" || kind(p) == "malformed" || kind(p) == "conflict" || p.Status == http.StatusConflict)
+	switch kind(p) {
+	case "rateLimited", "badNonce", "accountDoesNotExist", "userActionRequired", "rejectedIdentifier", "unsupportedIdentifier", "invalidProfile":
+		return false
+	}
+	return ok
 }
 
 // maxListed is how many orders of an account are looked through.
