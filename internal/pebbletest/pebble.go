@@ -57,6 +57,7 @@ type CA struct {
 	management http.Handler
 	roots      []*x509.Certificate
 	down       atomic.Bool
+	serving    sync.Mutex // held while Pebble handles a request
 	mu         sync.Mutex
 	hook       Hook
 	answer     func(Call) *Answer
@@ -69,6 +70,7 @@ func Start(t testing.TB, o Options) *CA {
 	environment(t, o)
 	c := &CA{DNS: startDNS(t)}
 	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	logger.SetOutput(io.Discard) // then nothing is formatted either
 	for id, key := range o.EAB {
 		must(t, store.AddExternalAccountKeyByID(id, key))
 	}
