@@ -277,8 +277,8 @@ type StateCount struct {
 	Quorum bool
 	// Members is how many there are, Healthy how many of them answered when they were asked last, a few seconds ago. Both are 0 before that.
 	Members, Healthy int
-	// LeadsSwarm tells that this node looks after the services of the Swarm.
-	LeadsSwarm bool
+	// LeadsSwarm tells that this node looks after the services of the Swarm, LeadsCertificates that it has certificates issued.
+	LeadsSwarm, LeadsCertificates bool
 	// Refused counts connections to this member's peer address that were refused since start, by reason.
 	Refused map[string]int64
 }

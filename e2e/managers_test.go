@@ -24,12 +24,19 @@ type swarmOfRuche struct {
 
 func newSwarmOfRuche(t *testing.T) *swarmOfRuche {
 	t.Helper()
+	return newSwarm(t, 2, func(*lab.Lab) []string { return nil })
+}
+
+// newSwarm makes such a Swarm with edges on all nodes but the first few. prepare gives flags of the control nodes, before any of them runs.
+func newSwarm(t *testing.T, without int, prepare func(*lab.Lab) []string) *swarmOfRuche {
+	t.Helper()
 	s := &swarmOfRuche{Lab: lab.New(t, 4, lab.Options{})}
 	s.JoinSwarmOf(3)
+	more := prepare(s.Lab)
 	dir := s.Dir("secrets")
 	seal := []string{"--seal-key-file", s.File(dir, "seal", base64.StdEncoding.EncodeToString(make([]byte, 32)))}
 	for i, n := range s.Nodes[:3] {
-		flags := append(slices.Clone(seal), "--join-token-file", dir+"/control")
+		flags := slices.Concat(seal, more, []string{"--join-token-file", dir + "/control"})
 		if i == 0 {
 			flags = append(flags, "--bootstrap")
 		}
@@ -46,7 +53,7 @@ func newSwarmOfRuche(t *testing.T) *swarmOfRuche {
 	for _, n := range s.Nodes {
 		s.agents = append(s.agents, n.Role("agent", "--join-token-file", dir+"/edge,agent"))
 	}
-	for _, n := range s.Nodes[2:] {
+	for _, n := range s.Nodes[without:] {
 		s.edges = append(s.edges, n.Role("edge", "--join-token-file", dir+"/edge,agent", "--control", s.Nodes[0].Address))
 		s.clients = append(s.clients, n.Client())
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -73,6 +74,22 @@ func (n *Node) clientBy(dial func(ctx context.Context, network, target string) (
 // Dial opens a bare connection to a port of the node.
 func (n *Node) Dial(ctx context.Context, port string) (net.Conn, error) {
 	return n.lab.net.dial(ctx, "tcp", net.JoinHostPort(n.Address, port))
+}
+
+// Certificate does a TLS handshake for a name at port 443 of the node, and gives the certificate, which has to be good for the name and lead to one of the roots.
+func (n *Node) Certificate(name string, roots *x509.CertPool) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	raw, err := n.Dial(ctx, "443")
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close() //nolint:errcheck // nothing is lost with it
+	conn := tls.Client(raw, &tls.Config{ServerName: name, RootCAs: roots})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return conn.ConnectionState().PeerCertificates[0], nil
 }
 
 // AskByUDP sends a datagram to a port of the node, and gives the answer.

@@ -188,6 +188,12 @@ func (r *Ruche) Verb(args ...string) (string, error) {
 	return out, nil
 }
 
+// LeadsCertificates reports whether it is the control node that has certificates issued.
+func (r *Ruche) LeadsCertificates() bool {
+	answer, err := r.node.LocalClient().Get("http://" + r.admin + "/metrics")
+	return err == nil && strings.Contains(answer.Body, "\nruche_certificates_leading 1\n")
+}
+
 // AccessLine is what a line of the access log says.
 type AccessLine struct {
 	Time     time.Time `json:"time"` // when the request came

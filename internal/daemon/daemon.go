@@ -54,7 +54,8 @@ type Daemon struct {
 	// issuing has certificates issued, certificates answers for all of them; on nodes with the state.
 	issuing      *acme.Engine
 	certificates *certificates
-	trust        *trust // of an edge
+	leadsCerts   atomic.Bool // this node has certificates issued
+	trust        *trust      // of an edge
 	// challenges is the revision of those that this edge answers CAs with.
 	challenges *mark
 	// discover finds what runs; found is closed when it has looked once.

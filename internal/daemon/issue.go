@@ -73,6 +73,8 @@ func (s sealer) Open(what string, sealed []byte) ([]byte, error) { return s.d.sa
 func (d *Daemon) leadCerts(ctx context.Context) error {
 	logger := d.logger.With("component", "certs")
 	return d.cluster.Lead(ctx, "certs", func(ctx context.Context, _ int64) error {
+		d.leadsCerts.Store(true)
+		defer d.leadsCerts.Store(false)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		tasks := []func(context.Context) error{

@@ -30,7 +30,7 @@ func (d *Daemon) metrics(edge metrics.Edge) http.Handler {
 }
 
 func (d *Daemon) stateCount() ruche.StateCount {
-	c := ruche.StateCount{Quorum: d.cluster.Quorum().OK, Refused: map[string]int64{}, LeadsSwarm: d.finder.leads.Load()}
+	c := ruche.StateCount{Quorum: d.cluster.Quorum().OK, Refused: map[string]int64{}, LeadsSwarm: d.finder.leads.Load(), LeadsCertificates: d.leadsCerts.Load()}
 	for _, reason := range cluster.RefusalReasons() {
 		c.Refused[reason] = 0 // so that the first one is seen to be more
 	}

@@ -12,10 +12,10 @@ import (
 type installation struct {
 	cfg Config
 
-	quorum, members, healthy, leads, stateRefused *prometheus.Desc
-	nodes, seen, followers, meshRefused           *prometheus.Desc
-	connected, age                                *prometheus.Desc
-	expires                                       *prometheus.Desc
+	quorum, members, healthy, leads, leadsCerts, stateRefused *prometheus.Desc
+	nodes, seen, followers, meshRefused                       *prometheus.Desc
+	connected, age                                            *prometheus.Desc
+	expires                                                   *prometheus.Desc
 }
 
 func newInstallation(cfg Config) *installation {
@@ -25,6 +25,7 @@ func newInstallation(cfg Config) *installation {
 		members:      desc("state_members", "Members of the replicated state."),
 		healthy:      desc("state_members_healthy", "Members of the replicated state that answered when they were asked last, at most some 15 s ago."),
 		leads:        desc("swarm_leading", "1 on the control node that looks after the services of the Swarm, else 0."),
+		leadsCerts:   desc("certificates_leading", "1 on the control node that has certificates issued and renewed, else 0."),
 		stateRefused: desc("state_peers_refused_total", "Connections to this member's port for replicating the state that were refused, by reason.", "reason"),
 		nodes:        desc("nodes", "Nodes of the installation, by role. One with several roles counts in each.", "role"),
 		seen:         desc("nodes_seen", "Nodes of the installation that a control node has heard of in the last minute, by role.", "role"),
@@ -39,7 +40,7 @@ func newInstallation(cfg Config) *installation {
 // Describe implements prometheus.Collector.
 func (i *installation) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		i.quorum, i.members, i.healthy, i.leads, i.stateRefused, i.nodes, i.seen, i.followers, i.meshRefused, i.connected, i.age, i.expires,
+		i.quorum, i.members, i.healthy, i.leads, i.leadsCerts, i.stateRefused, i.nodes, i.seen, i.followers, i.meshRefused, i.connected, i.age, i.expires,
 	} {
 		ch <- d
 	}
@@ -74,6 +75,7 @@ func (i *installation) collectState(ch chan<- prometheus.Metric, c ruche.StateCo
 		gauge(ch, i.healthy, float64(c.Healthy))
 	}
 	gauge(ch, i.leads, number(c.LeadsSwarm))
+	gauge(ch, i.leadsCerts, number(c.LeadsCertificates))
 	for reason, n := range c.Refused {
 		ch <- prometheus.MustNewConstMetric(i.stateRefused, prometheus.CounterValue, float64(n), reason)
 	}
