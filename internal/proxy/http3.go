@@ -150,10 +150,15 @@ func (h *http3Entry) serve() {
 // tlsConfig is the library's own, and for each connection a copy of one that follows the shared ticket keys.
 func (h *http3Entry) tlsConfig() *tls.Config {
 	live := h.entry.tls.Clone()
-	live.MinVersion, live.GetConfigForClient = tls.VersionTLS13, nil // a CA that checks a name comes by TCP
+	live.MinVersion, live.GetConfigForClient = tls.VersionTLS13, nil
 	h.entry.proxy.shareTickets(live)
-	c := live.Clone()
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return live, nil }
+	c, own := live.Clone(), h.entry.proxy.configFor(live)
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if c, err := own(hello); c != nil || err != nil {
+			return c, err
+		}
+		return live, nil
+	}
 	return http3.ConfigureTLSConfig(c)
 }
 

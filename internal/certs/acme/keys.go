@@ -169,26 +169,3 @@ func has(leaf *x509.Certificate, name string) bool {
 	}
 	return slices.Contains(leaf.DNSNames, name)
 }
-
-// keyTypeOf names the type of a public key; empty for one that Ruche does not make.
-func keyTypeOf(public crypto.PublicKey) ruche.KeyType {
-	switch k := public.(type) {
-	case *ecdsa.PublicKey:
-		switch k.Curve {
-		case elliptic.P256():
-			return ruche.KeyP256
-		case elliptic.P384():
-			return ruche.KeyP384
-		}
-	case *rsa.PublicKey:
-		switch k.N.BitLen() {
-		case 2048:
-			return ruche.KeyRSA2048
-		case 3072:
-			return ruche.KeyRSA3072
-		case 4096:
-			return ruche.KeyRSA4096
-		}
-	}
-	return ""
-}

@@ -88,6 +88,10 @@ func oldestFirst[T any](all map[string]T, of func(T) ruche.Workload) []T {
 // wantOf makes the want of a spec.
 func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	spec.Names = normalize(spec.Names)
+	badDNS := dnsProblem(spec)
+	if badDNS != nil {
+		spec.DNS = nil
+	}
 	terms, ok := termsOf(in.Issuers, spec)
 	w := Want{Spec: spec, Terms: terms}
 	w.ID = vault.ID(spec.Names, cmp.Or(terms.Directory, terms.Name), terms.KeyType)
@@ -97,8 +101,8 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 		w.Problem, w.Hint = problem, "correct "+spec.Source
 	case !ok:
 		w.Problem, w.Hint = "no issuer is configured", "give --acme-email, and --acme-ca for another CA than Let's Encrypt"
-	case dnsProblem(spec) != nil:
-		w.Problem, w.Hint = dnsProblem(spec).Error(), "correct "+spec.Source+", or describe the provider in the settings of an issuer"
+	case badDNS != nil && (wild >= 0 || spec.Challenge == ruche.ChallengeDNS01):
+		w.Problem, w.Hint = badDNS.Error(), "correct "+spec.Source+", or describe the provider in the settings of an issuer"
 	case wild >= 0 && !terms.Internal() && !terms.wildcards():
 		w.Problem = spec.Names[wild] + " is a wildcard, and those are proved by DNS alone"
 		w.Hint = "configure a DNS provider for the challenge dns-01, or use dns-persist-01"

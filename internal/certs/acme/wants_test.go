@@ -15,7 +15,7 @@ import (
 // TestWanted holds what is wanted against what is declared. A want is written as its names, with what keeps it from being ordered: "a.com", "b.com?" waits, "c.lan!" cannot be.
 func TestWanted(t *testing.T) {
 	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
-	usual := ruche.Issuer{Name: ruche.IssuerDefault, Directory: "https://ca.example/dir"}
+	usual := ruche.Issuer{Name: ruche.IssuerDefault, Directory: "https://ca.example/dir", Email: "ops@shop.com"}
 	with := func(change func(*ruche.Issuer)) ruche.Issuer { i := usual; change(&i); return i }
 	dns := with(func(i *ruche.Issuer) { i.DNS = &ruche.DNSProvider{Name: "rfc2136"} })
 	private := with(func(i *ruche.Issuer) { i.Bundle = []byte("a root") })
@@ -42,6 +42,8 @@ func TestWanted(t *testing.T) {
 		{"a route that an edge serves", usual, nil, []ruche.Route{host("Shop.Com.")}, serve(ruche.CertificateSelfSigned, "shop.com"), "shop.com"},
 		{"a route that no edge serves yet", usual, nil, []ruche.Route{host("shop.com")}, nil, "shop.com?"},
 		{"a route without an issuer", ruche.Issuer{}, nil, []ruche.Route{host("shop.com")}, serve(ruche.CertificateSelfSigned, "shop.com"), ""},
+		{"a route where nobody has agreed to the CA's terms", with(func(i *ruche.Issuer) { i.Email = "" }), nil, []ruche.Route{host("shop.com"), mode(ruche.TLSACME, "b.com")}, serve(ruche.CertificateSelfSigned, "shop.com"), "b.com"},
+		{"a route of an issuer that is our own authority", with(func(i *ruche.Issuer) { i.Email, i.Directory = "", ruche.DirectoryInternal }), nil, []ruche.Route{host("shop.lan")}, serve(ruche.CertificateSelfSigned, "shop.lan"), "shop.lan"},
 		{"a route that wants one, without an issuer", ruche.Issuer{}, nil, []ruche.Route{mode(ruche.TLSACME, "shop.com")}, nil, "shop.com!"},
 		{"a route that wants one waits for no edge", usual, nil, []ruche.Route{mode(ruche.TLSACME, "shop.com")}, nil, "shop.com"},
 		{"served from a file", usual, nil, []ruche.Route{host("shop.com")}, serve(ruche.CertificateFile, "shop.com"), ""},
