@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no authorities of a system, by which CAs' own servers are trusted
 
 	"github.com/ruche-project/ruche/internal/api"
 )
