@@ -123,7 +123,7 @@ func isVouchedFor(ctx context.Context, n *lab.Node, name string, root *x509.Cert
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is sent on it
+	defer conn.Close()
 	return tls.Client(conn, &tls.Config{ServerName: name, RootCAs: root}).HandshakeContext(ctx)
 }
 
@@ -286,17 +286,41 @@ func TestAsTheLoadBalancer(t *testing.T) {
 	}
 	t.Log(load)
 
+	first.StartHAProxy(fmt.Sprintf(endsTLS, filepath.Join(front.CertsDir, "cluster-a.ca.crt")))
+	lab.Eventually(t, aMinute, func() error {
+		site, err := client.Site("http://shop.test:8080/")
+		if from, _, _ := strings.Cut(site.Headers.Get("X-Forwarded-For"), ","); err == nil && (from != visitor || site.Headers.Get("X-Forwarded-Proto") != "https") {
+			err = fmt.Errorf("behind HAProxy the site is told %v", site.Headers)
+		}
+		return err
+	})
 	revokeHop(t, clusterA, front, client)
 	if n := pebble.Orders(); n != 2 {
 		t.Errorf("the CA has taken %d orders, want one for each name, all of the load balancer", n)
 	}
 }
 
+// endsTLS is HAProxy in front of cluster A, without TLS of its own, as docs/load-balancer.md has it.
+const endsTLS = `defaults
+    mode http
+    timeout connect 2s
+    timeout client 1m
+    timeout server 1m
+
+frontend web
+    bind :8080
+    default_backend cluster_a
+backend cluster_a
+    http-request set-header X-Forwarded-Proto https
+    option forwardfor
+    server edge1 10.99.0.2:443 ssl verify required ca-file %s sni str(cluster-a.internal) verifyhost cluster-a.internal check check-sni cluster-a.internal
+`
+
 // revokeHop revokes the hop's certificate, while visitors come, and has another one issued.
 func revokeHop(t *testing.T, cluster, front *lab.Ruche, client *lab.Client) {
 	t.Helper()
 	load := client.StartLoad("https://shop.test/", loadRate/5, loadCount) // that connections are in use must not keep a revoked certificate alive
-	verb(t, cluster, "ca", "revoke", "cluster-a.internal", "--all") // the one before as well: sessions that began with it go on
+	verb(t, cluster, "ca", "revoke", "cluster-a.internal", "--all")       // the one before as well: sessions that began with it go on
 	write(t, front, "cluster-a.crl.pem", verb(t, cluster, "ca", "export", "--crl"))
 	lab.Eventually(t, aMinute, func() error { return refusedBecause(front, client, "it was revoked") })
 	load.Stop()
@@ -327,7 +351,7 @@ func strangersGetNothing(t *testing.T, n *lab.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()                                                                                     //nolint:errcheck // it was of no use
+	defer conn.Close()
 	err = tls.Client(conn, &tls.Config{ServerName: "stranger.test", InsecureSkipVerify: true}).Handshake() //nolint:gosec // it is to fail
 	if err == nil || !strings.Contains(err.Error(), "unrecognized name") {
 		t.Errorf("a stranger's name is answered by %v", err)
@@ -341,7 +365,7 @@ func hopSerial(t *testing.T, n *lab.Node, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()                                                                  //nolint:errcheck // it was read
+	defer conn.Close()
 	secure := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}) //nolint:gosec // the serial number is all that is asked
 	if err := secure.Handshake(); err != nil {
 		t.Fatalf("%s: %v", name, err)
