@@ -152,6 +152,17 @@ func (l *Load) Wait() error {
 	return fmt.Errorf("%d of %d requests to %s failed:%s", total, l.done, l.url, b.String())
 }
 
+// Failed counts the requests that failed so far.
+func (l *Load) Failed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	total := 0
+	for _, n := range l.failed {
+		total += n
+	}
+	return total
+}
+
 // String tells the outcome in one line, after the end.
 func (l *Load) String() string {
 	l.mu.Lock()

@@ -16,6 +16,7 @@ func Check() error {
 		{"dockerd", "docker.io"}, {"docker", "docker.io"}, {"containerd", "containerd"}, {"runc", "runc"},
 		{"docker-compose", "docker-compose"}, {"iptables", "iptables"}, {"ip", "iproute2"},
 		{"nsenter", "util-linux"}, {"unshare", "util-linux"}, {"mount", "mount"},
+		{"haproxy", "haproxy"},
 	}
 	var missing []string
 	for _, t := range tools {

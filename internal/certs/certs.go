@@ -164,7 +164,7 @@ func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.C
 	case q.Mode == ruche.TLSOff:
 		return none("the route switches TLS off (tls: off)")
 	case q.Host == "":
-		return c.unknownHost()
+		return c.unknownHost(q.ServerName)
 	}
 	chosen := c.choose(q)
 	if chosen.pair != nil {
@@ -187,13 +187,17 @@ func (c *Certs) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.C
 	}
 }
 
-// unknownHost serves default.crt to names that no route has, as nginx-proxy does: the answer then is a readable 503
-// instead of a broken handshake.
-func (c *Certs) unknownHost() (*tls.Certificate, ruche.CertificateStatus) {
-	if p := c.files.Load().pairs["default"]; p != nil {
+// unknownHost is for names that no route has. Somebody may have asked for a certificate for one all the same, such as for the hop from a load balancer. Others get
+// default.crt, as with nginx-proxy: the answer then is a readable 503 instead of a broken handshake.
+func (c *Certs) unknownHost(name string) (*tls.Certificate, ruche.CertificateStatus) {
+	now, p := time.Now(), c.files.Load().pairs["default"]
+	if m, good := c.store.find(name, ruche.TLSAuto, now); m != nil && (good || p == nil || !p.fits(name, now)) {
+		return &m.certificate, m.status("no route has this name, but " + m.reason(name, now))
+	}
+	if p != nil {
 		return &p.certificate, p.status("no route has this name; default.crt answers for unknown names")
 	}
-	return none("no route has this name, and there is no default.crt in " + c.cfg.Dir)
+	return none("no route has this name, and there is neither a certificate for it nor a default.crt in " + c.cfg.Dir)
 }
 
 func none(reason string) (*tls.Certificate, ruche.CertificateStatus) {

@@ -18,29 +18,20 @@ type choice struct {
 // choose applies the rules of docs/certificates.md. It costs a few map look-ups.
 func (c *Certs) choose(q ruche.CertificateQuery) choice {
 	var file *pair
-	if c.filesServe(q) {
-		var by rank
-		if file, by = c.findFile(q.Host, q.CertName); file != nil && by != last {
-			return choice{pair: file}
-		}
+	by := last
+	if q.Mode != ruche.TLSInternal {
+		file, by = c.findFile(q.Host, q.CertName)
+	}
+	// Where ACME was asked for, files are for the time until its certificate is there, but for one that was asked for by name.
+	if file != nil && by != last && (q.Mode != ruche.TLSACME || by == named) {
+		return choice{pair: file}
 	}
 	now := time.Now()
 	m, good := c.store.find(q.ServerName, q.Mode, now)
-	if m != nil && (good || file == nil || !file.fits(q.ServerName, now)) {
+	if m != nil && (good || file == nil || by == last && !file.fits(q.ServerName, now)) {
 		return choice{managed: m}
 	}
-	return choice{pair: file} // default.crt, or none
-}
-
-// filesServe reports whether the mode lets certificate files serve a route.
-func (c *Certs) filesServe(q ruche.CertificateQuery) bool {
-	switch q.Mode {
-	case ruche.TLSOff, ruche.TLSInternal:
-		return false
-	case ruche.TLSACME:
-		return q.CertName != "" // which was asked for by name
-	}
-	return true
+	return choice{pair: file} // default.crt, or none; with ACME any
 }
 
 // fits reports whether clients that ask for name take the certificate.
@@ -65,7 +56,7 @@ func (c *Certs) Status(q ruche.CertificateQuery) ruche.CertificateStatus {
 		_, st := none("the route switches TLS off (tls: off)")
 		return st
 	case q.Host == "":
-		_, st := c.unknownHost()
+		_, st := c.unknownHost(q.ServerName)
 		return st
 	}
 	return c.status(q, c.choose(q))
@@ -77,14 +68,18 @@ func (c *Certs) status(q ruche.CertificateQuery, chosen choice) ruche.Certificat
 	case chosen.managed != nil:
 		return chosen.managed.status(chosen.managed.reason(q.ServerName, time.Now()))
 	case chosen.pair != nil:
-		return chosen.pair.status(c.fileReason(q))
+		reason := c.fileReason(q)
+		if q.Mode == ruche.TLSACME && q.CertName == "" {
+			reason += ", until there is a good certificate by ACME for it"
+		}
+		return chosen.pair.status(reason)
 	}
 	reason := c.fileReason(q)
 	switch {
 	case q.Mode == ruche.TLSInternal:
 		reason = "there is no certificate of Ruche's own authority for it yet"
-	case q.Mode == ruche.TLSACME && q.CertName == "":
-		reason = "there is no certificate by ACME for it yet"
+	case q.Mode == ruche.TLSACME:
+		reason = "there is no certificate by ACME for it yet, and " + reason
 	case q.Mode != ruche.TLSFile && c.cfg.Certificates != nil:
 		reason += ", and there is no certificate by ACME for it"
 	}

@@ -249,6 +249,17 @@ func (s *store) unlist(m *managed) {
 	}
 }
 
+// Names are those of the certificates of the store, also those that no route has.
+func (c *Certs) Names() []string {
+	var names []string
+	for prefix, listed := range map[string]*sync.Map{"": &c.store.exact, "*.": &c.store.wild} {
+		for key := range listed.Range {
+			names = append(names, prefix+key.(string))
+		}
+	}
+	return names
+}
+
 // find gives the best certificate for a name among those that may serve it, and whether clients take it: one that names it goes before one with a
 // wildcard, and one that is good before both.
 func (s *store) find(name string, mode ruche.TLSMode, now time.Time) (m *managed, good bool) {

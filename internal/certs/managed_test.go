@@ -135,6 +135,9 @@ func TestManagedChoice(t *testing.T) {
 		q.Mode, q.CertName = mode, certName
 		return q
 	}
+	acme := func(name string) ruche.CertificateQuery {
+		return ruche.CertificateQuery{ServerName: name, Host: name, Mode: ruche.TLSACME}
+	}
 	for _, tt := range []struct {
 		name    string
 		files   []string
@@ -170,12 +173,27 @@ func TestManagedChoice(t *testing.T) {
 		{"mode file without one", nil, map[string]wish{"r": of("a.example")}, in(ruche.TLSFile, ""), "none", ""},
 		{"mode acme", []string{"a.example", "default"}, map[string]wish{"r": of("a.example")}, in(ruche.TLSACME, ""), "r", ""},
 		{"mode acme, imported", nil, map[string]wish{"r": with(of("a.example"), imported)}, in(ruche.TLSACME, ""), "r", "imported certificate r"},
-		{"mode acme, not the own authority's", []string{"a.example"}, map[string]wish{"r": with(of("a.example"), internal)}, in(ruche.TLSACME, ""), "self-signed", "no certificate by ACME for it yet"},
+		{"mode acme, not the own authority's", nil, map[string]wish{"r": with(of("a.example"), internal)}, in(ruche.TLSACME, ""), "self-signed", "no certificate by ACME for it yet"},
+		{"mode acme before there is one", []string{"a.example", "default"}, nil, in(ruche.TLSACME, ""), "a.example", "the host's own, until there is a good certificate by ACME"},
+		{"mode acme before there is one, parent's file", []string{"a.example"}, nil, acme("www.a.example"), "a.example", ""},
+		{"mode acme before there is one, default file", []string{"default"}, nil, in(ruche.TLSACME, ""), "default", "so default.crt serves, until"},
+		{"mode acme, file before expired", []string{"a.example"}, map[string]wish{"r": with(of("a.example"), expired)}, in(ruche.TLSACME, ""), "a.example", ""},
+		{"mode acme, file before revoked", []string{"a.example"}, map[string]wish{"r": with(of("a.example"), func(w *wish) { w.revoked = true })}, in(ruche.TLSACME, ""), "a.example", ""},
+		{"mode acme, expired before a default file for others", []string{"default"}, map[string]wish{"r": with(of("a.example"), expired)}, in(ruche.TLSACME, ""), "r", "none better"},
+		{"mode acme, default file for it before expired", []string{"default"}, map[string]wish{"r": with(of("default"), expired)}, acme("default"), "default", ""},
+		{"mode acme, expired before self-signed", nil, map[string]wish{"r": with(of("a.example"), expired)}, in(ruche.TLSACME, ""), "r", "expired at"},
+		{"mode acme with CERT_NAME without a file", []string{"a.example"}, nil, in(ruche.TLSACME, "shared"), "self-signed", "CERT_NAME asks"},
 		{"mode acme with CERT_NAME", []string{"shared"}, map[string]wish{"r": of("a.example")}, in(ruche.TLSACME, "shared"), "shared", "CERT_NAME asks"},
 		{"mode internal", []string{"a.example"}, map[string]wish{"r": of("a.example"), "i": with(of("a.example"), internal)}, in(ruche.TLSInternal, ""), "i", "Ruche's own authority i"},
 		{"mode internal before there is one", []string{"a.example"}, map[string]wish{"r": of("a.example")}, in(ruche.TLSInternal, ""), "self-signed", "own authority for it yet"},
 		{"mode off", nil, map[string]wish{"r": of("a.example")}, in(ruche.TLSOff, ""), "none", ""},
-		{"a host that no route has", nil, map[string]wish{"r": of("a.example")}, ruche.CertificateQuery{ServerName: "a.example"}, "none", ""},
+		{"a host that no route has", nil, map[string]wish{"r": with(of("a.example"), internal)}, ruche.CertificateQuery{ServerName: "a.example"}, "r", "no route has this name, but the certificate of Ruche's own authority r is for a.example"},
+		{"a host that no route has, by wildcard", []string{"default"}, map[string]wish{"r": of("*.example")}, ruche.CertificateQuery{ServerName: "a.example"}, "r", "is for *.example"},
+		{"a host that no route has, expired", nil, map[string]wish{"r": with(of("a.example"), expired)}, ruche.CertificateQuery{ServerName: "a.example"}, "r", "expired at"},
+		{"a host that no route has, default file before expired", []string{"default"}, map[string]wish{"r": with(of("default"), expired)}, ruche.CertificateQuery{ServerName: "default"}, "default", ""},
+		{"a host that no route has, retired", nil, map[string]wish{"r": with(of("a.example"), func(w *wish) { w.retired = true })}, ruche.CertificateQuery{ServerName: "a.example"}, "none", "neither a certificate for it"},
+		{"a stranger", nil, map[string]wish{"r": of("a.example")}, ruche.CertificateQuery{ServerName: "b.example"}, "none", "neither a certificate for it"},
+		{"a stranger without a name", nil, map[string]wish{"r": of("a.example")}, ruche.CertificateQuery{}, "none", ""},
 		{"another key", nil, map[string]wish{"r": with(of("a.example"), func(w *wish) { w.otherKey = true })}, ask("a.example"), "self-signed", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -71,7 +71,7 @@ func (d *Daemon) reportServed(ctx context.Context) error {
 	defer again.Stop()
 	for {
 		changed := d.certs.Changed()
-		now, swapped := d.proxy.Serving()
+		now, swapped := d.proxy.Serving(d.certs.Names())
 		if err := r.report(now); err != nil && ctx.Err() == nil {
 			d.logger.Debug("cannot report what is served, trying on", "error", err)
 			changed, swapped = nil, nil

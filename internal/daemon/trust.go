@@ -46,7 +46,13 @@ func (d *Daemon) publishTrust(ctx context.Context) error {
 			}
 		}
 	}
-	return together(ctx, cancel, []func(context.Context) error{watch(ca.BucketAuthorities), watch(ca.BucketCRLs), write})
+	authorities := func(ctx context.Context) error {
+		return cluster.NewBucket[json.RawMessage](d.cluster, ca.BucketAuthorities).Watch(ctx, func(u ruche.Update[json.RawMessage]) {
+			poke(u)
+			d.issuing.AuthorityChanged()
+		})
+	}
+	return together(ctx, cancel, []func(context.Context) error{authorities, watch(ca.BucketCRLs), write})
 }
 
 // writeTrust writes it once, if it is something new.

@@ -105,6 +105,33 @@ func (s *secures) build(key secureKey) *tls.Config {
 	return c
 }
 
+// check is that by which an endpoint's certificate is verified now; nil where it is not, or cannot be.
+func (s *secures) check(declared *ruche.EndpointTLS) *ruche.PeerCheck {
+	if declared == nil || s.peers == nil {
+		return nil
+	}
+	check, _, err := s.peers.EndpointCheck(*declared)
+	if err != nil {
+		return nil
+	}
+	return check
+}
+
+// holds reports whether the certificate that an endpoint has shown on a kept connection is still accepted. A connection that is used all the time would keep alive what
+// was revoked. It costs a map look-up or two while the files stay as they are.
+func (s *secures) holds(w *wire) bool {
+	now := s.check(w.endpoint.tls)
+	if now == w.checked {
+		return true
+	}
+	shown, ok := w.stream.(interface{ ConnectionState() tls.ConnectionState })
+	if now == nil || !ok || now.Check(shown.ConnectionState().PeerCertificates, x509.ExtKeyUsageServerAuth) != nil {
+		return false
+	}
+	w.checked = now
+	return true
+}
+
 func (s *secures) verify(key secureKey, state *tls.ConnectionState) error {
 	check, _, err := s.peers.EndpointCheck(key.EndpointTLS)
 	if err == nil && check != nil {

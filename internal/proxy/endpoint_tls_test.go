@@ -130,6 +130,48 @@ func TestVerifiedConnectionsAreNotShared(t *testing.T) {
 	}
 }
 
+// What was revoked is not used any more, not even on a connection that is kept; what is still good stays on its connection.
+func TestKeptConnectionsAreVerifiedAgain(t *testing.T) {
+	root := testpki.New(t, "root")
+	shows := root.Issue(testpki.Leaf{Server: true, Hosts: []string{"b.internal"}})
+	certificates := newTestCertificates(t)
+	certificates.peers.Store(peersOf(root))
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) }))
+	up.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	up.TLS = &tls.Config{Certificates: []tls.Certificate{shows}}
+	up.StartTLS()
+	t.Cleanup(up.Close)
+	for _, loops := range []int{1, 2} {
+		certificates.peers.Store(peersOf(root))
+		r := start(t, Config{Certificates: certificates, Loops: loops}, verified(site("a.test", up.URL), ruche.EndpointTLS{CA: "peers", ServerName: "b.internal"}))
+		kept := r.client() // its connection stays with one loop
+		ask := func() (int, string) {
+			t.Helper()
+			resp, err := kept.Do(r.request("GET", "http://a.test/", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp.StatusCode, string(body)
+		}
+		_, first := ask()
+		certificates.peers.Store(peersOf(root))
+		if status, second := ask(); status != 200 || second != first {
+			t.Errorf("with other files that say the same: got %d %q, want the connection of before, %q", status, second, first)
+		}
+		certificates.peers.Store(peersOf(root, shows))
+		for range 2 {
+			if status, body := ask(); status != 502 {
+				t.Errorf("after the revocation: got %d %q, want 502", status, body)
+			}
+		}
+	}
+}
+
 // A health check verifies as requests do, and an endpoint that shows a good certificate again is taken back.
 func TestEndpointsThatProveThemselvesAgainAreBack(t *testing.T) {
 	root := testpki.New(t, "root")

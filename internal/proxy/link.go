@@ -55,7 +55,9 @@ type wire struct {
 	speaker  link          // what speaks on it
 	keep     bool          // for another exchange
 	reused   bool          // it has had an answer before
-	expiry   *time.Timer   // of an unused one in a yard
+	// checked is by what the endpoint's certificate was last verified; nil where it was not.
+	checked *ruche.PeerCheck
+	expiry  *time.Timer // of an unused one in a yard
 }
 
 // Ready implements loop.Idler: an unused connection has nothing to say, so it is at its end.
@@ -112,8 +114,11 @@ func (p *Proxy) open(x *exchange, e *endpointState) (link, error) {
 	// A connection that begins with a client's address is that client's.
 	keep := !route.NoKeepAlive && route.ProxyProtocol == 0
 	if keep && !speaksHTTP2(e.scheme) && !e.lost() {
-		if w := x.ground.idleLink(e); w != nil {
-			return w.speaker, nil
+		for w := x.ground.idleLink(e); w != nil; w = x.ground.idleLink(e) {
+			if p.secures.holds(w) {
+				return w.speaker, nil
+			}
+			w.close()
 		}
 	}
 	switch e.scheme {
@@ -155,6 +160,7 @@ func (p *Proxy) connect(x *exchange, e *endpointState, w *wire) error {
 	if e.scheme != ruche.SchemeHTTPS {
 		return nil
 	}
+	w.checked = p.secures.check(e.tls)
 	config, err := p.secures.config(e.tls, e.address, protocolHTTP1)
 	var secure *tls.Conn
 	if err == nil {

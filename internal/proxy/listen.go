@@ -12,6 +12,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/loop"
 	"github.com/ruche-project/ruche/internal/match"
+	"github.com/ruche-project/ruche/internal/proxy/table"
 )
 
 func off(address string) bool { return address == "" || address == "off" }
@@ -305,20 +306,19 @@ func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 	if p.cfg.Certificates == nil {
 		return nil, nil
 	}
-	certificate, _ := p.cfg.Certificates.Certificate(p.query(hello.ServerName))
+	certificate, _ := p.cfg.Certificates.Certificate(query(p.current.Load().table, hello.ServerName))
 	return certificate, nil
 }
 
 // query says by what the certificate for a server name is chosen.
-func (p *Proxy) query(serverName string) ruche.CertificateQuery {
+func query(t *table.Table, serverName string) ruche.CertificateQuery {
 	name, ok := match.CanonicalHost(serverName)
 	if !ok {
 		return ruche.CertificateQuery{}
 	}
-	q, ok := p.current.Load().table.Certificate(name)
-	if !ok || q.Mode == ruche.TLSOff {
-		// Nothing is served by HTTPS under this name.
-		return ruche.CertificateQuery{ServerName: name}
+	q, ok := t.Certificate(name)
+	if ok && q.Mode == ruche.TLSOff {
+		return ruche.CertificateQuery{} // its routes want no HTTPS under this name, whatever certificate there is for it
 	}
 	return q
 }

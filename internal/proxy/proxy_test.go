@@ -303,6 +303,8 @@ func newTestCertificates(t testing.TB) *testCertificates {
 func (c *testCertificates) Certificate(q ruche.CertificateQuery) (*tls.Certificate, ruche.CertificateStatus) {
 	none := ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "there is no file for it"}
 	switch {
+	case q.Host == "" && strings.HasSuffix(q.ServerName, ".internal"): // that somebody asked for without a route
+		return &c.cert, ruche.CertificateStatus{Kind: ruche.CertificateInternal, Reason: "there is one"}
 	case q.Host == "":
 		return nil, none
 	case strings.HasSuffix(q.Host, "trusted.test"):

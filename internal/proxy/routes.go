@@ -96,8 +96,9 @@ func (p *Proxy) hostCertificate(t *table.Table, r *table.Route, pattern string) 
 	return p.certificateFor(q)
 }
 
-// Serving tells what each host of a route with TLS is served with, patterns that are no wildcards left out, and what is closed when there may be other hosts.
-func (p *Proxy) Serving() (map[string]ruche.CertificateStatus, <-chan struct{}) {
+// Serving tells what each host of a route with TLS is served with, patterns that are no wildcards left out, and each of the names that certificates are there for, and
+// what is closed when there may be other hosts.
+func (p *Proxy) Serving(names []string) (map[string]ruche.CertificateStatus, <-chan struct{}) {
 	s := p.current.Load()
 	all := make(map[string]ruche.CertificateStatus)
 	for _, r := range s.table.Routes {
@@ -113,6 +114,13 @@ func (p *Proxy) Serving() (map[string]ruche.CertificateStatus, <-chan struct{}) 
 				}
 			case r.EndsTLS():
 				all[host] = p.certificateFor(r.StreamCertificate(sample(host)))
+			}
+		}
+	}
+	for _, name := range names {
+		if q := query(s.table, sample(name)); q.ServerName != "" {
+			if _, known := all[name]; !known {
+				all[name] = p.certificateFor(q)
 			}
 		}
 	}
@@ -133,7 +141,7 @@ func (p *Proxy) certificateOf(host string) ruche.CertificateStatus {
 	if p.cfg.Certificates == nil {
 		return ruche.CertificateStatus{Kind: ruche.CertificateNone, Reason: "HTTPS is not served"}
 	}
-	_, st := p.cfg.Certificates.Certificate(p.query(host))
+	_, st := p.cfg.Certificates.Certificate(query(p.current.Load().table, host))
 	return st
 }
 

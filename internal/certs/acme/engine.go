@@ -61,6 +61,9 @@ type Engine struct {
 	mu      sync.Mutex
 	clients map[[sha256.Size]byte]*acmez.Client
 	raised  map[warningKey]bool // warnings that stand because of this engine
+	// authority counts the changes of Ruche's own authority, changed tells the term of one.
+	authority int
+	changed   chan struct{}
 }
 
 // New makes an engine. It does nothing until Run is called.
@@ -73,7 +76,18 @@ func New(cfg Config) *Engine {
 	}
 	return &Engine{
 		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
-		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool),
+		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool), changed: make(chan struct{}, 1),
+	}
+}
+
+// AuthorityChanged tells that Ruche's own authority has been made or changed: what could not be had of it before is tried at once.
+func (e *Engine) AuthorityChanged() {
+	e.mu.Lock()
+	e.authority++
+	e.mu.Unlock()
+	select {
+	case e.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -115,6 +129,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			if sleep(ctx, gather) != nil {
 				return nil
 			}
+		case <-e.changed:
 		case <-pause.C:
 		}
 		next := t.pass(ctx)
@@ -149,6 +164,8 @@ type term struct {
 	leaves map[string]leaf
 	// later has what is tried again at a time that is not worth a row: by revocation.
 	later map[string]time.Time
+	// tried has of which change of the authority a certificate was last asked of it; only passes use it.
+	tried map[string]int
 }
 
 func (e *Engine) begin(ctx context.Context) (*term, error) {
@@ -156,7 +173,7 @@ func (e *Engine) begin(ctx context.Context) (*term, error) {
 	t := &term{
 		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxOrders), questions: make(chan struct{}, maxQuestions),
-		busy: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf), later: make(map[string]time.Time),
+		busy: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf), later: make(map[string]time.Time), tried: make(map[string]int),
 	}
 	t.certificates.bucket, t.states.bucket, t.orders.bucket = b.Certificates, b.States, b.Orders
 	t.accounts.bucket, t.challenges.bucket, t.issuances.bucket = b.Accounts, b.Challenges, b.Issuances

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -289,6 +290,45 @@ func TestInternal(t *testing.T) {
 		})
 		w.advance(12 * time.Hour)
 	}
+}
+
+// TestTheAuthorityIsMade has what could not be had of our own authority tried as soon as it is there, without a wait.
+func TestTheAuthorityIsMade(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{})
+	w.cfg.Issuers = nil
+	s := spec("hop.internal")
+	s.Issuer = ruche.IssuerInternal
+	w.want("service/a", s)
+	root, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made atomic.Bool
+	w.cfg.Internal = func(_ context.Context, spec ruche.CertificateSpec, csr *x509.CertificateRequest) ([][]byte, error) {
+		if !made.Load() {
+			return nil, errors.New("there is no authority")
+		}
+		return [][]byte{sign(t, w.now(), day, csr.PublicKey, root, spec.Names...)}, nil
+	}
+	e, _ := w.run()
+	w.awaitWarning(ruche.CodeCertNotIssued, "there is no authority")
+	e.AuthorityChanged() // it has changed, but does not issue yet
+	failures := func(n int) func() error {
+		return func() error {
+			st, err := w.b.states.Get(t.Context(), vault.ID(s.Names, ruche.IssuerInternal, ruche.KeyP256))
+			if err == nil && st.Value.Failures < n {
+				err = fmt.Errorf("it has failed %d times", st.Value.Failures)
+			}
+			return err
+		}
+	}
+	w.await("another try", failures(2))
+	made.Store(true)
+	e.AuthorityChanged()
+	w.await("the certificate", func() error {
+		_, _, err := w.record(vault.ID(s.Names, ruche.IssuerInternal, ruche.KeyP256))
+		return err
+	})
 }
 
 // TestTheFallback asks another CA when the first one refuses or fails, and tries the first one again at the renewal.

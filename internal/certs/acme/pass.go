@@ -43,6 +43,8 @@ type view struct {
 	// used has the records that are to be served.
 	used map[string]bool
 	next time.Time
+	// authority is which change of Ruche's own authority it knows of.
+	authority int
 }
 
 // leaf is a record's certificate.
@@ -60,8 +62,11 @@ func (v *view) at(at time.Time) {
 }
 
 func (t *term) look(now time.Time) *view {
+	t.Engine.mu.Lock()
+	authority := t.authority
+	t.Engine.mu.Unlock()
 	v := &view{
-		now: now, records: t.certificates.all(), states: t.states.all(), next: now.Add(t.rest),
+		now: now, authority: authority, records: t.certificates.all(), states: t.states.all(), next: now.Add(t.rest),
 		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
 	}
 	v.leaves = t.readLeaves(v.records)
@@ -181,7 +186,8 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		return
 	}
 	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
-	if v.now.Before(st.NextTry) && (!asked || st.LastTry.After(st.Asked)) {
+	fresh := w.Terms.Internal() && t.tried[w.ID] != v.authority
+	if v.now.Before(st.NextTry) && (!asked || st.LastTry.After(st.Asked)) && !fresh {
 		v.at(st.NextTry)
 		return
 	}
@@ -190,6 +196,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	}
 	seen := v.records[w.ID].Revision
 	if w.Terms.Internal() {
+		t.tried[w.ID] = v.authority
 		t.start(w.ID, t.slots, func() {
 			if t.unchanged(w.ID, seen, underway) {
 				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
