@@ -84,6 +84,8 @@ const (
 	maxOrders, maxQuestions = 20, 8
 	// longestPause is how long the engine rests when nothing is to be done.
 	longestPause = 10 * time.Minute
+	// gather is how long the engine waits after a change for others that come with it.
+	gather = 20 * time.Millisecond
 )
 
 // Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
@@ -110,6 +112,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.wake:
+			if sleep(ctx, gather) != nil {
+				return nil
+			}
 		case <-pause.C:
 		}
 		next := t.pass(ctx)

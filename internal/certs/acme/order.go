@@ -41,6 +41,9 @@ type run struct {
 // orderTimeout bounds a run, most of which may be the waiting for DNS. The order goes on in the next one.
 const orderTimeout = 30 * time.Minute
 
+// brokenAfter is how long an order is asked for that the CA fails over.
+const brokenAfter = time.Hour
+
 // obtain orders the certificate, or goes on with its order.
 func (r *run) obtain(ctx context.Context) error {
 	if err := r.open(ctx); err != nil {
@@ -139,7 +142,7 @@ func (r *run) save(ctx context.Context) error {
 func (r *run) place(ctx context.Context) (acmez.Order, error) {
 	if r.journal.URL != "" {
 		order, err := r.get(ctx, r.journal.URL)
-		if err == nil || !gone(err) { // whether it has expired is for the CA's clock to say
+		if err == nil || !gone(err) && !r.broken(err) { // whether it has expired is for the CA's clock to say
 			return order, err
 		}
 		r.log.Info("the CA has given the order up, another one is made", slog.String("order", r.journal.URL))
@@ -157,6 +160,12 @@ func (r *run) place(ctx context.Context) (acmez.Order, error) {
 		}
 	}
 	return r.anew(ctx)
+}
+
+// broken reports whether the CA has had a problem of its own with this order for long, while it does answer: such an order may never come to an end.
+func (r *run) broken(err error) bool {
+	p, ok := problemOf(err)
+	return ok && p.Status >= http.StatusInternalServerError && r.now().Sub(r.journal.Began) > brokenAfter
 }
 
 // anew makes a new order, and writes down where it is.

@@ -103,6 +103,12 @@ func (b *bucket[T]) List(ctx context.Context) (map[string]ruche.Entry[T], error)
 	return all, ctx.Err()
 }
 
+func (b *bucket[T]) count() int {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	return len(b.rows)
+}
+
 // write changes a row under a condition on its revision.
 func (b *bucket[T]) write(ctx context.Context, key string, v *T, allowed func(revision int64) error) (int64, error) {
 	if !b.s.ask(b.name, false) || leads(ctx) != nil {
