@@ -29,30 +29,32 @@ const (
 )
 
 // BenchmarkRenewalStorm measures what visitors notice when 1,000 certificates are renewed at once: "ruche up" as a process of its own, with the internal authority as the issuer, and
-// three loads at a fixed pace: plain HTTP and HTTPS on kept connections, and HTTPS with a handshake for each request. Figures are medians of the rounds; a ratio is taken within its round.
+// three loads at a fixed pace: plain HTTP and HTTPS on kept connections, and HTTPS with a handshake for each request. The p99 is that of a second; figures are medians of all seconds without
+// a storm, and of all with one, which come in turn, so that other work of the machine disturbs both alike.
 func BenchmarkRenewalStorm(b *testing.B) {
 	s := startStorm(b)
-	var quiet, busy, ratios [len(stormLoads)][]float64
+	var quiet, busy [len(stormLoads)][]float64
 	var took []float64
+	before, quietForeign, busyForeign := usageWith(s.up), 0.0, 0.0
 	for range stormRounds {
-		q := s.load(func() { _ = pause(b.Context(), stormQuiet) })
+		s.load(&quiet, func() { _ = pause(b.Context(), stormQuiet) })
+		now := usageWith(s.up)
+		quietForeign += now.foreignSince(before) / stormRounds
 		began := time.Now()
-		r := s.load(func() {
+		s.load(&busy, func() {
 			s.command("certs", "renew", "--all", "--admin-addr", s.admin)
 			s.awaitIssued()
 		})
 		took = append(took, time.Since(began).Seconds())
-		for i := range stormLoads {
-			quiet[i], busy[i] = append(quiet[i], q[i]), append(busy[i], r[i])
-			ratios[i] = append(ratios[i], r[i]/q[i])
-		}
+		before = usageWith(s.up)
+		busyForeign += before.foreignSince(now) / stormRounds
 	}
 	for i, l := range stormLoads {
-		b.Logf("%-10s p99 in ms: quiet %.2f, renewing %.2f, ratios %.2f", l.name, quiet[i], busy[i], ratios[i])
 		b.ReportMetric(middle(quiet[i]), l.name+"-quiet-p99-ms")
 		b.ReportMetric(middle(busy[i]), l.name+"-renewing-p99-ms")
-		b.ReportMetric(middle(ratios[i]), l.name+"-ratio")
+		b.ReportMetric(middle(busy[i])/middle(quiet[i]), l.name+"-ratio")
 	}
+	b.Logf("other work had %.0f %% of the machine, and %.0f %% during storms", quietForeign, busyForeign)
 	b.ReportMetric(middle(took), "storm-s")
 	b.ReportMetric(0, "ns/op")
 }
@@ -62,12 +64,14 @@ func middle(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-// stormLoads are what is asked for during a storm.
-var stormLoads = [...]struct {
+type stormLoad struct {
 	name      string
 	tls, once bool
-	rate      int
-}{
+	rate      int // requests a second
+}
+
+// stormLoads are what is asked for during a storm.
+var stormLoads = [...]stormLoad{
 	{"http", false, false, stormRate},
 	{"https", true, false, stormRate},
 	{"handshake", true, true, stormHandshakes},
@@ -161,39 +165,80 @@ func (s *storm) until(what string, condition func() bool) {
 	}
 }
 
-// load sends requests while something is done, and gives the p99 of each load in milliseconds.
-func (s *storm) load(do func()) (p99 [len(stormLoads)]float64) {
-	tallies := make([][]tally, len(stormLoads))
+// load sends requests while something is done, and adds the p99 of each whole second, in milliseconds.
+func (s *storm) load(p99 *[len(stormLoads)][]float64, do func()) {
+	s.b.Helper()
+	senders := make([]*sender, 0, len(stormLoads)*stormClients)
 	var wg sync.WaitGroup
 	ctx, stop := context.WithCancel(s.b.Context())
 	defer stop()
 	begin := time.Now()
 	for k, l := range stormLoads {
-		tallies[k] = make([]tally, stormClients)
-		every := stormClients * time.Second / time.Duration(l.rate)
 		for i := range stormClients {
-			host, extra := stormPlain, ""
-			c := &client{address: s.http, once: l.once}
-			if l.tls {
-				host = stormName(i * 97 % stormNames)
-				c.address, c.tls = s.https, &tls.Config{ServerName: host, InsecureSkipVerify: true}
-			}
-			if l.once {
-				extra = "Connection: close\r\n"
-			}
-			first := begin.Add(every * time.Duration(i) / stormClients)
-			wg.Go(func() { tallies[k][i].run(ctx, c, get(host, "/small", extra), first, every) })
+			x := &sender{load: k, every: stormClients * time.Second / time.Duration(l.rate), begin: begin}
+			x.client, x.request = s.client(l, i)
+			senders = append(senders, x)
+			first := begin.Add(x.every * time.Duration(i) / stormClients)
+			wg.Go(func() { x.run(ctx, first) })
 		}
 	}
 	do()
 	stop()
 	wg.Wait()
-	for k, l := range stormLoads {
-		o := summarize(tallies[k], time.Since(begin))
-		if o.errors() > 0 {
-			s.b.Errorf("%s: requests without an answer: %v", l.name, o.losses)
+	seconds := int(time.Since(begin) / time.Second)
+	for k := range stormLoads {
+		for at := 1; at < seconds; at++ { // in the first one connections are made
+			var took []time.Duration
+			for _, x := range senders {
+				if x.load == k && at < len(x.took) {
+					took = append(took, x.took[at]...)
+				}
+			}
+			slices.Sort(took)
+			p99[k] = append(p99[k], millis(percentile(took, 99)))
 		}
-		p99[k] = millis(o.p99)
 	}
-	return p99
+	for _, x := range senders {
+		if x.failed != nil {
+			s.b.Errorf("%s: a request got no answer: %v", stormLoads[x.load].name, x.failed)
+		}
+	}
+}
+
+func (s *storm) client(l stormLoad, i int) (*client, []byte) {
+	c, host, extra := &client{address: s.http, once: l.once}, stormPlain, ""
+	if l.tls {
+		host = stormName(i * 97 % stormNames)
+		c.address, c.tls = s.https, &tls.Config{ServerName: host, InsecureSkipVerify: true}
+	}
+	if l.once {
+		extra = "Connection: close\r\n"
+	}
+	return c, get(host, "/small", extra)
+}
+
+// sender sends a request at a pace; a late one counts from when it was due.
+type sender struct {
+	load    int
+	client  *client
+	request []byte
+	every   time.Duration
+	begin   time.Time
+	took    [][]time.Duration // by the second in which it was due
+	failed  error
+}
+
+func (x *sender) run(ctx context.Context, due time.Time) {
+	defer x.client.close()
+	for ; pause(ctx, time.Until(due)) == nil; due = due.Add(x.every) {
+		if err := x.client.do(x.request); err != nil {
+			x.failed = err
+			continue
+		}
+		second := int(due.Sub(x.begin) / time.Second)
+		for len(x.took) <= second {
+			x.took = append(x.took, nil)
+		}
+		x.took[second] = append(x.took[second], time.Since(due))
+	}
 }
