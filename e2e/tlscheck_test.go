@@ -29,7 +29,7 @@ import (
 	"github.com/ruche-project/ruche/e2e/lab"
 )
 
-// What testssl.sh and sslscan find on an edge is what docs/security.md lists, with the reasons.
+// What testssl.sh and sslscan find on an edge is what docs/tls.md lists, with the reasons.
 func TestTLSIsAsTheManualSays(t *testing.T) {
 	t.Parallel()
 	e := startEdge(t)
@@ -61,7 +61,7 @@ func TestTLSIsAsTheManualSays(t *testing.T) {
 		}
 		for name := range allowed {
 			if id, ok := strings.CutPrefix(name, "testssl "); ok && !found[id] {
-				t.Errorf("docs/security.md allows %s, which is not found any more: take it out", name)
+				t.Errorf("docs/tls.md allows %s, which is not found any more: take it out", name)
 			}
 		}
 	})
@@ -119,10 +119,10 @@ func judgeScan(t *testing.T, text []byte) {
 	}
 }
 
-// allowedFindings are the rows of the table in docs/security.md, as "tool finding".
+// allowedFindings are the rows of the table in docs/tls.md, as "tool finding".
 func allowedFindings(t *testing.T) map[string]bool {
 	t.Helper()
-	data, err := os.ReadFile("../docs/security.md")
+	data, err := os.ReadFile("../docs/tls.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func allowedFindings(t *testing.T) map[string]bool {
 		}
 	}
 	if len(allowed) == 0 {
-		t.Fatal("docs/security.md has no table of allowed findings")
+		t.Fatal("docs/tls.md has no table of allowed findings")
 	}
 	return allowed
 }

@@ -130,6 +130,7 @@ func (v *stackVerb) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&v.options.Network, "network", "", "the network that published services join; by default that of the edges that run, else public")
 	cmd.Flags().StringVar(&v.options.DataDir, "data-dir", "/var/lib/ruche", `where a "ruche up" on this host has its state, which then goes on as the installation's`)
 	cmd.Flags().StringVar(&v.options.SealKeyFile, "seal-key-file", "", `a file with the sealing key to begin with ("openssl rand -base64 32" makes one); without it the only copy is the Swarm's`)
+	cmd.Flags().StringVar(&v.options.ACMEEmail, "acme-email", "", "the e-mail address of the account at the CA; with it each published name gets a certificate of Let's Encrypt, whose terms you agree to; by default what the control nodes were told so far")
 	cmd.Flags().StringSliceVar(&v.options.Control, "control", nil, "the addresses at which edges find control nodes; by default those that edges were told so far, and the managers")
 }
 

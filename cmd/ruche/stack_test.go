@@ -38,6 +38,13 @@ func TestStackInitPrintsTheFileAlone(t *testing.T) {
 	}
 }
 
+func TestStackInitTakesAnEmailAddress(t *testing.T) {
+	out, _, err := run(t, "stack", "init", "--docker-host", stackManager(t).Host(), "--data-dir", t.TempDir(), "--acme-email", "ops@shop.example")
+	if err != nil || !strings.Contains(out, `RUCHE_ACME_EMAIL: "ops@shop.example"`) {
+		t.Errorf("printed %q, %v", out, err)
+	}
+}
+
 func TestStackDeployGivesTheFileToDocker(t *testing.T) {
 	engine := stackManager(t)
 	dir := t.TempDir()

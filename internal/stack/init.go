@@ -47,6 +47,8 @@ type Options struct {
 	SealKeyFile string
 	// Control are the addresses of the control nodes; none are those that edges were told so far, and those of the Swarm's managers.
 	Control []string
+	// ACMEEmail is the address of the account by which all published names get certificates; empty is what the control nodes were told so far.
+	ACMEEmail string
 }
 
 // Init makes what the installation begins with, and gives its stack file. What is there stays; say tells of each thing whether it was made.
@@ -56,6 +58,9 @@ func Init(ctx context.Context, engine *docker.Client, o Options, say func(string
 		return "", err
 	}
 	values := map[string]string{"RUCHE_IMAGE": i.image, "RUCHE_NETWORK": i.network, envControl: strings.Join(i.control, ",")}
+	if i.email != "" {
+		values[envEmail] = i.email
+	}
 	if file, err = render(values); err != nil { // before anything is made
 		return "", err
 	}
@@ -77,6 +82,7 @@ type initiation struct {
 	control []string
 	image   string
 	network string
+	email   string
 }
 
 // told says of a thing whether it was made, and passes on what else went wrong.

@@ -87,7 +87,7 @@ func TestInitMakesWhatAnInstallationBeginsWith(t *testing.T) {
 	}
 	golden(t, "begun", said, nil)
 	want := strings.NewReplacer("${RUCHE_IMAGE:-ruche}", "registry.example/ruche:1", "${RUCHE_CONTROL:?name the addresses of the managers, with commas between}", "10.9.0.1",
-		"${DOCKER_SOCKET:-/var/run/docker.sock}", "/var/run/docker.sock", "${RUCHE_NETWORK:-public}", "public").Replace(stack.StackFile())
+		"${DOCKER_SOCKET:-/var/run/docker.sock}", "/var/run/docker.sock", "${RUCHE_NETWORK:-public}", "public", "${RUCHE_ACME_EMAIL:-}", "").Replace(stack.StackFile())
 	if file != want || strings.Contains(file, "$") {
 		t.Errorf("the file is\n%s", file)
 	}
@@ -187,6 +187,31 @@ func TestInitLeavesWhatRuns(t *testing.T) {
 			}
 			if got := strings.HasPrefix(said[0], "warning: service"); got != (tc.warning != "") || !strings.HasPrefix(said[0], tc.warning) {
 				t.Errorf("it said %q, want %q", said, tc.warning)
+			}
+		})
+	}
+}
+
+func TestInitTellsControlNodesTheEmailAddress(t *testing.T) {
+	running := fakeengine.Service{Name: "ruche_control", Image: "ruche:7", Env: []string{"RUCHE_ACME_EMAIL=ops@shop.example"}}
+	for name, tc := range map[string]struct {
+		running []fakeengine.Service
+		email   string
+		want    string
+	}{
+		"none":              {nil, "", ""},
+		"a flag":            {nil, "ops+ca@shop.example", "ops+ca@shop.example"},
+		"what runs":         {[]fakeengine.Service{running}, "", "ops@shop.example"},
+		"a flag, and other": {[]fakeengine.Service{running}, "admin@shop.example", "admin@shop.example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engine, c := swarm(t)
+			for _, s := range tc.running {
+				engine.CreateService(s)
+			}
+			file, _, err := begin(t, c, stack.Options{ACMEEmail: tc.email})
+			if line := `      RUCHE_ACME_EMAIL: "` + tc.want + `" #`; err != nil || strings.Count(file, line) != 1 {
+				t.Errorf("the file has no %s, %v:\n%s", line, err, file)
 			}
 		})
 	}

@@ -12,8 +12,12 @@ import (
 	"github.com/ruche-project/ruche/internal/docker"
 )
 
-// envControl is the setting of edges and agents that says where control nodes are.
-const envControl = "RUCHE_CONTROL"
+const (
+	// envControl is the setting of edges and agents that says where control nodes are.
+	envControl = "RUCHE_CONTROL"
+	// envEmail is the setting of control nodes by which names get certificates.
+	envEmail = "RUCHE_ACME_EMAIL"
+)
 
 // look learns what the Swarm is like and what of the stack runs, and warns of what is doubtful in it.
 func (i *initiation) look(ctx context.Context) error {
@@ -40,12 +44,15 @@ func (i *initiation) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.image = i.o.Image
+	i.image, i.email = i.o.Image, i.o.ACMEEmail
 	var edge docker.Service
 	for _, s := range running { // the image of the control nodes, which an upgrade changes first; where they were taken away, that of the others
 		i.image = cmp.Or(i.image, s.Image)
-		if s.Name == Name+"_edge" {
+		switch s.Name {
+		case Name + "_edge":
 			edge = s
+		case Name + "_control":
+			i.email = cmp.Or(i.email, s.Env[envEmail])
 		}
 	}
 	i.image = cmp.Or(i.image, "ruche")

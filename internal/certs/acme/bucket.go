@@ -41,6 +41,8 @@ type mirror[T any] struct {
 	mu    sync.Mutex
 	rows  map[string]T
 	ready chan struct{} // closed when the content is there
+	// changes counts what has come.
+	changes int
 }
 
 func newMirror[T any]() *mirror[T] { return &mirror[T]{ready: make(chan struct{})} }
@@ -58,9 +60,17 @@ func (m *mirror[T]) follow(ctx context.Context, b Bucket[T], changed func()) {
 		for _, key := range u.Deletes {
 			delete(m.rows, key)
 		}
+		m.changes++
 		m.mu.Unlock()
 		changed()
 	})
+}
+
+// version is another number when the content is another.
+func (m *mirror[T]) version() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.changes
 }
 
 func (m *mirror[T]) all() map[string]T {

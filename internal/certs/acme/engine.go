@@ -98,8 +98,12 @@ const (
 	maxOrders, maxQuestions = 20, 8
 	// longestPause is how long the engine rests when nothing is to be done.
 	longestPause = 10 * time.Minute
-	// gather is how long the engine waits after a change for others that come with it.
-	gather = 20 * time.Millisecond
+	// gather is how long the engine waits after a change for others that come with it, and at least restFactor times what the last look at everything took.
+	gather     = 20 * time.Millisecond
+	restFactor = 9
+	// renewEvery is the pace at which renewals begin of certificates that are served well meanwhile, maxRenewals how many begin at once: a thousand are not to take the
+	// processor from visitors.
+	renewEvery, maxRenewals = 20 * time.Millisecond, 10
 )
 
 // Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
@@ -121,18 +125,24 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	var began time.Time
+	var took time.Duration
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.wake:
-			if sleep(ctx, gather) != nil {
+			if sleep(ctx, max(gather, restFactor*took)) != nil {
 				return nil
 			}
 		case <-e.changed:
 		case <-pause.C:
 		}
+		now := time.Now()
+		t.renewals = int(min(now.Sub(began)/renewEvery, maxRenewals))
+		began = now
 		next := t.pass(ctx)
+		took = time.Since(began)
 		pause.Reset(max(next.Sub(e.now()), 0))
 	}
 }
@@ -162,6 +172,10 @@ type term struct {
 	down   map[string]*outage // by directory
 	swept  time.Time
 	leaves map[string]leaf
+	// list is what is wanted, as it was found out last; only the passes use it.
+	list wantList
+	// renewals is how many may begin in this pass.
+	renewals int
 	// later has what is tried again at a time that is not worth a row: by revocation.
 	later map[string]time.Time
 	// tried has of which change of the authority a certificate was last asked of it; only passes use it.

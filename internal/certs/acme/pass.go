@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -37,6 +38,8 @@ type view struct {
 	records map[string]ruche.Entry[vault.Record]
 	states  map[string]ruche.Entry[vault.State]
 	leaves  map[string]leaf
+	// byName has the IDs of the records that can be served, by each name that was asked for.
+	byName map[string][]string
 	// own has the wants by ID; instead the record that serves a want in place of its own.
 	own     map[string]Want
 	instead map[string]string
@@ -70,7 +73,8 @@ func (t *term) look(now time.Time) *view {
 		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
 	}
 	v.leaves = t.readLeaves(v.records)
-	v.wants = Wanted(Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers})
+	v.index()
+	v.wants = t.wanted(now)
 	for _, w := range v.wants {
 		v.own[w.ID] = w
 	}
@@ -78,6 +82,24 @@ func (t *term) look(now time.Time) *view {
 		v.find(w)
 	}
 	return v
+}
+
+// wantList is what is wanted at a time, and of which versions of what it follows from.
+type wantList struct {
+	at    time.Time
+	of    [3]int
+	wants []Want
+}
+
+// wanted gives what is wanted, which is found out again when something has changed that it follows from, or after a while, since files end.
+func (t *term) wanted(now time.Time) []Want {
+	const good = time.Second
+	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version()}
+	if age := now.Sub(t.list.at); t.list.of != of || age < 0 || age > good {
+		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers}
+		t.list = wantList{at: now, of: of, wants: Wanted(in)}
+	}
+	return t.list.wants
 }
 
 // readLeaves reads the certificates of the records. Those that cannot be read are left out: they serve nobody.
@@ -104,21 +126,39 @@ func (v *view) usable(id string) bool {
 	return ok && v.records[id].Value.Revoked.IsZero() && v.now.Before(l.cert.NotAfter)
 }
 
+// index makes byName.
+func (v *view) index() {
+	v.byName = make(map[string][]string, len(v.records))
+	for id, e := range v.records {
+		if v.usable(id) {
+			for _, name := range e.Value.Names {
+				v.byName[name] = append(v.byName[name], id)
+			}
+		}
+	}
+}
+
+// having gives the IDs of the records that can be served and cover a name, see vault.Covers.
+func (v *view) having(name string) []string {
+	label, parent, ok := strings.Cut(name, ".")
+	if !ok || label == "" || label == "*" || isAddress(name) {
+		return v.byName[name]
+	}
+	return slices.Concat(v.byName[name], v.byName["*."+parent])
+}
+
 // find says which records serve a want: its own, another that does as well, or, until its own is there, whatever has one of its names.
 func (v *view) find(w Want) {
 	if v.usable(w.ID) {
 		v.used[w.ID] = true
 		return
 	}
-	for id, e := range v.records {
-		if id == w.ID || !v.usable(id) {
-			continue
-		}
-		if v.standsIn(w, id, e.Value) && (v.instead[w.ID] == "" || id < v.instead[w.ID]) {
-			v.instead[w.ID] = id
-		}
-		if slices.ContainsFunc(w.Spec.Names, func(n string) bool { return vault.CoversAll(e.Value.Names, []string{n}) }) {
+	for i, name := range w.Spec.Names {
+		for _, id := range v.having(name) {
 			v.used[id] = true
+			if i == 0 && v.standsIn(w, id, v.records[id].Value) && (v.instead[w.ID] == "" || id < v.instead[w.ID]) {
+				v.instead[w.ID] = id
+			}
 		}
 	}
 }
@@ -160,13 +200,22 @@ func (v *view) plan(id string) plan.Certificate {
 
 // byUrgency orders the wants: what is not served at all first, then what ends soonest.
 func (v *view) byUrgency() []Want {
-	end := func(w Want) time.Time {
-		if v.usable(w.ID) {
-			return v.leaves[w.ID].cert.NotAfter
-		}
-		return time.Time{}
+	type ending struct {
+		at   time.Time
+		want int
 	}
-	return slices.SortedStableFunc(slices.Values(v.wants), func(a, b Want) int { return end(a).Compare(end(b)) })
+	ends := make([]ending, len(v.wants))
+	for i, w := range v.wants {
+		if ends[i].want = i; v.usable(w.ID) {
+			ends[i].at = v.leaves[w.ID].cert.NotAfter
+		}
+	}
+	slices.SortStableFunc(ends, func(a, b ending) int { return a.at.Compare(b.at) })
+	sorted := make([]Want, len(ends))
+	for i, e := range ends {
+		sorted[i] = v.wants[e.want]
+	}
+	return sorted
 }
 
 // isAsked reports whether somebody wants a new certificate now, and it is not newer than the wish.
@@ -193,6 +242,13 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	}
 	if len(t.slots) == cap(t.slots) {
 		return // who is done wakes us
+	}
+	if v.usable(w.ID) {
+		if t.renewals <= 0 {
+			t.poke()
+			return
+		}
+		t.renewals--
 	}
 	seen := v.records[w.ID].Revision
 	if w.Terms.Internal() {

@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche/internal/certs/plan"
@@ -51,12 +52,13 @@ func (v *view) keepsItself(id string) bool {
 	if rec.Origin != vault.OriginImported || !v.usable(id) {
 		return false
 	}
-	for other, e := range v.records {
-		if other != id && v.usable(other) && e.Value.Retired.IsZero() && vault.CoversAll(e.Value.Names, rec.Names) && v.used[other] {
-			return false
-		}
+	if len(rec.Names) == 0 {
+		return true
 	}
-	return true
+	return !slices.ContainsFunc(v.having(rec.Names[0]), func(other string) bool {
+		r := v.records[other].Value
+		return other != id && v.used[other] && r.Retired.IsZero() && vault.CoversAll(r.Names, rec.Names)
+	})
 }
 
 func (t *term) setUnwanted(ctx context.Context, id string, since time.Time) {

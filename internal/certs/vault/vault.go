@@ -117,7 +117,7 @@ func ID(names []string, directory string, keyType ruche.KeyType) string {
 	sum := sha256.Sum256([]byte(strings.Join(sorted, ",") + "\n" + directory + "\n" + string(keyType)))
 	first := "certificate"
 	if len(names) > 0 {
-		first = strings.Trim(strings.NewReplacer("*", "wildcard", ":", "-").Replace(names[0]), "-")
+		first = strings.Trim(strings.ReplaceAll(strings.ReplaceAll(names[0], "*", "wildcard"), ":", "-"), "-")
 	}
 	return fmt.Sprintf("%.80s-%s", first, hex.EncodeToString(sum[:5]))
 }
