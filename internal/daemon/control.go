@@ -78,8 +78,10 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
 		Join: c.candidates.join, Seal: d.seal,
 		Deliver: deliveries(d.safe, logger),
-		Rows:    func(node string) mesh.Rows { return rows{discovery.NodeState(d.cluster, node), d.cluster} },
-		Status:  d.status, Logger: logger, Health: d.health,
+		Rows: func(node string) mesh.Rows {
+			return rows{sealedRows{discovery.NodeState(d.cluster, node), sealer{d}}, d.cluster}
+		},
+		Status: d.status, Logger: logger, Health: d.health,
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.close())

@@ -71,6 +71,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Buckets.Specs = openedSpecs{cfg.Buckets.Specs, cfg.Seal}
 	return &Engine{
 		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
 		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool),

@@ -95,6 +95,9 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	switch problem := checkNames(spec.Names); {
 	case problem != "":
 		w.Problem, w.Hint = problem, "correct "+spec.Source
+	case len(spec.Sealed) > 0:
+		w.Problem = "the secrets that " + spec.Source + " gives cannot be opened"
+		w.Hint = "give this node the sealing key that they were sealed with (--seal-key-file); where that is lost, start Ruche again on the node that the workload runs on: it declares them anew"
 	case !ok:
 		w.Problem, w.Hint = "no issuer is configured", "give --acme-email, and --acme-ca for another CA than Let's Encrypt"
 	case dnsProblem(spec) != nil:
