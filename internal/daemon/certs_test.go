@@ -49,7 +49,7 @@ func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
 		t.Fatal(err)
 	}
 	s.control = apart(t, config.Control, s.dirs["c1"], "c1", func(c *config.Config) {
-		c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap, c.SealKeyFile = true, host, host+":0", host+":0", true, sealFile
+		c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap, c.SealKeyFile, c.ECHPublicName = true, host, host+":0", host+":0", true, sealFile, publicName
 	})
 	address := s.control.control.listener.Addr().String()
 	token := joinToken(t, s.control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})

@@ -55,6 +55,7 @@ type Daemon struct {
 	issuing      *acme.Engine
 	certificates *certificates
 	leadsCerts   atomic.Bool // this node has certificates issued
+	echName      string      // the public name of Encrypted Client Hello, as this node is told
 	trust        *trust      // of an edge
 	// challenges is the revision of those that this edge answers CAs with.
 	challenges *mark

@@ -44,6 +44,7 @@ func sealedFields() []sealedField {
 		{vault.BucketOrders, "key", byKey(vault.SealedFor)},
 		{vault.BucketAccounts, "key", byKey(vault.AccountSealedFor)},
 		{vault.BucketTickets, "keys", one(vault.SealedForTickets)},
+		{vault.BucketECH, "keys", one(vault.SealedForECH)},
 		{vault.BucketSpecs, "specs.*.sealed", byKey(vault.SpecSealedFor)},
 		{ca.BucketAuthorities, "roots.*.key", byID}, {ca.BucketAuthorities, "intermediates.*.key", byID}, {ca.BucketAuthorities, "wanted.key", byID},
 		{acmeserver.BucketKeys, "secret", byKey(acmeserver.SealedFor)},

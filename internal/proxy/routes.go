@@ -116,6 +116,12 @@ func (p *Proxy) Serving() (map[string]ruche.CertificateStatus, <-chan struct{}) 
 			}
 		}
 	}
+	if e := p.ech.Load(); e != nil && e.publicName != "" && p.cfg.Certificates != nil {
+		if _, known := all[e.publicName]; !known {
+			q, _ := p.publicName(e.publicName)
+			all[e.publicName] = p.certificateFor(q)
+		}
+	}
 	return all, s.replaced
 }
 

@@ -65,7 +65,7 @@ func (t *term) look(now time.Time) *view {
 		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
 	}
 	v.leaves = t.readLeaves(v.records)
-	v.wants = Wanted(Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers})
+	v.wants = Wanted(Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers, Routes: t.cfg.Routes})
 	for _, w := range v.wants {
 		v.own[w.ID] = w
 	}

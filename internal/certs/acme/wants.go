@@ -35,6 +35,7 @@ type Input struct {
 	Declarations map[string]ruche.Declaration
 	Served       map[string]vault.Served
 	Issuers      []ruche.Issuer
+	Routes       []ruche.Route // more than the declarations have
 }
 
 // Wanted says which certificates are wanted, ordered by ID, each once: those of the specs, and one for each name of a route that asks for a certificate and that no spec names.
@@ -53,15 +54,21 @@ func Wanted(in Input) []Want {
 		if !d.GoneSince.IsZero() {
 			continue
 		}
-		for _, r := range d.Routes {
-			for _, name := range routeNames(r) {
-				if w, ok := routeWant(in, r, name); ok && !vault.CoversAll(named, []string{name}) {
-					keepFirst(bySet, w)
-				}
+		in.want(bySet, named, d.Routes)
+	}
+	in.want(bySet, named, in.Routes)
+	return slices.SortedFunc(maps.Values(bySet), func(a, b Want) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// want adds what routes want and no spec names.
+func (in Input) want(bySet map[string]Want, named []string, routes []ruche.Route) {
+	for _, r := range routes {
+		for _, name := range RouteNames(r) {
+			if w, ok := routeWant(in, r, name); ok && !vault.CoversAll(named, []string{name}) {
+				keepFirst(bySet, w)
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(bySet), func(a, b Want) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // keepFirst keeps the want of the older workload, unless that one only would have it perhaps.
@@ -187,8 +194,8 @@ func servedBy(in Input, name string) (served, byFile bool) {
 	return served, byFile
 }
 
-// routeNames gives the names of a route that a certificate can have: exact ones and leading wildcards.
-func routeNames(r ruche.Route) []string {
+// RouteNames gives the names of a route that a certificate can have: exact ones and leading wildcards.
+func RouteNames(r ruche.Route) []string {
 	var hosts []string
 	switch {
 	case r.Match.Rule != "":
