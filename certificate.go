@@ -104,6 +104,8 @@ type CertificateSpec struct {
 	RenewAfter time.Duration `json:"renew_after,omitempty"`
 	// ReuseKey keeps the key when the certificate is renewed.
 	ReuseKey bool `json:"reuse_key,omitempty"`
+	// Sealed is what of EAB and DNS.Settings is secret, as it stands in the state: there these are empty.
+	Sealed []byte `json:"sealed,omitempty"`
 }
 
 // CertificateSpecs are the certificates that one workload wants explicitly. That a route wants one by itself (TLSAuto, TLSACME) is read from its declaration.

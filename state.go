@@ -50,7 +50,7 @@ func (s SealStatus) Total() (all, stale, lost int) {
 // SealCount counts the sealed values of a bucket that are alike.
 type SealCount struct {
 	Bucket string `json:"bucket"`
-	// Key is the ID of the key that they are sealed with; empty where that is unknown.
+	// Key is the ID of the key that they are sealed with; empty where that is unknown, and, where Opens is set, of what is in the clear and is to be sealed.
 	Key string `json:"key,omitempty"`
 	// Opens tells that the node has this key. Stale tells that they are to be sealed anew.
 	Opens bool `json:"opens"`

@@ -29,15 +29,18 @@ type Config struct {
 	// PasswordsDir is where nginx-proxy looks for password files, named after hosts. They are not supported: their hosts are not
 	// served.
 	PasswordsDir string
-	// Certificates, Challenges and Tickets are the buckets of those names, and Opener opens what is sealed in them. All are nil where there is no state.
+	// Certificates, Challenges, Tickets and ECH are the buckets of those names, and Opener opens what is sealed in them. All are nil where there is no state.
 	Certificates Watcher[vault.Record]
 	Challenges   Watcher[vault.Challenge]
 	Tickets      Watcher[vault.Tickets]
+	ECH          Watcher[vault.ECH]
 	Opener       Opener
 	// ChallengesApplied is told of which revision of the state the challenges in force are, whenever that changes; nil: nobody asks.
 	ChallengesApplied func(revision int64)
 	// ApplyTickets puts session ticket keys in force, the first one for new tickets.
 	ApplyTickets func(keys [][32]byte)
+	// ApplyECH puts keys of Encrypted Client Hello in force, with the name that clients ask for openly; none switch it off.
+	ApplyECH func(publicName string, keys []tls.EncryptedClientHelloKey)
 	// InternalAuthority gives the certificates of Ruche's own authority and what it has revoked, both PEM; nothing while it is not known, and nil where there is
 	// none. It is asked for every handshake and request that is verified by it, from many goroutines at once. What it gives must not be changed.
 	InternalAuthority func() (authorities, revoked []byte)
@@ -103,6 +106,7 @@ func (c *Certs) Run(ctx context.Context) error {
 	follow(ctx, c, &watching, "certificates", c.cfg.Certificates, c.applyRecords)
 	follow(ctx, c, &watching, "challenges", c.cfg.Challenges, c.challenges.apply)
 	follow(ctx, c, &watching, "tickets", c.cfg.Tickets, c.applyTickets)
+	follow(ctx, c, &watching, "ech", c.cfg.ECH, c.applyECH)
 	tick := time.NewTicker(expiryCheck)
 	defer tick.Stop()
 	for {

@@ -44,6 +44,7 @@ type Config struct {
 	CARequireKey      bool
 	CAResolvers       []string
 	DockerTLSAddr     string // host:port, or Off
+	ECHPublicName     string // in lower case; empty: off
 	DockerTLSNames    []string
 	// AdvertiseAddr is an address without a port, or empty.
 	AdvertiseAddr string

@@ -302,6 +302,24 @@ func hostOnly(s string) (string, error) {
 	return s, nil
 }
 
+// dnsName reads a DNS name, or nothing. One whose last label is a number would be taken for an address (RFC 9849 section 4).
+func dnsName(s string) (string, error) {
+	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	if s == "" {
+		return "", nil
+	}
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return "", fmt.Errorf("%q is not a DNS name: expected one such as ech.example", s)
+		}
+	}
+	if last := labels[len(labels)-1]; len(s) > 253 || len(labels) < 2 || strings.Trim(last, "0123456789") == "" {
+		return "", fmt.Errorf("%q is not a DNS name of two labels or more: expected one such as ech.example", s)
+	}
+	return s, nil
+}
+
 // baseURL reads a URL that paths are put behind, and gives it without a slash at its end.
 func baseURL(s string) (string, error) {
 	if s == "" {

@@ -48,6 +48,8 @@ func Settings() []Setting {
 			set: into(func(c *Config) *bool { return &c.HTTP3 }, onOff)},
 		{Name: "tls-min-version", Roles: Edge, Default: "1.2", Help: "The oldest version of TLS that clients may speak: `1.2` or `1.3`. A route can ask for a newer one, not for an older.",
 			set: into(func(c *Config) *uint16 { return &c.MinTLS }, tlsVersion)},
+		{Name: "ech-public-name", Roles: Control, Help: "The name that clients ask for openly where they hide the site's name (Encrypted Client Hello), such as `ech.example`; it must lead to the edges, and gets a certificate. Empty: off. `ruche certs ech` prints the DNS records to publish.",
+			set: into(func(c *Config) *string { return &c.ECHPublicName }, dnsName)},
 		{Name: "entry-points", Roles: Edge, Help: "The listeners of TCP and UDP routes, by the names that routes call them, such as `postgres=:5432,dns=10.0.0.1:53/udp`; `vpn=:51820/udp/2m` ends sessions after 2 minutes of silence instead of 3 seconds.",
 			set: into(func(c *Config) *[]EntryPoint { return &c.EntryPoints }, entryPoints)},
 		{Name: "admin-addr", Roles: every, Default: "127.0.0.1:8900", Help: "The address of health checks, metrics and the API that the other commands ask, as host:port; whoever reaches it sees all routes.",

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"log/slog"
 	"path/filepath"
@@ -38,7 +39,8 @@ func (d *Daemon) certsConfig(cfg *config.Config) certs.Config {
 	c := certs.Config{
 		Dir: cfg.CertsDir, SecretsDir: secretsDir, StateDir: cfg.DataDir, PasswordsDir: filepath.Join(filepath.Dir(cfg.CertsDir), "htpasswd"),
 		InternalAuthority: d.trust.known, ChallengesApplied: d.challenges.set, ApplyTickets: func(keys [][32]byte) { d.proxy.SetTicketKeys(keys) },
-		Logger: d.logger.With("component", "certs"), Health: d.health,
+		ApplyECH: func(name string, keys []tls.EncryptedClientHelloKey) { d.proxy.SetECHKeys(name, keys) },
+		Logger:   d.logger.With("component", "certs"), Health: d.health,
 	}
 	if len(d.safe) > 0 {
 		c.Safe = d.safe
@@ -47,12 +49,14 @@ func (d *Daemon) certsConfig(cfg *config.Config) certs.Config {
 		c.Certificates = cluster.NewBucket[vault.Record](d.cluster, vault.BucketCertificates)
 		c.Challenges = cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges)
 		c.Tickets = cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets)
+		c.ECH = cluster.NewBucket[vault.ECH](d.cluster, vault.BucketECH)
 		c.Opener = d.safe
 		return c
 	}
 	c.Certificates = mesh.Follow[vault.Record](d.client, vault.BucketCertificates)
 	c.Challenges = mesh.Follow[vault.Challenge](d.client, vault.BucketChallenges)
 	c.Tickets = mesh.Follow[vault.Tickets](d.client, vault.BucketTickets)
+	c.ECH = mesh.Follow[vault.ECH](d.client, vault.BucketECH)
 	c.Opener = d.client
 	return c
 }
@@ -72,7 +76,7 @@ func (d *Daemon) awaitCertificates(ctx context.Context) {
 // deliveries say what of certificates edges get: what is sealed for the installation is sealed to each of them instead.
 func deliveries(open certs.Opener, logger *slog.Logger) map[string]mesh.Deliver {
 	d := &delivery{open: open, logger: logger}
-	return map[string]mesh.Deliver{vault.BucketCertificates: d.certificate, vault.BucketTickets: d.tickets}
+	return map[string]mesh.Deliver{vault.BucketCertificates: d.certificate, vault.BucketTickets: d.tickets, vault.BucketECH: d.ech}
 }
 
 type delivery struct {
@@ -102,6 +106,16 @@ func (d *delivery) tickets(to *mesh.Recipient, _ string, value json.RawMessage) 
 	}
 	t.Keys = d.reseal(to, vault.SealedForTickets, t.Keys)
 	value, err := json.Marshal(t)
+	return value, err == nil
+}
+
+func (d *delivery) ech(to *mesh.Recipient, _ string, value json.RawMessage) (json.RawMessage, bool) {
+	var e vault.ECH
+	if json.Unmarshal(value, &e) != nil {
+		return nil, false
+	}
+	e.Keys = d.reseal(to, vault.SealedForECH, e.Keys)
+	value, err := json.Marshal(e)
 	return value, err == nil
 }
 

@@ -35,6 +35,7 @@ type stage struct {
 	edges          []*node
 	dirs           map[string]string
 	startEdge      func(name string) *node
+	startAgent     func() *node
 }
 
 func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
@@ -48,13 +49,16 @@ func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
 		t.Fatal(err)
 	}
 	s.control = apart(t, config.Control, s.dirs["c1"], "c1", func(c *config.Config) {
-		c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap, c.SealKeyFile = true, host, host+":0", host+":0", true, sealFile
+		c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap, c.SealKeyFile, c.ECHPublicName = true, host, host+":0", host+":0", true, sealFile, publicName
 	})
 	address := s.control.control.listener.Addr().String()
 	token := joinToken(t, s.control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})
-	s.agent = apart(t, config.Agent, s.dirs["a1"], "a1", func(c *config.Config) {
-		c.Control, c.JoinTokenFile, c.DockerHost = []string{address}, token, engine.Host()
-	})
+	s.startAgent = func() *node {
+		return apart(t, config.Agent, s.dirs["a1"], "a1", func(c *config.Config) {
+			c.Control, c.JoinTokenFile, c.DockerHost = []string{address}, token, engine.Host()
+		})
+	}
+	s.agent = s.startAgent()
 	s.startEdge = func(name string) *node {
 		return apart(t, config.Edge, s.dirs[name], name, func(c *config.Config) { c.Control, c.JoinTokenFile = []string{address}, token })
 	}

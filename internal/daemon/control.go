@@ -56,7 +56,7 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 	buckets := map[string]mesh.Bucket[json.RawMessage]{}
 	for _, name := range []string{
 		discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketSightings, discovery.BucketIngress, discovery.BucketCertSpecs,
-		vault.BucketCertificates, vault.BucketChallenges, vault.BucketTickets, vault.BucketServed, ruche.BucketTrust,
+		vault.BucketCertificates, vault.BucketChallenges, vault.BucketTickets, vault.BucketECH, vault.BucketServed, ruche.BucketTrust,
 	} {
 		buckets[name] = cluster.NewBucket[json.RawMessage](d.cluster, name)
 	}
@@ -78,8 +78,10 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
 		Join: c.candidates.join, Seal: d.seal,
 		Deliver: deliveries(d.safe, logger),
-		Rows:    func(node string) mesh.Rows { return rows{discovery.NodeState(d.cluster, node), d.cluster} },
-		Status:  d.status, Logger: logger, Health: d.health,
+		Rows: func(node string) mesh.Rows {
+			return rows{sealedRows{discovery.NodeState(d.cluster, node), sealer{d}}, d.cluster}
+		},
+		Status: d.status, Logger: logger, Health: d.health,
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.close())
@@ -148,7 +150,7 @@ func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Ro
 	if role == mesh.RoleEdge {
 		follow = []string{
 			discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketIngress,
-			vault.BucketChallenges, vault.BucketTickets, ruche.BucketTrust, vault.BucketCertificates, // the last has most
+			vault.BucketChallenges, vault.BucketTickets, vault.BucketECH, ruche.BucketTrust, vault.BucketCertificates, // the last has most
 		}
 	}
 	safe, err := nodeSafe(cfg, string(token))

@@ -55,6 +55,7 @@ type Daemon struct {
 	issuing      *acme.Engine
 	certificates *certificates
 	leadsCerts   atomic.Bool // this node has certificates issued
+	echName      string      // the public name of Encrypted Client Hello, as this node is told
 	trust        *trust      // of an edge
 	// challenges is the revision of those that this edge answers CAs with.
 	challenges *mark
@@ -129,7 +130,7 @@ func (d *Daemon) join(ctx context.Context, cfg *config.Config) (err error) {
 
 func (d *Daemon) makeDiscovery(cfg *config.Config) {
 	if d.client == nil {
-		d.finder = newFinder(cfg, d.roles, d.node, d.cluster, d.logger, d.health)
+		d.finder = newFinder(cfg, d.roles, d.node, d.cluster, sealer{d}, d.logger, d.health)
 		d.discover, d.found = d.finder.run, d.finder.synced
 		return
 	}

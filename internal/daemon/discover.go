@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/discovery"
@@ -38,16 +39,16 @@ type finder struct {
 	leads   atomic.Bool // this node looks after the services of the Swarm
 }
 
-func newFinder(cfg *config.Config, roles config.Role, node string, c *cluster.Cluster, logger *slog.Logger, registry *health.Registry) *finder {
+func newFinder(cfg *config.Config, roles config.Role, node string, c *cluster.Cluster, seal vault.Sealer, logger *slog.Logger, registry *health.Registry) *finder {
 	logger = logger.With("component", "discovery")
 	return &finder{
 		roles: roles, cluster: c, logger: logger, pause: swarmPause, pausing: make(chan pause), synced: make(chan struct{}),
 		node: discovery.Config{
 			Node: node, DockerHost: cfg.DockerHost, NoDocker: cfg.NoDocker, RoutesDir: cfg.RoutesDir,
-			State: discovery.NodeState(c, node), Logger: logger, Health: registry,
+			State: sealedRows{discovery.NodeState(c, node), seal}, Logger: logger, Health: registry,
 		},
 		swarm: discovery.SwarmConfig{
-			DockerHost: cfg.DockerHost, EdgeNetworks: cfg.EdgeNetworks, State: discovery.SwarmState(c),
+			DockerHost: cfg.DockerHost, EdgeNetworks: cfg.EdgeNetworks, State: sealedRows{discovery.SwarmState(c), seal},
 			Sightings: cluster.NewBucket[ruche.Sighting](c, discovery.BucketSightings), Logger: logger, Health: registry,
 		},
 	}

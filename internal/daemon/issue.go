@@ -12,6 +12,7 @@ import (
 	"github.com/ruche-project/ruche/internal/certs"
 	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/certs/dns"
+	"github.com/ruche-project/ruche/internal/certs/ech"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
@@ -49,9 +50,9 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 			Challenges:   cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges),
 			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
 		},
-		Internal: d.issueInternally, Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
+		Routes: echRoutes(cfg.ECHPublicName), Internal: d.issueInternally, Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
 	})
-	d.certificates = &certificates{Daemon: d}
+	d.certificates, d.echName = &certificates{Daemon: d}, cfg.ECHPublicName
 	return nil
 }
 
@@ -81,6 +82,9 @@ func (d *Daemon) leadCerts(ctx context.Context) error {
 			d.issuing.Run, d.publishTrust,
 			func(ctx context.Context) error {
 				return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
+			},
+			func(ctx context.Context) error {
+				return ech.Rotate(ctx, cluster.NewBucket[vault.ECH](d.cluster, vault.BucketECH), sealer{d}, d.echName, logger)
 			},
 		}
 		return together(ctx, cancel, tasks)

@@ -44,6 +44,8 @@ func sealedFields() []sealedField {
 		{vault.BucketOrders, "key", byKey(vault.SealedFor)},
 		{vault.BucketAccounts, "key", byKey(vault.AccountSealedFor)},
 		{vault.BucketTickets, "keys", one(vault.SealedForTickets)},
+		{vault.BucketECH, "keys", one(vault.SealedForECH)},
+		{vault.BucketSpecs, "specs.*.sealed", byKey(vault.SpecSealedFor)},
 		{ca.BucketAuthorities, "roots.*.key", byID}, {ca.BucketAuthorities, "intermediates.*.key", byID}, {ca.BucketAuthorities, "wanted.key", byID},
 		{acmeserver.BucketKeys, "secret", byKey(acmeserver.SealedFor)},
 	}
@@ -102,6 +104,12 @@ func (r *resealer) Look(ctx context.Context) (ruche.SealStatus, error) {
 		})
 		return true, err
 	})
+	if err == nil {
+		err = r.eachClear(ctx, func(string, ruche.CertificateSpecs, int64) (bool, error) {
+			counts[ruche.SealCount{Bucket: vault.BucketSpecs, Opens: true, Stale: true}]++
+			return true, nil
+		})
+	}
 	for c, n := range counts {
 		c.Count = n
 		s.Values = append(s.Values, c)
@@ -123,12 +131,17 @@ func (r *resealer) Reseal(ctx context.Context) (ruche.SealStatus, error) {
 		return before, err
 	}
 	end := time.Now().Add(resealTurn)
-	n, err := r.reseal(ctx, func(string) bool { return true }, func() bool { return time.Now().Before(end) })
+	on := func() bool { return time.Now().Before(end) }
+	n, err := r.reseal(ctx, func(string) bool { return true }, on)
+	if err != nil {
+		return before, err
+	}
+	clear, err := r.sealClear(ctx, on)
 	if err != nil {
 		return before, err
 	}
 	after, err := r.Look(ctx)
-	after.Resealed = n
+	after.Resealed = n + clear
 	return after, err
 }
 

@@ -76,6 +76,10 @@ func sealedState(t *testing.T, seal *mesh.Seal) *cluster.Cluster {
 	put(vault.BucketAccounts, "a", vault.Account{Key: seal.Close(vault.AccountSealedFor("a"), []byte("account"))})
 	put(vault.BucketAccounts, "without", vault.Account{})
 	put(vault.BucketTickets, "keys", vault.Tickets{Keys: seal.Close(vault.SealedForTickets, []byte("tickets"))})
+	put(vault.BucketECH, "keys", vault.ECH{Keys: seal.Close(vault.SealedForECH, []byte("[]"))})
+	withSecret := ruche.CertificateSpecs{Specs: []ruche.CertificateSpec{{Names: []string{"a.example"}}, {EAB: &ruche.ExternalAccount{KeyID: "k", Key: "secret"}}}}
+	sealed, _ := vault.SealSpecs(seal, "container/1", withSecret)
+	put(vault.BucketSpecs, "container/1", sealed)
 	text := func(what string) string {
 		return base64.StdEncoding.EncodeToString(seal.Close("key of "+what, []byte(what)))
 	}
@@ -87,7 +91,7 @@ func sealedState(t *testing.T, seal *mesh.Seal) *cluster.Cluster {
 }
 
 // sealedValues is how many sealedState has.
-const sealedValues = 30 + 1 + 1 + 1 + 2 + 1
+const sealedValues = 30 + 1 + 1 + 1 + 1 + 1 + 2 + 1
 
 func newResealer(c *cluster.Cluster, seal *mesh.Seal) *resealer {
 	return &resealer{cluster: c, seal: seal, fields: nestedFields(), node: "c1", logger: slog.New(slog.DiscardHandler)}

@@ -11,7 +11,6 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
-	"github.com/ruche-project/ruche/internal/discovery"
 )
 
 const (
@@ -26,7 +25,7 @@ const (
 
 // rows are those of a node: what discovery knows of, and what an edge serves.
 type rows struct {
-	*discovery.ClusterState
+	sealedRows
 	cluster *cluster.Cluster
 }
 
@@ -34,7 +33,7 @@ type rows struct {
 func (r rows) Apply(ctx context.Context, changes []ruche.Change) error {
 	served := func(c ruche.Change) bool { return c.Bucket == vault.BucketServed }
 	if !slices.ContainsFunc(changes, served) {
-		return r.ClusterState.Apply(ctx, changes)
+		return r.sealedRows.Apply(ctx, changes)
 	}
 	return applyServed(ctx, r.cluster, changes)
 }

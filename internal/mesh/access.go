@@ -23,6 +23,7 @@ const (
 	bucketCertificates = "certificates"
 	bucketChallenges   = "challenges"
 	bucketTickets      = "tickets"
+	bucketECH          = "ech"
 	bucketServed       = "served"
 	bucketCertSpecs    = "certspecs"
 )
@@ -41,7 +42,7 @@ func accessTo(bucket string) access {
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkDeclaration}
 	case bucketEndpoints:
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkEndpoint}
-	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, ruche.BucketTrust:
+	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, bucketECH, ruche.BucketTrust:
 		return access{follow: []Role{RoleEdge}}
 	case bucketServed:
 		return access{write: []Role{RoleEdge}, check: checkServed}

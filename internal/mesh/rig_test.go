@@ -70,7 +70,7 @@ func (h *house) raw(name string) bucket[json.RawMessage] {
 
 func (h *house) buckets() map[string]Bucket[json.RawMessage] {
 	all := map[string]Bucket[json.RawMessage]{}
-	for _, name := range []string{bucketDeclarations, bucketEndpoints, bucketSightings, bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, bucketServed, bucketCertSpecs} {
+	for _, name := range []string{bucketDeclarations, bucketEndpoints, bucketSightings, bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, bucketECH, bucketServed, bucketCertSpecs} {
 		all[name] = h.raw(name)
 	}
 	return all

@@ -296,7 +296,7 @@ func (p *Proxy) entry(l *net.TCPListener, secure bool) *entry {
 // unrecognized_name (RFC 6066 section 3), as from nginx.
 func (p *Proxy) tlsConfig() *tls.Config {
 	c := p.serverTLS()
-	c.GetCertificate, c.NextProtos = p.certificate, []string{"h2", "http/1.1"}
+	c.GetCertificate, c.NextProtos = p.certificateOr(p.certificate), []string{"h2", "http/1.1"}
 	c.GetConfigForClient = p.configFor(c)
 	p.shareTickets(c)
 	return c

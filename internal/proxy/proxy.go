@@ -25,6 +25,7 @@ type Proxy struct {
 	secures   *secures
 	streamTLS *tls.Config
 	tickets   tickets
+	ech       atomic.Pointer[echKeys]
 
 	// workers are the grounds of clients of HTTP/1.1 and HTTP/2, by the index of their loop; yard is that of the others.
 	loops    *loop.Group

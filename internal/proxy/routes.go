@@ -124,6 +124,12 @@ func (p *Proxy) Serving(names []string) (map[string]ruche.CertificateStatus, <-c
 			}
 		}
 	}
+	if e := p.ech.Load(); e != nil && e.publicName != "" && p.cfg.Certificates != nil {
+		if _, known := all[e.publicName]; !known {
+			q, _ := p.publicName(e.publicName)
+			all[e.publicName] = p.certificateFor(q)
+		}
+	}
 	return all, s.replaced
 }
 

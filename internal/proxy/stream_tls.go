@@ -23,7 +23,7 @@ type streamGuest struct {
 // streamTLSConfig is that of connections whose TLS ends here. No protocol is agreed on (ALPN) unless the route asks for one that the client offers.
 func (p *Proxy) streamTLSConfig() *tls.Config {
 	c := p.serverTLS()
-	c.GetCertificate = p.streamCertificate
+	c.GetCertificate = p.certificateOr(p.streamCertificate)
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if answer, err := p.challengeConfig(hello); answer != nil || err != nil {
 			return answer, err

@@ -21,7 +21,7 @@ func cipherSuites() []uint16 {
 
 // serverTLS is what all TLS that ends here has in common. The groups of the key exchange are the library's: those with ML-KEM first.
 func (p *Proxy) serverTLS() *tls.Config {
-	return &tls.Config{MinVersion: p.cfg.MinTLS, CipherSuites: cipherSuites()}
+	return &tls.Config{MinVersion: p.cfg.MinTLS, CipherSuites: cipherSuites(), GetEncryptedClientHelloKeys: p.currentECHKeys}
 }
 
 // configFor returns what makes of the common settings those of the name that a client asks for: its minimum version, and the wish for a certificate of

@@ -26,6 +26,8 @@ func Seals(w io.Writer, s ruche.SealStatus) error {
 				state = "CANNOT BE OPENED"
 			case c.Stale && len(s.Keys) > 0 && c.Key == s.Keys[0]:
 				state = "to be sealed anew (it does not name its key)"
+			case c.Stale && c.Key == "":
+				c.Key, state = "none", "to be sealed (it is in the clear)"
 			case c.Stale:
 				state = "to be sealed anew"
 			}

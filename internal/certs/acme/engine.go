@@ -33,7 +33,9 @@ type Config struct {
 	Buckets Buckets
 	// Issuers are the CAs that are configured.
 	Issuers []ruche.Issuer
-	Seal    vault.Sealer
+	// Routes are those that settings ask for, beside what is declared.
+	Routes []ruche.Route
+	Seal   vault.Sealer
 	// Published returns when all edges that are up have what the state had at a revision, or with an error when ctx ends before.
 	Published func(ctx context.Context, revision int64) error
 	// DNS is nil where no records can be written.
@@ -74,6 +76,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Buckets.Specs = openedSpecs{cfg.Buckets.Specs, cfg.Seal}
 	return &Engine{
 		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
 		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool), changed: make(chan struct{}, 1),

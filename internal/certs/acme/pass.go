@@ -96,7 +96,7 @@ func (t *term) wanted(now time.Time) []Want {
 	const good = time.Second
 	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version()}
 	if age := now.Sub(t.list.at); t.list.of != of || age < 0 || age > good {
-		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers}
+		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers, Routes: t.cfg.Routes}
 		t.list = wantList{at: now, of: of, wants: Wanted(in)}
 	}
 	return t.list.wants

@@ -35,6 +35,7 @@ type Input struct {
 	Declarations map[string]ruche.Declaration
 	Served       map[string]vault.Served
 	Issuers      []ruche.Issuer
+	Routes       []ruche.Route // more than the declarations have
 }
 
 // Wanted says which certificates are wanted, ordered by ID, each once: those of the specs, and one for each name of a route that asks for a certificate and that no spec names.
@@ -53,15 +54,21 @@ func Wanted(in Input) []Want {
 		if !d.GoneSince.IsZero() {
 			continue
 		}
-		for _, r := range d.Routes {
-			for _, name := range routeNames(r) {
-				if w, ok := routeWant(in, r, name); ok && !vault.CoversAll(named, []string{name}) {
-					keepFirst(bySet, w)
-				}
+		in.want(bySet, named, d.Routes)
+	}
+	in.want(bySet, named, in.Routes)
+	return slices.SortedFunc(maps.Values(bySet), func(a, b Want) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// want adds what routes want and no spec names.
+func (in Input) want(bySet map[string]Want, named []string, routes []ruche.Route) {
+	for _, r := range routes {
+		for _, name := range RouteNames(r) {
+			if w, ok := routeWant(in, r, name); ok && !vault.CoversAll(named, []string{name}) {
+				keepFirst(bySet, w)
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(bySet), func(a, b Want) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // keepFirst keeps the want of the older workload, unless that one only would have it perhaps.
@@ -99,6 +106,9 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	switch problem := checkNames(spec.Names); {
 	case problem != "":
 		w.Problem, w.Hint = problem, "correct "+spec.Source
+	case len(spec.Sealed) > 0:
+		w.Problem = "the secrets that " + spec.Source + " gives cannot be opened"
+		w.Hint = "give this node the sealing key that they were sealed with (--seal-key-file); where that is lost, start Ruche again on the node that the workload runs on: it declares them anew"
 	case !ok:
 		w.Problem, w.Hint = "no issuer is configured", "give --acme-email, and --acme-ca for another CA than Let's Encrypt"
 	case badDNS != nil && (wild >= 0 || spec.Challenge == ruche.ChallengeDNS01):
@@ -188,8 +198,8 @@ func servedBy(in Input, name string) (served, byFile bool) {
 	return served, byFile
 }
 
-// routeNames gives the names of a route that a certificate can have: exact ones and leading wildcards.
-func routeNames(r ruche.Route) []string {
+// RouteNames gives the names of a route that a certificate can have: exact ones and leading wildcards.
+func RouteNames(r ruche.Route) []string {
 	var hosts []string
 	switch {
 	case r.Match.Rule != "":

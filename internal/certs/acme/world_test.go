@@ -350,7 +350,12 @@ type seal struct{ aead cipher.AEAD }
 
 func newSeal(t testing.TB) seal {
 	t.Helper()
-	block, err := aes.NewCipher([]byte("a key of thirty-two bytes for us"))
+	return sealOf(t, "a key of thirty-two bytes for us")
+}
+
+func sealOf(t testing.TB, key string) seal {
+	t.Helper()
+	block, err := aes.NewCipher([]byte(key))
 	if err != nil {
 		t.Fatal(err)
 	}

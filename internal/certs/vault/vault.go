@@ -29,6 +29,7 @@ const (
 	BucketIssuances    = "issuances"    // time and random -> Issuance
 	BucketServed       = "served"       // node name -> Served; edges write it
 	BucketTickets      = "tickets"      // "keys" -> Tickets; edges follow it
+	BucketECH          = "ech"          // "keys" -> ECH; edges follow it
 )
 
 // Sealer keeps private keys unreadable in a copy of the state. What a thing was closed for is part of the seal.
@@ -261,6 +262,19 @@ type Tickets struct {
 	Keys    []byte    `json:"keys"`
 	Rotated time.Time `json:"rotated"`
 }
+
+// ECH are the keys of Encrypted Client Hello (RFC 9849), which all edges share.
+type ECH struct {
+	PublicName string `json:"public_name"`
+	// Configs are ECHConfigs, which are public, the newest first.
+	Configs [][]byte `json:"configs"`
+	// Keys are the private keys of the configs, in the same order, sealed as one JSON list for SealedForECH. On their way to an edge they are sealed to that edge instead.
+	Keys    []byte    `json:"keys"`
+	Rotated time.Time `json:"rotated"`
+}
+
+// SealedForECH is what the keys of Encrypted Client Hello are sealed for.
+const SealedForECH = "keys of Encrypted Client Hello"
 
 // SealedForTickets is what ticket keys are sealed for.
 const SealedForTickets = "TLS session ticket keys"
