@@ -74,6 +74,7 @@ type denyList struct {
 	mu      sync.RWMutex
 	read    bool // the log was read
 	serials map[string]bool
+	changed chan struct{} // closed when there are more; nil while nobody waits
 }
 
 func (d *denyList) has(serial string) bool {
@@ -82,13 +83,41 @@ func (d *denyList) has(serial string) bool {
 	return !d.read || d.serials[serial]
 }
 
+// of reports whether a serial is known to be revoked.
+func (d *denyList) of(serial string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.serials[serial]
+}
+
+// wait gives what is closed when something more is revoked.
+func (d *denyList) wait() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.changed == nil {
+		d.changed = make(chan struct{})
+	}
+	return d.changed
+}
+
+// tell wakes who waits. The caller holds mu.
+func (d *denyList) tell() {
+	if d.changed != nil {
+		close(d.changed)
+		d.changed = nil
+	}
+}
+
 func (d *denyList) add(serial string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.serials == nil {
 		d.serials = map[string]bool{}
 	}
-	d.serials[serial] = true
+	if !d.serials[serial] {
+		d.serials[serial] = true
+		d.tell()
+	}
 }
 
 // follow takes over what has changed in the log.
@@ -100,8 +129,9 @@ func (d *denyList) follow(u ruche.Update[Entry]) {
 	}
 	d.read = d.read || u.Reset
 	for serial, e := range u.Puts {
-		if e.Revoked != nil {
+		if e.Revoked != nil && !d.serials[serial] {
 			d.serials[serial] = true
+			defer d.tell()
 		}
 	}
 	for _, serial := range u.Deletes {

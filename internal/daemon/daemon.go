@@ -220,6 +220,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	})
 	ctx, d.finish = context.WithCancel(ctx)
 	defer d.finish()
+	if d.dockerFront != nil {
+		context.AfterFunc(ctx, d.dockerFront.stop)
+	}
 	s := supervisor{logger: d.logger, health: d.health, backoff: time.Second}
 	return s.run(ctx, d.table(), d.roles)
 }
@@ -250,8 +253,9 @@ func (d *Daemon) table() []component {
 	if d.ca != nil {
 		table = append(table, component{name: "ca", roles: config.Control, run: d.ca.Run})
 	}
-	if d.dockerFront != nil {
-		table = append(table, component{name: "docker-front", roles: config.Control, run: d.dockerFront.run})
+	if d.dockerFront != nil { // before the proxy: both drain at once, and this one is waited for after that
+		at := slices.IndexFunc(table, func(c component) bool { return c.name == "api" })
+		table = slices.Insert(table, at, component{name: "docker-front", roles: config.Control | config.Agent, run: d.dockerFront.run})
 	}
 	if d.acmeServer != nil {
 		table = append(table, component{name: "acme-server", roles: config.Control, run: d.acmeServer.run})
