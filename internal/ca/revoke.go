@@ -65,7 +65,7 @@ func (a *Authority) Revoke(ctx context.Context, serial string, reason int, who s
 	return fmt.Errorf("cannot revoke %s: %w", serial, ruche.ErrConflict)
 }
 
-// Revoked gives a function that reports whether a certificate with a serial (of 32 hexadecimal digits, see SerialOf) was revoked. It is cheap, knows of a revocation on any control
+// Revoked gives a function that reports whether a certificate with a serial (of 32 hexadecimal digits) was revoked. It is cheap, knows of a revocation on any control
 // node at once, and says yes to every serial until Run has read the log.
 func (a *Authority) Revoked() func(serial string) bool { return a.denied.has }
 
