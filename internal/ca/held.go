@@ -15,8 +15,8 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
-// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, and at once when it was
-// revoked.
+// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, and before that when it was
+// revoked, or is to be replaced.
 type Held struct {
 	a       *Authority
 	profile Profile
@@ -66,10 +66,13 @@ func (h *Held) Roots() (*x509.CertPool, error) {
 // Run keeps the certificate good until ctx ends. What cannot be renewed stays, and is tried again every minute.
 func (h *Held) Run(ctx context.Context) error {
 	for {
-		pause, revoked := heldLook, h.a.denied.wait()
+		changed := h.a.denied.wait()
+		pause := heldLook
 		if err := h.renew(ctx); err != nil && ctx.Err() == nil {
 			h.a.cfg.Logger.Warn("cannot renew a certificate of Ruche's own, trying again", "profile", h.profile.Name, "in", lookAgain, "error", err)
 			pause = lookAgain
+		} else if due, now := h.due(h.current.Load()), h.a.now(); due.After(now) {
+			pause = min(pause, due.Sub(now))
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -77,7 +80,7 @@ func (h *Held) Run(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-timer.C:
-		case <-revoked:
+		case <-changed:
 			timer.Stop()
 		}
 	}
@@ -98,13 +101,21 @@ func (h *Held) renew(ctx context.Context) error {
 	for _, root := range roots {
 		next.roots.AddCert(root)
 	}
-	if old := h.current.Load(); old != nil && h.a.now().Before(old.due) && !h.a.denied.of(old.serial) {
+	if old := h.current.Load(); old != nil && h.a.now().Before(h.due(old)) {
 		next.certificate, next.serial, next.due = old.certificate, old.serial, old.due
 	} else if err := h.issue(ctx, &next); err != nil {
 		return err
 	}
 	h.current.Store(&next)
 	return nil
+}
+
+// due is when a certificate is to be renewed.
+func (h *Held) due(c *held) time.Time {
+	if turn := h.a.denied.turn(c.serial, h.a.now()); !turn.IsZero() {
+		return earliest(turn, c.due)
+	}
+	return c.due
 }
 
 func (h *Held) issue(ctx context.Context, next *held) error {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
 )
 
@@ -40,6 +41,13 @@ func TestHeldIsReplacedWhenItIsRevoked(t *testing.T) {
 		}
 		if got := serial(); got == first {
 			t.Error("it serves what was revoked")
+		}
+		second := serial()
+		if _, err := r.Replace(t.Context(), ruche.ReplacementRequest{What: second, Spread: 0}); err != nil {
+			t.Fatal(err)
+		}
+		if got := serial(); got == second {
+			t.Error("it serves what is to be replaced")
 		}
 		stop()
 		if err := <-done; err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ruche-project/ruche"
 )
@@ -74,6 +75,8 @@ type denyList struct {
 	mu      sync.RWMutex
 	read    bool // the log was read
 	serials map[string]bool
+	// stale holds those that are to be replaced before their turn, and from when on.
+	stale   map[string]time.Time
 	changed chan struct{} // closed when there are more; nil while nobody waits
 }
 
@@ -83,11 +86,26 @@ func (d *denyList) has(serial string) bool {
 	return !d.read || d.serials[serial]
 }
 
-// of reports whether a serial is known to be revoked.
-func (d *denyList) of(serial string) bool {
+// turn gives when a serial is to be replaced before its turn: at once if it is known to be revoked; zero if there is no such wish.
+func (d *denyList) turn(serial string, now time.Time) time.Time {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.serials[serial]
+	if d.serials[serial] {
+		return now
+	}
+	return d.stale[serial]
+}
+
+func (d *denyList) replace(serial string, at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stale == nil {
+		d.stale = map[string]time.Time{}
+	}
+	if !d.stale[serial].Equal(at) {
+		d.stale[serial] = at
+		d.tell()
+	}
 }
 
 // wait gives what is closed when something more is revoked.
@@ -125,16 +143,26 @@ func (d *denyList) follow(u ruche.Update[Entry]) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if u.Reset || d.serials == nil {
-		d.serials = map[string]bool{}
+		d.serials, d.stale = map[string]bool{}, map[string]time.Time{}
+	}
+	if d.stale == nil {
+		d.stale = map[string]time.Time{}
 	}
 	d.read = d.read || u.Reset
+	more := false
 	for serial, e := range u.Puts {
 		if e.Revoked != nil && !d.serials[serial] {
-			d.serials[serial] = true
-			defer d.tell()
+			d.serials[serial], more = true, true
+		}
+		if !e.Replace.IsZero() && !d.stale[serial].Equal(e.Replace) {
+			d.stale[serial], more = e.Replace, true
 		}
 	}
 	for _, serial := range u.Deletes {
 		delete(d.serials, serial)
+		delete(d.stale, serial)
+	}
+	if more {
+		d.tell()
 	}
 }

@@ -177,7 +177,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 		settings.Importer, settings.Seals = d.importer(), d.resealer()
 	}
 	if d.ca != nil {
-		settings.Authority, settings.Files, settings.ACMEKeys = d.ca, d.ca, d.acmeKeys
+		settings.Authority, settings.Files, settings.ACMEKeys = authority{d.ca, d.issuing}, d.ca, d.acmeKeys
 	}
 	if d.control != nil {
 		settings.Nodes = d.control

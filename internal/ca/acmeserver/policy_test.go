@@ -287,6 +287,13 @@ func TestRenewalInfo(t *testing.T) {
 			t.Errorf("%s: %d %s", id, a.status, a.text)
 		}
 	}
+	if _, err := r.authority.Replace(t.Context(), ruche.ReplacementRequest{What: "a.dept.example", Spread: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	a = c.get("/renewal-info/" + id)
+	if end, err := time.Parse(time.RFC3339, a.body["suggestedWindow"].(map[string]any)["end"].(string)); err != nil || end.After(r.now()) {
+		t.Errorf("to be replaced: %s", a.text)
+	}
 	if a := c.post("/revoke-cert", revocation(cert, 4)); a.status != 200 {
 		t.Fatalf("%s", a.text)
 	}
