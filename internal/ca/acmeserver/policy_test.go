@@ -320,4 +320,17 @@ func TestAudit(t *testing.T) {
 			t.Errorf("the log has no line with %v", parts)
 		}
 	}
+	count := ruche.ACMEServerCount{Orders: map[string]uint64{}, Challenges: map[string]uint64{}, Refused: map[string]uint64{}}
+	for _, s := range r.nodes {
+		got := s.Counts()
+		count.Accounts = max(count.Accounts, got.Accounts)
+		for all, list := range map[*map[string]uint64]map[string]uint64{&count.Orders: got.Orders, &count.Challenges: got.Challenges, &count.Refused: got.Refused} {
+			for label, n := range list {
+				(*all)[label] += n
+			}
+		}
+	}
+	if o := count.Orders; o["begun"] != 1 || o["issued"] != 1 || o["refused"] != 1 || o["failed"] != 0 || count.Challenges["met"] != 1 || count.Refused["rejectedIdentifier"] != 1 || count.Accounts != 1 {
+		t.Errorf("counted are %+v", count)
+	}
 }
