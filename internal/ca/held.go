@@ -71,8 +71,8 @@ func (h *Held) Run(ctx context.Context) error {
 		if err := h.renew(ctx); err != nil && ctx.Err() == nil {
 			h.a.cfg.Logger.Warn("cannot renew a certificate of Ruche's own, trying again", "profile", h.profile.Name, "in", lookAgain, "error", err)
 			pause = lookAgain
-		} else if due, now := h.due(h.current.Load()), h.a.now(); due.After(now) {
-			pause = min(pause, due.Sub(now))
+		} else if c := h.current.Load(); c != nil {
+			pause = min(pause, max(h.due(c).Sub(h.a.now()), time.Second))
 		}
 		timer := time.NewTimer(pause)
 		select {
