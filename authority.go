@@ -82,6 +82,8 @@ type IssuedCertificate struct {
 	NotAfter  time.Time `json:"not_after"`
 	// Revoked is nil of a certificate that is good until NotAfter.
 	Revoked *Revocation `json:"revoked,omitempty"`
+	// Replace is from when on it is to be replaced, if somebody wants that before its turn.
+	Replace time.Time `json:"replace,omitzero"`
 }
 
 // Revocation says since when a certificate is no longer good, and why.
@@ -137,6 +139,15 @@ type RevocationRequest struct {
 	Reason string `json:"reason,omitempty"` // as RFC 5280 names it: "keyCompromise"; empty gives none
 	// All tells that What may name several certificates.
 	All bool `json:"all,omitempty"`
+}
+
+// ReplacementRequest asks for certificates that are good to be replaced before their turn: those with a name or serial, those of an issuer, or all.
+type ReplacementRequest struct {
+	What   string `json:"what,omitempty"`
+	Issuer string `json:"issuer,omitempty"` // the ID of an intermediate: "services-i3"
+	All    bool   `json:"all,omitempty"`
+	// Spread is the time over which they are spread; 0 is at once.
+	Spread time.Duration `json:"spread,omitempty"`
 }
 
 // IssuedList is a part of the log of what was issued, the newest first.

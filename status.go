@@ -283,6 +283,14 @@ type StateCount struct {
 	Refused map[string]int64
 }
 
+// ACMEServerCount is what the ACME server of a control node has done since start.
+type ACMEServerCount struct {
+	// Orders and Challenges by result, Refused requests by type of problem.
+	Orders, Challenges, Refused map[string]uint64
+	// Accounts is how many there are in the installation.
+	Accounts int64
+}
+
 // MeshCount is what a control node counts of other nodes.
 type MeshCount struct {
 	// Nodes counts those that are enrolled by role, Seen those of them that some control node has heard of in the last minute. A node with several roles counts in each.

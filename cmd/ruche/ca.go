@@ -25,13 +25,14 @@ func newCA() *cobra.Command {
   ruche ca issue NAME...            issue a certificate: NAME.crt and NAME.key
   ruche ca list [NAME]              what was issued
   ruche ca revoke SERIAL|NAME       make a certificate bad from now on
+  ruche ca replace --issuer ID      have certificates replaced before their turn
   ruche ca export                   the roots, for who is to trust them; or the lists of revoked certificates
   ruche ca status                   roots, intermediates, what comes next
   ruche ca eab add --names NAME     let somebody have certificates by ACME`,
 		Args: noSuchVerb,
 		RunE: showHelp,
 	}
-	cmd.AddCommand(newCAInit(), newCAIssue(), newCAList(), newCARevoke(), newCAExport(), newCAStatus(), newCAEAB())
+	cmd.AddCommand(newCAInit(), newCAIssue(), newCAList(), newCARevoke(), newCAReplace(), newCAExport(), newCAStatus(), newCAEAB())
 	return cmd
 }
 
@@ -154,6 +155,34 @@ func newCARevoke() *cobra.Command {
 	q.addFlags(cmd)
 	cmd.Flags().StringVar(&r.Reason, "reason", "", "why: keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn")
 	cmd.Flags().BoolVar(&r.All, "all", false, "all certificates with the name that are good, where there are several")
+	return cmd
+}
+
+func newCAReplace() *cobra.Command {
+	var q query
+	var r ruche.ReplacementRequest
+	cmd := &cobra.Command{
+		Use:   "replace [SERIAL|NAME]",
+		Short: "Have certificates replaced before their turn, by what renews them; they stay good",
+		Long: `Have certificates replaced before their turn, by what renews them. Routes with "tls: internal" and what control nodes serve with have new ones at once, clients of the ACME
+server when they next ask it when to renew (ARI). What people have issued they have to issue again. The old ones stay good until their end, or "ruche ca revoke".
+
+  ruche ca replace --issuer services-i3 --spread 6h
+  ruche ca replace --all`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.What = strings.Join(args, "")
+			list, err := api.NewClient(q.adminAddr).ReplaceIssued(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return report.Issued(w, list, time.Now()) })
+		},
+	}
+	q.addFlags(cmd)
+	cmd.Flags().StringVar(&r.Issuer, "issuer", "", "all that are good of this intermediate, such as services-i3 (ruche ca status shows them)")
+	cmd.Flags().BoolVar(&r.All, "all", false, "all that are good")
+	cmd.Flags().DurationVar(&r.Spread, "spread", 0, "the time over which they are spread, such as 6h; 0 is at once")
 	return cmd
 }
 

@@ -19,6 +19,7 @@ type Authority interface {
 	Import(ctx context.Context, p ruche.ParentChain) error
 	Sign(ctx context.Context, r ruche.SigningRequest) (ruche.SignedCertificate, error)
 	Withdraw(ctx context.Context, r ruche.RevocationRequest) (ruche.IssuedList, error)
+	Replace(ctx context.Context, r ruche.ReplacementRequest) (ruche.IssuedList, error)
 }
 
 // addAuthority adds the paths of the authority. Who reaches the admin address may look; what changes something is for this host alone.
@@ -45,6 +46,7 @@ func (s *Server) addAuthority(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/v1/ca/parent", fromHere(authorityCall(func(ctx context.Context, p ruche.ParentChain) (struct{}, error) { return struct{}{}, a.Import(ctx, p) })))
 	mux.HandleFunc("POST /api/v1/ca/certificates", fromHere(authorityCall(a.Sign)))
 	mux.HandleFunc("POST /api/v1/ca/revocations", fromHere(authorityCall(a.Withdraw)))
+	mux.HandleFunc("POST /api/v1/ca/replacements", fromHere(authorityCall(a.Replace)))
 }
 
 // authorityCall answers a call that takes In as JSON and gives Out.

@@ -50,6 +50,13 @@ func (c *Client) RevokeIssued(ctx context.Context, r ruche.RevocationRequest) (r
 	return list, err
 }
 
+// ReplaceIssued asks for certificates to be replaced before their turn, and gives which they are.
+func (c *Client) ReplaceIssued(ctx context.Context, r ruche.ReplacementRequest) (ruche.IssuedList, error) {
+	var list ruche.IssuedList
+	err := c.ask(ctx, http.MethodPost, "/api/v1/ca/replacements", r, &list)
+	return list, err
+}
+
 // AuthorityFile gives what everybody may have of the authority: "bundle.pem", "clients.pem", "services.crl.pem", "services-i3.crl".
 func (c *Client) AuthorityFile(ctx context.Context, name string) ([]byte, error) {
 	resp, err := c.do(ctx, c.http, http.MethodGet, "/ca/"+url.PathEscape(name), nil)

@@ -41,6 +41,10 @@ func (authority) Withdraw(context.Context, ruche.RevocationRequest) (ruche.Issue
 	return ruche.IssuedList{}, fmt.Errorf("there is none: %w", ruche.ErrNotFound)
 }
 
+func (authority) Replace(_ context.Context, r ruche.ReplacementRequest) (ruche.IssuedList, error) {
+	return ruche.IssuedList{Certificates: []ruche.IssuedCertificate{{Issuer: r.Issuer}}}, nil
+}
+
 func authorityHandler(a api.Authority) http.Handler {
 	files := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.Path) })
 	return api.HandlerForTest(api.Config{Edge: edge{}, Metrics: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler), Authority: a, Files: files})

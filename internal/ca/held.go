@@ -9,14 +9,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
 )
 
-// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, by a timer.
+// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, and before that when it was
+// revoked, or is to be replaced.
 type Held struct {
 	a       *Authority
 	profile Profile
@@ -28,6 +28,7 @@ type Held struct {
 
 type held struct {
 	certificate *tls.Certificate
+	serial      string
 	roots       *x509.CertPool
 	due         time.Time
 }
@@ -65,10 +66,13 @@ func (h *Held) Roots() (*x509.CertPool, error) {
 // Run keeps the certificate good until ctx ends. What cannot be renewed stays, and is tried again every minute.
 func (h *Held) Run(ctx context.Context) error {
 	for {
+		changed := h.a.denied.wait()
 		pause := heldLook
 		if err := h.renew(ctx); err != nil && ctx.Err() == nil {
 			h.a.cfg.Logger.Warn("cannot renew a certificate of Ruche's own, trying again", "profile", h.profile.Name, "in", lookAgain, "error", err)
 			pause = lookAgain
+		} else if c := h.current.Load(); c != nil {
+			pause = min(pause, max(h.due(c).Sub(h.a.now()), time.Second))
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -76,6 +80,8 @@ func (h *Held) Run(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-timer.C:
+		case <-changed:
+			timer.Stop()
 		}
 	}
 }
@@ -95,48 +101,40 @@ func (h *Held) renew(ctx context.Context) error {
 	for _, root := range roots {
 		next.roots.AddCert(root)
 	}
-	if old := h.current.Load(); old != nil && h.a.now().Before(old.due) {
-		next.certificate, next.due = old.certificate, old.due
-	} else if next.certificate, next.due, err = h.issue(ctx); err != nil {
+	if old := h.current.Load(); old != nil && h.a.now().Before(h.due(old)) {
+		next.certificate, next.serial, next.due = old.certificate, old.serial, old.due
+	} else if err := h.issue(ctx, &next); err != nil {
 		return err
 	}
 	h.current.Store(&next)
 	return nil
 }
 
-func (h *Held) issue(ctx context.Context) (*tls.Certificate, time.Time, error) {
-	permitted, err := h.permitted(ctx)
+// due is when a certificate is to be renewed.
+func (h *Held) due(c *held) time.Time {
+	if turn := h.a.denied.turn(c.serial, h.a.now()); !turn.IsZero() {
+		return earliest(turn, c.due)
+	}
+	return c.due
+}
+
+func (h *Held) issue(ctx context.Context, next *held) error {
+	permitted, err := h.a.permitted(ctx, h.profile, h.names)
+	if err == nil && len(permitted) == 0 {
+		err = fmt.Errorf("%w: the authority %q may issue for none of %v", ErrRefused, h.profile.Authority, h.names)
+	}
 	if err != nil {
-		return nil, time.Time{}, err
+		return err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, time.Time{}, err
+		return err
 	}
 	issued, err := h.a.Issue(ctx, Request{PublicKey: key.Public(), Names: permitted, Profile: h.profile.Name, Requester: h.by})
 	if err != nil {
-		return nil, time.Time{}, err
+		return err
 	}
 	now := h.a.now()
-	return &tls.Certificate{Certificate: issued.Chain, PrivateKey: key}, now.Add(issued.NotAfter.Sub(now) / 2), nil
-}
-
-// permitted are the names that the authority may issue for. Which ones a host has is not asked of people, so one too many must not cost them all.
-func (h *Held) permitted(ctx context.Context) ([]string, error) {
-	record, err := h.a.read(ctx, h.profile.Authority)
-	if err != nil {
-		return nil, err
-	}
-	by, err := record.Value.active(h.a.now())
-	if err != nil {
-		return nil, err
-	}
-	list := slices.DeleteFunc(slices.Clone(h.names), func(name string) bool {
-		n, err := parseNames([]string{name}, h.profile.names)
-		return err != nil || n.allowedBy(by.cert) != nil
-	})
-	if len(list) == 0 {
-		return nil, fmt.Errorf("%w: the authority %q may issue for none of %v", ErrRefused, h.profile.Authority, h.names)
-	}
-	return list, nil
+	next.certificate, next.serial, next.due = &tls.Certificate{Certificate: issued.Chain, PrivateKey: key}, issued.Serial, now.Add(issued.NotAfter.Sub(now)/2)
+	return nil
 }

@@ -78,12 +78,17 @@ func (a *Authority) sign(ctx context.Context, r Request, template *x509.Certific
 	if _, err := a.cfg.Issued.Create(ctx, serial, e); err != nil {
 		return fail(fmt.Errorf("it cannot be noted: %w", err))
 	}
-	return Issued{Serial: serial, Chain: by.chain(der), NotBefore: e.NotBefore, NotAfter: e.NotAfter}, nil
+	return Issued{Serial: serial, Chain: record.chain(der, by, a.now()), NotBefore: e.NotBefore, NotAfter: e.NotAfter}, nil
 }
 
-// chain is what goes with a certificate of this issuer.
-func (i issuer) chain(leaf []byte) [][]byte {
-	return append([][]byte{leaf, i.Certificate}, i.Above...)
+// chain is what goes with a certificate of an issuer: what is above it, and the root as the one before has certified it, for as long as somebody may know that one alone.
+func (r *Record) chain(leaf []byte, by issuer, now time.Time) [][]byte {
+	chain := append([][]byte{leaf, by.Certificate}, by.Above...)
+	n := slices.IndexFunc(r.Roots, func(i Issuer) bool { return i.ID == by.Root })
+	if n >= 0 && !goodUntil(r.Roots[n].Cross).Before(now) {
+		chain = append(chain, r.Roots[n].Cross)
+	}
+	return chain
 }
 
 // verify checks a new certificate up to the root, so that none leaves that nobody would believe.

@@ -39,6 +39,9 @@ type Issuer struct {
 	// Above are the certificates between an intermediate and its root, Root is the root's ID.
 	Above [][]byte `json:"above,omitempty"`
 	Root  string   `json:"root,omitempty"`
+	// Cross certifies a root by the one before it, CrossBy; empty of the first.
+	Cross   []byte `json:"cross,omitempty"`
+	CrossBy string `json:"cross_by,omitempty"`
 	// From is when a root signs for the first time; until then it is there to be trusted.
 	From time.Time `json:"from,omitzero"`
 }

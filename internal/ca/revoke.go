@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ruche-project/ruche"
 )
@@ -65,7 +66,7 @@ func (a *Authority) Revoke(ctx context.Context, serial string, reason int, who s
 	return fmt.Errorf("cannot revoke %s: %w", serial, ruche.ErrConflict)
 }
 
-// Revoked gives a function that reports whether a certificate with a serial (of 32 hexadecimal digits, see SerialOf) was revoked. It is cheap, knows of a revocation on any control
+// Revoked gives a function that reports whether a certificate with a serial (of 32 hexadecimal digits) was revoked. It is cheap, knows of a revocation on any control
 // node at once, and says yes to every serial until Run has read the log.
 func (a *Authority) Revoked() func(serial string) bool { return a.denied.has }
 
@@ -74,6 +75,9 @@ type denyList struct {
 	mu      sync.RWMutex
 	read    bool // the log was read
 	serials map[string]bool
+	// stale holds those that are to be replaced before their turn, and from when on.
+	stale   map[string]time.Time
+	changed chan struct{} // closed when there are more; nil while nobody waits
 }
 
 func (d *denyList) has(serial string) bool {
@@ -82,13 +86,56 @@ func (d *denyList) has(serial string) bool {
 	return !d.read || d.serials[serial]
 }
 
+// turn gives when a serial is to be replaced before its turn: at once if it is known to be revoked; zero if there is no such wish.
+func (d *denyList) turn(serial string, now time.Time) time.Time {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.serials[serial] {
+		return now
+	}
+	return d.stale[serial]
+}
+
+func (d *denyList) replace(serial string, at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stale == nil {
+		d.stale = map[string]time.Time{}
+	}
+	if !d.stale[serial].Equal(at) {
+		d.stale[serial] = at
+		d.tell()
+	}
+}
+
+// wait gives what is closed when something more is revoked.
+func (d *denyList) wait() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.changed == nil {
+		d.changed = make(chan struct{})
+	}
+	return d.changed
+}
+
+// tell wakes who waits. The caller holds mu.
+func (d *denyList) tell() {
+	if d.changed != nil {
+		close(d.changed)
+		d.changed = nil
+	}
+}
+
 func (d *denyList) add(serial string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.serials == nil {
 		d.serials = map[string]bool{}
 	}
-	d.serials[serial] = true
+	if !d.serials[serial] {
+		d.serials[serial] = true
+		d.tell()
+	}
 }
 
 // follow takes over what has changed in the log.
@@ -96,15 +143,26 @@ func (d *denyList) follow(u ruche.Update[Entry]) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if u.Reset || d.serials == nil {
-		d.serials = map[string]bool{}
+		d.serials, d.stale = map[string]bool{}, map[string]time.Time{}
+	}
+	if d.stale == nil {
+		d.stale = map[string]time.Time{}
 	}
 	d.read = d.read || u.Reset
+	more := false
 	for serial, e := range u.Puts {
-		if e.Revoked != nil {
-			d.serials[serial] = true
+		if e.Revoked != nil && !d.serials[serial] {
+			d.serials[serial], more = true, true
+		}
+		if !e.Replace.IsZero() && !d.stale[serial].Equal(e.Replace) {
+			d.stale[serial], more = e.Replace, true
 		}
 	}
 	for _, serial := range u.Deletes {
 		delete(d.serials, serial)
+		delete(d.stale, serial)
+	}
+	if more {
+		d.tell()
 	}
 }

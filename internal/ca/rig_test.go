@@ -146,7 +146,12 @@ func (r *rig) verify(ctx context.Context, chain [][]byte, authority string, usag
 	if err != nil {
 		return err
 	}
-	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: r.clock.Now(), KeyUsages: []x509.ExtKeyUsage{usage}}
+	return verifyUnder(chain, roots, r.clock.Now(), usage)
+}
+
+// verifyUnder checks a chain as a client would that has these roots.
+func verifyUnder(chain [][]byte, roots []*x509.Certificate, now time.Time, usage x509.ExtKeyUsage) error {
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}}
 	for _, root := range roots {
 		options.Roots.AddCert(root)
 	}

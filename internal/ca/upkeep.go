@@ -101,7 +101,8 @@ func (a *Authority) Upkeep(ctx context.Context) error {
 // rotate does what is due in one authority, and reports whether it changed it.
 func (a *Authority) rotate(name string, r *Record) (changed bool, err error) {
 	now := a.now()
-	changed = r.drop(now)
+	changed = !r.Parent && a.crossSign(name, r) // before the root that it is by may be dropped
+	changed = r.drop(now) || changed
 	if r.Parent {
 		return changed, nil // what is next is asked of the parent, by people
 	}
@@ -158,7 +159,8 @@ func (a *Authority) intermediateDue(r *Record, now time.Time) (bool, error) {
 	return current.cert.NotAfter.Sub(now) < turnBefore && lasts.Sub(current.cert.NotAfter) > day, nil
 }
 
-// drop removes issuers by which nothing is checked any more: intermediates that have ended, and roots before the present one that have no intermediate.
+// drop removes issuers by which nothing is checked any more: intermediates that have ended, and roots before the present one that have no intermediate, and have not certified a root, or have
+// ended.
 func (r *Record) drop(now time.Time) bool {
 	before := len(r.Roots) + len(r.Intermediates)
 	r.Intermediates = slices.DeleteFunc(r.Intermediates, func(i Issuer) bool {
@@ -169,9 +171,10 @@ func (r *Record) drop(now time.Time) bool {
 	if err != nil {
 		return before != len(r.Roots)+len(r.Intermediates)
 	}
+	all := slices.Clone(r.Roots)
 	r.Roots = slices.DeleteFunc(r.Roots, func(i Issuer) bool {
 		used := slices.ContainsFunc(r.Intermediates, func(under Issuer) bool { return under.Root == i.ID })
-		return !used && i.ID != signing.ID && !i.From.After(now)
+		return !used && i.ID != signing.ID && !i.From.After(now) && !crossed(all, i.ID, now)
 	})
 	return before != len(r.Roots)+len(r.Intermediates)
 }

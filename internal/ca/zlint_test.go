@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	zx509 "github.com/zmap/zcrypto/x509"
 	"github.com/zmap/zlint/v3"
@@ -86,6 +87,17 @@ func TestZLint(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("root", roots[0].Raw)
+		for _, years := range []int{8, 1} { // the next root is made, and signs
+			r.clock.add(time.Duration(years)*365*day + 2*day)
+			r.upkeep(t)
+		}
+		if name != "networks alone" {
+			chain := r.issue(t, "short").Chain
+			if len(chain) != 3 {
+				t.Fatalf("%s: a chain under the next root has %d certificates", name, len(chain))
+			}
+			check("cross certificate", chain[2])
+		}
 		for _, lintName := range slices.Sorted(maps.Keys(findings)) {
 			t.Errorf("%s: %s: %v", name, lintName, findings[lintName])
 		}

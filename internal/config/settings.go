@@ -114,9 +114,9 @@ func Settings() []Setting {
 			set: into(func(c *Config) *bool { return &c.CARequireKey }, boolean)},
 		{Name: "ca-resolvers", Roles: Control, Help: "The DNS servers, as a list of addresses with commas, that are asked where the names of ACME orders point to; by default those of the system.",
 			set: into(func(c *Config) *[]string { return &c.CAResolvers }, resolvers)},
-		{Name: "docker-tls-addr", Roles: Control, Default: Off, Help: "The address, such as `:2376`, at which to serve the Docker Engine's API with mutual TLS, by certificates of the internal authority; `off` serves none.",
+		{Name: "docker-tls-addr", Roles: Control | Agent, Default: Off, Help: "The address, such as `:2376`, at which to serve the Docker Engine's API with mutual TLS, by certificates of the internal authority; `off` serves none.",
 			set: into(func(c *Config) *string { return &c.DockerTLSAddr }, listenAddr)},
-		{Name: "docker-tls-names", Roles: Control, Help: "More names and addresses by which clients reach `docker-tls-addr`, as a list with commas, beside this host's own.",
+		{Name: "docker-tls-names", Roles: Control | Agent, Help: "More names and addresses by which clients reach `docker-tls-addr`, as a list with commas, beside this host's own. Those of another node are refused.",
 			set: into(func(c *Config) *[]string { return &c.DockerTLSNames }, names)},
 		{Name: "log-level", Roles: every, Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
 			set: into(func(c *Config) *slogLevel { return &c.LogLevel }, logLevel)},
@@ -138,7 +138,7 @@ func Settings() []Setting {
 			set: into(func(c *Config) *int64 { return &c.MaxBodyBytes }, size)},
 		{Name: "hold", Roles: Edge, Default: "5s", Help: "How long a request waits for an endpoint while those of its route are being replaced, such as 500ms or 5s; 0 answers at once.",
 			set: into(func(c *Config) *duration { return &c.Hold }, nonNegative)},
-		{Name: "drain-timeout", Roles: Edge, Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m; WebSockets end 2 s after the last other request, and after an upgrade with this time.",
+		{Name: "drain-timeout", Roles: every, Default: "30s", Help: "How long to let running requests finish when Ruche stops, such as 500ms, 30s or 2m, those of `docker-tls-addr` too; WebSockets end 2 s after the last other request, and after an upgrade with this time.",
 			set: into(func(c *Config) *duration { return &c.DrainTimeout }, nonNegative)},
 	}
 }

@@ -3,23 +3,22 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"net/netip"
-	"os"
-	"slices"
 	"strings"
-	"sync"
 
+	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
-	"github.com/ruche-project/ruche/internal/docker"
-	"github.com/ruche-project/ruche/internal/dockerfront"
+	"github.com/ruche-project/ruche/internal/mesh"
 )
 
-// makeAuthority makes the installation's own authority, on a node that has the state.
+// makeAuthority makes the installation's own authority, on a node that has the state, and what serves by it.
 func (d *Daemon) makeAuthority(cfg *config.Config) (err error) {
+	if d.roles == config.Agent && cfg.DockerTLSAddr != config.Off {
+		own := d.newAgentCertificate(cfg)
+		d.dockerFront, err = d.newDockerFront(cfg, own, own.Revoked)
+		return err
+	}
 	if d.cluster == nil {
 		return nil
 	}
@@ -35,72 +34,40 @@ func (d *Daemon) makeAuthority(cfg *config.Config) (err error) {
 	if cfg.DockerTLSAddr == config.Off {
 		return nil
 	}
-	d.dockerFront, err = d.newDockerFront(cfg)
+	held, err := d.ca.Hold(ca.ProfileDockerServer, ownNames(d.node, cfg), "docker-front:"+d.node)
+	if err != nil {
+		return err
+	}
+	d.dockerFront, err = d.newDockerFront(cfg, held, d.ca.Revoked())
 	return err
 }
 
-// dockerFront is the Engine's API over TCP, with the certificate that it serves with.
-type dockerFront struct {
-	front    *dockerfront.Front
-	held     *ca.Held
-	engine   *docker.Client
-	listener net.Listener
-}
-
-func (d *Daemon) newDockerFront(cfg *config.Config) (f *dockerFront, err error) {
-	logger := d.logger.With("component", "docker-front")
-	f = &dockerFront{}
-	if f.held, err = d.ca.Hold(ca.ProfileDockerServer, ownNames(d.node, cfg), "docker-front:"+d.node); err != nil {
-		return nil, err
-	}
-	if f.engine, err = docker.Open(cfg.DockerHost); err != nil {
-		return nil, err
-	}
-	if f.listener, err = d.sockets.Listen("docker-tls", cfg.DockerTLSAddr); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot listen for clients of the Docker Engine: %w (choose another address with --docker-tls-addr)", err), f.engine.Close())
-	}
-	f.front = dockerfront.New(dockerfront.Config{
-		Listener: f.listener, Dial: f.engine.Dial, Certificate: f.held.Certificate, Roots: f.held.Roots, Revoked: d.ca.Revoked(), Logger: logger, Health: d.health,
-	})
-	return f, nil
-}
-
-// run serves, and renews the certificate, until ctx ends.
-func (f *dockerFront) run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var wait sync.WaitGroup
-	defer wait.Wait()
-	defer stop()
-	wait.Go(func() { _ = f.held.Run(ctx) }) // it ends because it is told to
-	return errors.Join(f.front.Run(ctx), f.engine.Close())
-}
-
-// close gives back what newDockerFront opened, when it was not run.
-func (f *dockerFront) close() error { return errors.Join(f.listener.Close(), f.engine.Close()) }
-
-// ownNames are the names and addresses by which clients reach the Docker API on this host: those that were given, its own, and those of the address it listens on.
-func ownNames(node string, cfg *config.Config) []string {
-	list := append(slices.Clone(cfg.DockerTLSNames), strings.ToLower(node), "localhost")
-	if host, err := os.Hostname(); err == nil {
-		list = append(list, strings.ToLower(host))
-	}
-	host, _, _ := net.SplitHostPort(cfg.DockerTLSAddr)
-	listen, err := netip.ParseAddr(host)
-	if err == nil && !listen.IsUnspecified() || err != nil && host != "" {
-		return append(list, host)
-	}
-	addresses, err := net.InterfaceAddrs()
+// dockerCertificate makes the certificate with which an agent serves the API of its Engine: for its own name, where it asks from, and of what it asks for that which no other node has.
+func (d *Daemon) dockerCertificate(ctx context.Context, nodes *cluster.Bucket[mesh.Node], r mesh.DockerRequest) ([][]byte, error) {
+	all, err := nodes.List(ctx)
 	if err != nil {
-		return list
+		return nil, err
 	}
-	for _, a := range addresses {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil && !prefix.Addr().IsLinkLocalUnicast() && len(list) < maxOwnNames {
-			list = append(list, prefix.Addr().Unmap().String())
+	asked := ca.NodeRequest{Node: r.Node, PublicKey: r.Key, Own: []string{strings.ToLower(r.Node), "localhost", r.From.String()}, Asked: r.Names}
+	for name := range all {
+		if name != r.Node {
+			asked.Others = append(asked.Others, name)
 		}
 	}
-	return list
+	issued, err := d.ca.IssueForNode(ctx, asked)
+	switch {
+	case errors.Is(err, ca.ErrTooMany):
+		return nil, mesh.Refuse(mesh.ReasonRate, err.Error())
+	case errors.Is(err, ca.ErrRefused):
+		return nil, mesh.Refuse(mesh.ReasonNotOwner, err.Error())
+	}
+	return issued.Chain, err
 }
 
-// maxOwnNames bounds them: a host with many bridges has many addresses.
-const maxOwnNames = 64
+// followedByAgent are the buckets that an agent needs.
+func followedByAgent(cfg *config.Config) []string {
+	if cfg.DockerTLSAddr == config.Off {
+		return nil
+	}
+	return []string{ruche.BucketTrust}
+}

@@ -77,6 +77,9 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		Listener: c.listener, Dir: meshDir(cfg), Name: d.node, Roles: []mesh.Role{mesh.RoleControl}, Address: at(d.site.host, c.listener.Addr().String()), Member: d.member,
 		Registry: c.registry.Registry, Quorum: func() bool { return d.cluster.Quorum().OK }, Buckets: buckets,
 		Join: c.candidates.join, Seal: d.seal,
+		DockerCertificate: func(ctx context.Context, r mesh.DockerRequest) ([][]byte, error) {
+			return d.dockerCertificate(ctx, c.registry.nodes, r)
+		},
 		Deliver: deliveries(d.safe, logger),
 		Rows: func(node string) mesh.Rows {
 			return rows{sealedRows{discovery.NodeState(d.cluster, node), sealer{d}}, d.cluster}
@@ -147,7 +150,10 @@ func (d *Daemon) newClient(ctx context.Context, cfg *config.Config, role mesh.Ro
 		return nil, fmt.Errorf("cannot read the join token: %w", err)
 	}
 	var follow []string
-	if role == mesh.RoleEdge {
+	switch role {
+	case mesh.RoleAgent:
+		follow = followedByAgent(cfg)
+	case mesh.RoleEdge:
 		follow = []string{
 			discovery.BucketDeclarations, discovery.BucketEndpoints, discovery.BucketIngress,
 			vault.BucketChallenges, vault.BucketTickets, vault.BucketECH, ruche.BucketTrust, vault.BucketCertificates, // the last has most

@@ -179,7 +179,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 		settings.Importer, settings.Seals = d.importer(), d.resealer()
 	}
 	if d.ca != nil {
-		settings.Authority, settings.Files, settings.ACMEKeys = d.ca, d.ca, d.acmeKeys
+		settings.Authority, settings.Files, settings.ACMEKeys = authority{d.ca, d.issuing}, d.ca, d.acmeKeys
 	}
 	if d.control != nil {
 		settings.Nodes = d.control
@@ -222,6 +222,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	})
 	ctx, d.finish = context.WithCancel(ctx)
 	defer d.finish()
+	if d.dockerFront != nil {
+		context.AfterFunc(ctx, d.dockerFront.stop)
+	}
 	s := supervisor{logger: d.logger, health: d.health, backoff: time.Second}
 	return s.run(ctx, d.table(), d.roles)
 }
@@ -252,8 +255,9 @@ func (d *Daemon) table() []component {
 	if d.ca != nil {
 		table = append(table, component{name: "ca", roles: config.Control, run: d.ca.Run})
 	}
-	if d.dockerFront != nil {
-		table = append(table, component{name: "docker-front", roles: config.Control, run: d.dockerFront.run})
+	if d.dockerFront != nil { // before the proxy: both drain at once, and this one is waited for after that
+		at := slices.IndexFunc(table, func(c component) bool { return c.name == "api" })
+		table = slices.Insert(table, at, component{name: "docker-front", roles: config.Control | config.Agent, run: d.dockerFront.run})
 	}
 	if d.acmeServer != nil {
 		table = append(table, component{name: "acme-server", roles: config.Control, run: d.acmeServer.run})

@@ -58,10 +58,7 @@ func prepare(t *testing.T, dir, dockerHost string) *Daemon {
 // serve runs a node until stop, or until the test ends, and waits until it serves.
 func serve(t testing.TB, d *Daemon) *node {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	n := &node{Daemon: d, cancel: cancel, done: make(chan error, 1)}
-	go func() { n.done <- d.Run(ctx) }()
-	t.Cleanup(cancel)
+	n := launch(t, d)
 	select {
 	case <-d.Ready():
 	case err := <-n.done:
@@ -69,6 +66,15 @@ func serve(t testing.TB, d *Daemon) *node {
 	case <-time.After(time.Minute):
 		t.Fatal("the node is not ready after a minute")
 	}
+	return n
+}
+
+// launch is serve that does not wait until the node is ready.
+func launch(t testing.TB, d *Daemon) *node {
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &node{Daemon: d, cancel: cancel, done: make(chan error, 1)}
+	go func() { n.done <- d.Run(ctx) }()
+	t.Cleanup(cancel)
 	return n
 }
 

@@ -18,6 +18,8 @@ type certificates struct {
 	*Daemon
 	// last is the inventory as it was a while ago, for who asks often.
 	last atomic.Pointer[[]ruche.CertificateInfo]
+	// issuers are the internal authorities, likewise.
+	issuers atomic.Pointer[[]ruche.AuthorityStatus]
 }
 
 // Certificates puts together what is known of certificates.
@@ -111,6 +113,9 @@ func (c *certificates) watchInventory(ctx context.Context) {
 		if list, err := c.Certificates(ctx); err == nil { // else what was known before stands
 			c.last.Store(&list.Certificates)
 		}
+		if list, err := c.ca.Status(ctx); err == nil {
+			c.issuers.Store(&list.Authorities)
+		}
 		if !pauseFor(ctx, inventoryLook) {
 			return
 		}
@@ -119,6 +124,13 @@ func (c *certificates) watchInventory(ctx context.Context) {
 
 func (c *certificates) lately() []ruche.CertificateInfo {
 	if list := c.last.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+func (c *certificates) authorities() []ruche.AuthorityStatus {
+	if list := c.issuers.Load(); list != nil {
 		return *list
 	}
 	return nil

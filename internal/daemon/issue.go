@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
@@ -50,7 +52,8 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 			Challenges:   cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges),
 			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
 		},
-		Routes: echRoutes(cfg.ECHPublicName), Internal: d.issueInternally, Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
+		Internal: d.issueInternally, RevokeInternal: d.revokeInternally, Issuers: issuers, Routes: echRoutes(cfg.ECHPublicName), Seal: sealer{d},
+		Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
 	})
 	d.certificates, d.echName = &certificates{Daemon: d}, cfg.ECHPublicName
 	return nil
@@ -61,6 +64,55 @@ func (d *Daemon) issueInternally(ctx context.Context, spec ruche.CertificateSpec
 	profile := cmp.Or(spec.Profile, ca.ProfileServer)
 	issued, err := d.ca.Issue(ctx, ca.Request{PublicKey: request.PublicKey, Names: spec.Names, Profile: profile, Requester: "routes: " + spec.Source})
 	return issued.Chain, err
+}
+
+// revokeInternally has a certificate of a route revoked by the installation's own authority. One that is not in its log has ended, or is of an authority that was forgotten.
+func (d *Daemon) revokeInternally(ctx context.Context, cert *x509.Certificate, reason int) error {
+	err := d.ca.Revoke(ctx, fmt.Sprintf("%x", cert.SerialNumber), reason, "routes")
+	if errors.Is(err, ca.ErrRevoked) || errors.Is(err, ruche.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// authority is the installation's own, as people look after it: what it is told to have replaced is renewed here, where routes have it.
+type authority struct {
+	*ca.Authority
+	issuing *acme.Engine
+}
+
+// Replace has certificates replaced before their turn.
+func (a authority) Replace(ctx context.Context, r ruche.ReplacementRequest) (ruche.IssuedList, error) {
+	list, err := a.Authority.Replace(ctx, r)
+	if err != nil {
+		return list, err
+	}
+	times := make(map[string]time.Time, len(list.Certificates))
+	for _, c := range list.Certificates {
+		times[c.Serial] = c.Replace
+	}
+	s, err := a.issuing.Snapshot(ctx)
+	if err != nil {
+		return list, err
+	}
+	now := time.Now()
+	for id, rec := range s.Records {
+		leaf, err := rec.Leaf()
+		if err != nil || rec.Origin != vault.OriginInternal {
+			continue
+		}
+		at, ok := times[fmt.Sprintf("%032x", leaf.SerialNumber)]
+		if !ok {
+			continue
+		}
+		if at.Before(now) {
+			at = now // a wish counts that is later than the certificate
+		}
+		if err := a.issuing.Renew(ctx, id, at, "replaced by its authority"); err != nil && !errors.Is(err, ruche.ErrNotFound) {
+			return list, err
+		}
+	}
+	return list, nil
 }
 
 // sealer closes with the sealing key, and opens also what was closed with the key that was made before there was another.

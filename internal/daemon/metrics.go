@@ -18,7 +18,10 @@ const membersLook = 15 * time.Second
 func (d *Daemon) metrics(edge metrics.Edge) http.Handler {
 	cfg := metrics.Config{Edge: edge, Version: d.version}
 	if d.cluster != nil {
-		cfg.State, cfg.Certificates = d.stateCount, d.certificates.lately
+		cfg.State, cfg.Certificates, cfg.Authorities = d.stateCount, d.certificates.lately, d.certificates.authorities
+	}
+	if d.acmeServer != nil {
+		cfg.ACMEServer = d.acmeServer.server.Counts
 	}
 	switch {
 	case d.control != nil:

@@ -14,7 +14,7 @@ import (
 	"github.com/ruche-project/ruche/internal/mesh"
 )
 
-// publishTrust writes what edges verify certificates of the authority by, whenever that changes, until ctx ends.
+// publishTrust writes what edges and agents verify certificates of the authority by, whenever that changes, until ctx ends.
 func (d *Daemon) publishTrust(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	poke := func(ruche.Update[json.RawMessage]) {
@@ -38,7 +38,7 @@ func (d *Daemon) publishTrust(ctx context.Context) error {
 			case <-changed:
 			}
 			if err := d.writeTrust(ctx); err != nil && ctx.Err() == nil {
-				d.logger.Warn("cannot tell edges what they verify certificates of the internal authority by, trying on", "error", err)
+				d.logger.Warn("cannot tell other nodes what they verify certificates of the internal authority by, trying on", "error", err)
 				if !pauseFor(ctx, trustRetry) {
 					return nil
 				}
@@ -55,10 +55,17 @@ func (d *Daemon) publishTrust(ctx context.Context) error {
 	return together(ctx, cancel, []func(context.Context) error{authorities, watch(ca.BucketCRLs), write})
 }
 
-// writeTrust writes it once, if it is something new.
+// writeTrust writes what is new of it.
 func (d *Daemon) writeTrust(ctx context.Context) error {
+	return errors.Join(
+		d.writeTrustOf(ctx, ruche.TrustKey, ruche.AuthorityServices, ruche.AuthorityClients),
+		d.writeTrustOf(ctx, ruche.TrustKeyDocker, ruche.AuthorityDocker))
+}
+
+// writeTrustOf writes what is to be known of some authorities, if it is something new.
+func (d *Daemon) writeTrustOf(ctx context.Context, key string, authorities ...string) error {
 	var t ruche.Trust
-	for _, name := range []string{ruche.AuthorityServices, ruche.AuthorityClients} {
+	for _, name := range authorities {
 		roots, err := d.ca.Bundle(ctx, name)
 		if errors.Is(err, ruche.ErrNotFound) {
 			continue
@@ -73,14 +80,14 @@ func (d *Daemon) writeTrust(ctx context.Context) error {
 		t.Authorities, t.Revoked = append(t.Authorities, roots...), append(t.Revoked, revoked...)
 	}
 	bucket := cluster.NewBucket[ruche.Trust](d.cluster, ruche.BucketTrust)
-	there, err := bucket.Get(ctx, ruche.TrustKey)
+	there, err := bucket.Get(ctx, key)
 	if err != nil && !errors.Is(err, ruche.ErrNotFound) {
 		return err
 	}
 	if bytes.Equal(there.Value.Authorities, t.Authorities) && bytes.Equal(there.Value.Revoked, t.Revoked) {
 		return nil
 	}
-	_, err = bucket.CompareAndSet(ctx, ruche.TrustKey, t, there.Revision)
+	_, err = bucket.CompareAndSet(ctx, key, t, there.Revision)
 	return err
 }
 

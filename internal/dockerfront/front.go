@@ -32,21 +32,24 @@ type Config struct {
 	Certificate func() (*tls.Certificate, error)
 	// Roots gives those by which clients are known, for each handshake.
 	Roots func() (*x509.CertPool, error)
-	// Revoked tells of a serial, of 32 hexadecimal digits, whether its certificate is no longer good. It is asked at each request.
+	// Revoked tells of a serial, of 32 hexadecimal digits, whether its certificate is no longer good. It is asked at each request, and every second while one runs.
 	Revoked func(serial string) bool
-	Logger  *slog.Logger
-	Health  *health.Registry
+	// Drain is how long running requests that do more than look may go on when the front stops.
+	Drain  time.Duration
+	Logger *slog.Logger
+	Health *health.Registry
 }
 
 // Front serves the Engine's API.
 type Front struct {
-	cfg   Config
-	proxy *httputil.ReverseProxy
+	cfg     Config
+	proxy   *httputil.ReverseProxy
+	streams streams
 }
 
 // New makes a front, which does not serve yet.
 func New(cfg Config) *Front {
-	f := &Front{cfg: cfg}
+	f := &Front{cfg: cfg, streams: streams{running: map[*stream]struct{}{}}}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", "docker"
@@ -68,44 +71,77 @@ const (
 	idle      = 90 * time.Second
 	handshake = 10 * time.Second
 	lookEvery = time.Minute
-	// ending is how long running requests may go on when the front stops.
+	// ending is how long requests that look may go on when the front stops.
 	ending = time.Second
+	// cutEvery is the time between two looks whether the clients of what runs are good still.
+	cutEvery = time.Second
 )
 
-// Run serves until ctx ends. Streams that go on then are cut off: clients connect again.
+// Run serves until ctx ends, and then what runs, for a time.
 func (f *Front) Run(ctx context.Context) error {
-	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
 	server := &http.Server{
 		Handler: f, ReadHeaderTimeout: handshake, IdleTimeout: idle,
 		TLSConfig: f.tls(), ErrorLog: slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
-		BaseContext:  func(net.Listener) context.Context { return requests },
+		ConnContext:  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1 alone: attach and exec take the connection over
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(f.cfg.Listener, "", "") }()
 	defer f.cfg.Health.Clear(ruche.CodeDockerFrontDown, "tls")
-	look := time.NewTicker(lookEvery)
+	look, check := time.NewTicker(lookEvery), time.NewTicker(cutEvery)
 	defer look.Stop()
-	for ctx.Err() == nil {
+	defer check.Stop()
+	over := ctx.Done()
+	ended := make(chan struct{})
+	for {
 		select {
 		case err := <-served:
-			return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
+			if over != nil || !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
+			}
+			served = nil
 		case <-look.C:
 			_, _, _ = f.equipment() // whether it is there is known before somebody comes
-		case <-ctx.Done():
+		case <-check.C:
+			f.cutRefused()
+		case <-over:
+			over = nil
+			go func() {
+				defer close(ended)
+				f.end(server)
+			}()
+		case <-ended:
+			return nil
 		}
 	}
-	stop, cancel := context.WithTimeout(context.Background(), ending)
-	defer cancel()
-	if server.Shutdown(stop) != nil {
-		_ = server.Close()
-	}
-	cut() // those whose connection was taken over, too
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot serve the Docker Engine's API: %w", err)
-	}
-	return nil
+}
+
+// end takes no more connections, and lets what runs come to its end.
+func (f *Front) end(server *http.Server) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = server.Shutdown(context.Background()) // it waits for what drain ends
+	}()
+	f.streams.drain(f.cfg.Drain)
+	<-closed
+}
+
+// cutRefused ends what clients run whose certificates are no longer good.
+func (f *Front) cutRefused() {
+	now := time.Now()
+	f.streams.cut(errNoLongerGood, func(s *stream) bool {
+		bad := f.refused(s.who, now)
+		if bad {
+			f.cfg.Logger.Warn("ended a stream of the Docker API: its client's certificate is no longer good", "client", s.who.name, "serial", s.who.serial)
+		}
+		return bad
+	})
+}
+
+// refused reports whether a client that was let in is no longer good.
+func (f *Front) refused(who client, now time.Time) bool {
+	return f.cfg.Revoked(who.serial) || now.After(who.until)
 }
 
 // tls gives the settings of each handshake as they are then.
@@ -142,6 +178,9 @@ func (f *Front) equipment() (*tls.Certificate, *x509.CertPool, error) {
 	if err != nil {
 		return nil, nil, f.down("it has no certificate", err)
 	}
+	if leaf := certificate.Leaf; leaf != nil && time.Now().After(leaf.NotAfter) {
+		return nil, nil, f.down("its certificate has ended", errors.New("it was not renewed since "+leaf.NotAfter.UTC().Format(time.RFC3339)))
+	}
 	roots, err := f.cfg.Roots()
 	if err != nil {
 		return nil, nil, f.down("it has no roots to know clients by", err)
@@ -163,6 +202,7 @@ func (f *Front) down(why string, err error) error {
 type client struct {
 	name, serial string
 	role         role
+	until        time.Time // the certificate's end
 }
 
 // role is what a client may do.
@@ -180,7 +220,7 @@ func clientOf(s *tls.ConnectionState) (client, error) {
 		return client{}, errors.New("no certificate was shown")
 	}
 	cert := s.PeerCertificates[0]
-	c := client{name: cert.Subject.CommonName, serial: serialText(cert.SerialNumber)}
+	c := client{name: cert.Subject.CommonName, serial: serialText(cert.SerialNumber), until: cert.NotAfter}
 	units := cert.Subject.OrganizationalUnit
 	if len(units) != 1 || role(units[0]) != roleRead && role(units[0]) != roleFull {
 		return c, fmt.Errorf("the certificate gives no role (the profiles %s and %s do)", roleRead, roleFull)
@@ -199,19 +239,21 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	noted := &noter{ResponseWriter: w, note: func(status int) { f.note(r, who, status, begin) }}
 	defer noted.end() // also when a client has gone away, for which the proxy panics
 	switch {
-	case err != nil || f.cfg.Revoked(who.serial): // revoked since the handshake
+	case err != nil || f.refused(who, begin): // since the handshake
 		w.Header().Set("Connection", "close")
 		refuse(noted, http.StatusForbidden, "this certificate is no longer good here")
 	case who.role != roleFull && !mayRead(r):
 		refuse(noted, http.StatusForbidden, fmt.Sprintf("the certificate of %s is good for looking alone (profile %s), and %s %s is more than that", who.name, roleRead, r.Method, r.URL.Path))
 	default:
-		f.proxy.ServeHTTP(noted, r)
+		running, done := f.streams.begin(r, who)
+		defer done()
+		f.proxy.ServeHTTP(noted, running)
 	}
 }
 
 func (f *Front) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		return // the client has gone
+		return // the client has gone, or is no longer good
 	}
 	f.cfg.Logger.Warn("the Docker Engine does not answer", "error", err)
 	refuse(w, http.StatusBadGateway, "the Docker Engine does not answer behind Ruche's front")

@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,13 +16,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/dockerfront"
 )
 
 func TestWhoMayDoWhat(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, time.Second)
 	reader, owner := r.client(t, r.issue(t, 1, "ann", "docker-read")), r.client(t, r.issue(t, 2, "bob", "docker-full"))
 	for _, tc := range []struct {
 		method, path string
@@ -78,7 +81,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 }
 
 func TestWhoIsLetIn(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, time.Second)
 	r.revoke(fmt.Sprintf("%032x", 3))
 	for name, c := range map[string]*tls.Certificate{
 		"nobody":      nil,
@@ -104,7 +107,7 @@ func TestWhoIsLetIn(t *testing.T) {
 }
 
 func TestCertificateChangesWithoutARestart(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, time.Second)
 	serial := func() int64 {
 		conn, err := tls.Dial("tcp", r.addr, &tls.Config{RootCAs: r.pool(), Certificates: []tls.Certificate{*r.issue(t, 1, "ann", "docker-read")}})
 		if err != nil {
@@ -133,21 +136,115 @@ func TestCertificateChangesWithoutARestart(t *testing.T) {
 	}
 }
 
-// TestStreamsFlow reads an event while the stream goes on; the front's end cuts it off.
-func TestStreamsFlow(t *testing.T) {
-	r := newRig(t)
+// shell begins an exec, whose stream gives back what it gets, and no more than it is asked for.
+func (r *rig) shell(t *testing.T, c *tls.Certificate) *tls.Conn {
+	t.Helper()
+	conn, err := tls.Dial("tcp", r.addr, &tls.Config{RootCAs: r.pool(), Certificates: []tls.Certificate{*c}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, "POST /v1.47/exec/echo/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var answer []byte
+	for one := make([]byte, 1); !strings.HasSuffix(string(answer), "\r\n\r\n"); answer = append(answer, one...) {
+		if _, err := io.ReadFull(conn, one); err != nil {
+			t.Fatalf("the exec is answered with %q, %v", answer, err)
+		}
+	}
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 101 ") {
+		t.Fatalf("the exec is answered with %q", answer)
+	}
+	return conn
+}
+
+func echoes(conn net.Conn) bool {
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		return false
+	}
+	got := make([]byte, len("hello"))
+	_, err := io.ReadFull(conn, got)
+	return err == nil && string(got) == "hello"
+}
+
+// events begins to listen, and waits for the first event.
+func (r *rig) events(t *testing.T, c *tls.Certificate) io.Reader {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+r.addr+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := r.client(t, r.issue(t, 1, "ann", "docker-read")).Do(req)
+	resp, err := r.client(t, c).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	t.Cleanup(func() { _ = resp.Body.Close() })
 	first := make([]byte, len("{\"status\":\"start\"}\n"))
 	if _, err := io.ReadFull(resp.Body, first); err != nil {
-		t.Error(err)
+		t.Fatal(err)
+	}
+	return resp.Body
+}
+
+// TestWhoIsRevokedIsCutOff: streams of one client end when its certificate is revoked, also while it takes nothing; those of another go on.
+func TestWhoIsRevokedIsCutOff(t *testing.T) {
+	r := newRig(t, time.Second)
+	ann, bob := r.issue(t, 1, "ann", "docker-full"), r.issue(t, 2, "bob", "docker-full")
+	annShell, bobShell, annEvents := r.shell(t, ann), r.shell(t, bob), r.events(t, ann)
+	stalled := r.shell(t, ann)
+	for range 1000 { // what comes back is not read, until nothing goes in any more
+		_ = stalled.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := stalled.Write(make([]byte, 1<<20)); err != nil {
+			break
+		}
+	}
+	r.revoke(fmt.Sprintf("%032x", 1))
+	if _, err := annShell.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the shell of who is revoked: %v", err)
+	}
+	if _, err := annEvents.Read(make([]byte, 1)); err == nil {
+		t.Error("the events of who is revoked go on")
+	}
+	if _, err := io.Copy(io.Discard, stalled); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the shell of who is revoked and takes nothing: %v", err)
+	}
+	if !echoes(bobShell) {
+		t.Error("the shell of somebody else is cut off")
+	}
+	if n := strings.Count(r.log.String(), "ended a stream"); n != 3 {
+		t.Errorf("the log tells of %d streams, want 3:\n%s", n, r.log)
+	}
+}
+
+// TestStreamsAtTheEnd: what only looks is ended soon; a shell goes on while it lasts, and so long waits the front; no new client is let in.
+func TestStreamsAtTheEnd(t *testing.T) {
+	r := newRig(t, time.Hour)
+	bob := r.issue(t, 2, "bob", "docker-full")
+	shell, events := r.shell(t, bob), r.events(t, bob)
+	r.stop()
+	if _, err := events.Read(make([]byte, 1)); err == nil {
+		t.Error("the events go on")
+	}
+	if !echoes(shell) {
+		t.Error("the shell is cut off")
+	}
+	if conn, err := net.Dial("tcp", r.addr); err == nil {
+		_ = conn.Close()
+		t.Error("somebody is let in")
+	}
+	_ = shell.CloseWrite()
+	r.wait()
+}
+
+// TestStreamsAtTheEndHaveABound has a shell that does not end.
+func TestStreamsAtTheEndHaveABound(t *testing.T) {
+	r := newRig(t, 10*time.Millisecond)
+	shell := r.shell(t, r.issue(t, 2, "bob", "docker-full"))
+	r.wait()
+	if echoes(shell) {
+		t.Error("the shell goes on")
 	}
 }
 
@@ -156,7 +253,7 @@ func TestDockerCommand(t *testing.T) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		t.Skip("there is no docker command")
 	}
-	r := newRig(t)
+	r := newRig(t, time.Second)
 	docker := func(c *tls.Certificate, stdin string, args ...string) (string, error) {
 		dir := t.TempDir()
 		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)

@@ -104,13 +104,15 @@ type rig struct {
 	addr   string
 	log    *log
 	health *health.Registry
+	stop   func() // tells the front to end
+	wait   func() // waits until it has
 
 	mu      sync.Mutex
 	server  *tls.Certificate
 	revoked map[string]bool
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, drain time.Duration) *rig {
 	t.Helper()
 	a := newAuthority(t)
 	r := &rig{authority: a, log: &log{}, health: &health.Registry{}, server: a.issue(t, 100, "127.0.0.1"), revoked: map[string]bool{}}
@@ -137,17 +139,19 @@ func newRig(t *testing.T) *rig {
 			defer r.mu.Unlock()
 			return r.revoked[serial]
 		},
-		Logger: slog.New(slog.NewTextHandler(r.log, nil)), Health: r.health,
+		Drain: drain, Logger: slog.New(slog.NewTextHandler(r.log, nil)), Health: r.health,
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- front.Run(ctx) }()
-	t.Cleanup(func() {
+	r.stop = stop
+	r.wait = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(r.wait)
 	return r
 }
 
@@ -219,7 +223,7 @@ func serveEngine(t *testing.T) (socket string) {
 	mux.HandleFunc("GET /v1.47/exec/e1/json", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"ID":"e1","Running":false,"ExitCode":0}`)
 	})
-	mux.HandleFunc("POST /v1.47/exec/e1/start", serveExec)
+	mux.HandleFunc("POST /v1.47/exec/{id}/start", serveExec)
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { // a stream that is not ended by the Engine
 		_, _ = io.WriteString(w, "{\"status\":\"start\"}\n")
 		_ = http.NewResponseController(w).Flush()
@@ -232,7 +236,7 @@ func serveEngine(t *testing.T) (socket string) {
 	return socket
 }
 
-// serveExec takes the connection over, as the Engine does, and gives what it gets, once that has ended.
+// serveExec takes the connection over, as the Engine does, and gives what it gets, once that has ended; "echo" at once.
 func serveExec(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	conn, buf, err := http.NewResponseController(w).Hijack()
@@ -241,6 +245,10 @@ func serveExec(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+	if r.PathValue("id") == "echo" {
+		_, _ = io.Copy(conn, buf)
+		return
+	}
 	in, _ := io.ReadAll(buf)
 	frame := append([]byte{1, 0, 0, 0}, binary.BigEndian.AppendUint32(nil, uint32(len(in)))...)
 	_, _ = conn.Write(append(frame, in...))

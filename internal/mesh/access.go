@@ -42,8 +42,10 @@ func accessTo(bucket string) access {
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkDeclaration}
 	case bucketEndpoints:
 		return access{follow: []Role{RoleEdge}, write: []Role{RoleAgent}, check: checkEndpoint}
-	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, bucketECH, ruche.BucketTrust:
+	case bucketIngress, bucketCertificates, bucketChallenges, bucketTickets, bucketECH:
 		return access{follow: []Role{RoleEdge}}
+	case ruche.BucketTrust: // nothing in it is secret
+		return access{follow: []Role{RoleEdge, RoleAgent}}
 	case bucketServed:
 		return access{write: []Role{RoleEdge}, check: checkServed}
 	case bucketSightings:

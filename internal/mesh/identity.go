@@ -101,7 +101,7 @@ func (i *identity) keyPEM(safe Safe) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot keep this node's identity: %w", err)
 	}
-	return safe.block(whatNodeKey, der), nil
+	return safe.Block(whatNodeKey, der), nil
 }
 
 // savePeer writes the files that the state reads, in the order in which a reader needs them.
@@ -140,7 +140,7 @@ func loadIdentity(dir string, safe Safe) (*identity, error) {
 			certs = append(certs, block.Bytes)
 			continue
 		}
-		der, err := safe.unblock(whatNodeKey, block)
+		der, err := safe.Unblock(whatNodeKey, block)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read this node's identity: %w", err)
 		}

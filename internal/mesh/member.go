@@ -58,7 +58,7 @@ func (m *Member) refresh() error {
 	var opened []byte
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != pemCertificate {
-			der, err := m.safe.unblock(whatNodeKey, block)
+			der, err := m.safe.Unblock(whatNodeKey, block)
 			if err != nil {
 				return err
 			}

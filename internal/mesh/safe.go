@@ -49,8 +49,8 @@ func (s Safe) stale(sealed bool, data []byte) bool {
 // pemSealed is the type of a PEM block with a sealed key.
 const pemSealed = "RUCHE SEALED KEY"
 
-// block gives a private key, in PKCS #8, as PEM.
-func (s Safe) block(what string, der []byte) []byte {
+// Block gives a private key, in PKCS #8, as PEM.
+func (s Safe) Block(what string, der []byte) []byte {
 	kind := pemSealed
 	if len(s) == 0 {
 		kind = pemKey
@@ -58,8 +58,8 @@ func (s Safe) block(what string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: s.Close(what, der)})
 }
 
-// unblock reads what block wrote, also what was written in the clear.
-func (s Safe) unblock(what string, b *pem.Block) ([]byte, error) {
+// Unblock reads what Block wrote, also what was written in the clear.
+func (s Safe) Unblock(what string, b *pem.Block) ([]byte, error) {
 	switch b.Type {
 	case pemKey:
 		return b.Bytes, nil

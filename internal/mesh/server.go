@@ -55,6 +55,8 @@ type ServerConfig struct {
 	Deliver map[string]Deliver
 	// Join takes the wish of a control node to become a member of the state. It answers at once.
 	Join func(ctx context.Context, node string, req JoinRequest) (JoinAnswer, error)
+	// DockerCertificate makes the certificate with which an agent serves the API of its Engine, and gives its chain in DER. What it refuses is a Refusal.
+	DockerCertificate func(ctx context.Context, r DockerRequest) ([][]byte, error)
 	// Seal is the installation's sealing key.
 	Seal *Seal
 	// Rows gives the rows of a node.
@@ -192,6 +194,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /v1/follow", s.forNodes(s.follow))
 	mux.Handle("POST /v1/join", s.forNodes(s.join, RoleControl))
 	mux.Handle("POST /v1/report", s.forNodes(s.takeReport))
+	mux.Handle("POST /v1/docker-certificate", s.forNodes(s.dockerCertificate, RoleAgent))
 	mux.Handle("POST /v1/load", s.forNodes(s.load, RoleAgent))
 	mux.Handle("POST /v1/apply", s.forNodes(s.apply, RoleAgent, RoleEdge))
 	return mux

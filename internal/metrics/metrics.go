@@ -35,6 +35,9 @@ type Config struct {
 	Replica func() ruche.ReplicaStatus
 	// Certificates are those of the inventory, as they were a short while ago; on control nodes.
 	Certificates func() []ruche.CertificateInfo
+	// Authorities are those of the internal authority, as they were a short while ago; on control nodes. ACMEServer is where one is served.
+	Authorities func() []ruche.AuthorityStatus
+	ACMEServer  func() ruche.ACMEServerCount
 	// Expires tells until when the node's certificate of the mesh is good; zero while it has none.
 	Expires func() time.Time
 }
@@ -47,6 +50,7 @@ func Handler(cfg Config) http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		newCollector(cfg.Edge, cfg.Version),
 		newInstallation(cfg),
+		newAuthority(cfg),
 	)
 	if cfg.Certificates != nil {
 		registry.MustRegister(newInventory(cfg.Certificates))

@@ -97,6 +97,8 @@ func Issued(w io.Writer, list ruche.IssuedList, now time.Time) error {
 		state := left(c.NotAfter, now)
 		if c.Revoked != nil {
 			state = "REVOKED " + age(now.Sub(c.Revoked.At)) + " ago"
+		} else if !c.Replace.IsZero() {
+			state += ", replace"
 		}
 		rows = append(rows, []string{c.Serial, nameOf(c), c.Profile, state, orNone(c.Requester, "-"), c.Issued.UTC().Format(time.RFC3339)})
 	}

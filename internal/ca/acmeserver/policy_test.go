@@ -287,6 +287,13 @@ func TestRenewalInfo(t *testing.T) {
 			t.Errorf("%s: %d %s", id, a.status, a.text)
 		}
 	}
+	if _, err := r.authority.Replace(t.Context(), ruche.ReplacementRequest{What: "a.dept.example", Spread: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	a = c.get("/renewal-info/" + id)
+	if end, err := time.Parse(time.RFC3339, a.body["suggestedWindow"].(map[string]any)["end"].(string)); err != nil || end.After(r.now()) {
+		t.Errorf("to be replaced: %s", a.text)
+	}
 	if a := c.post("/revoke-cert", revocation(cert, 4)); a.status != 200 {
 		t.Fatalf("%s", a.text)
 	}
@@ -312,5 +319,18 @@ func TestAudit(t *testing.T) {
 		if !r.log.has(append(parts, `"audit":true`)...) {
 			t.Errorf("the log has no line with %v", parts)
 		}
+	}
+	count := ruche.ACMEServerCount{Orders: map[string]uint64{}, Challenges: map[string]uint64{}, Refused: map[string]uint64{}}
+	for _, s := range r.nodes {
+		got := s.Counts()
+		count.Accounts = max(count.Accounts, got.Accounts)
+		for all, list := range map[*map[string]uint64]map[string]uint64{&count.Orders: got.Orders, &count.Challenges: got.Challenges, &count.Refused: got.Refused} {
+			for label, n := range list {
+				(*all)[label] += n
+			}
+		}
+	}
+	if o := count.Orders; o["begun"] != 1 || o["issued"] != 1 || o["refused"] != 1 || o["failed"] != 0 || count.Challenges["met"] != 1 || count.Refused["rejectedIdentifier"] != 1 || count.Accounts != 1 {
+		t.Errorf("counted are %+v", count)
 	}
 }

@@ -41,7 +41,7 @@ func (s *Server) byRenewalID(ctx context.Context, id string) (ca.Entry, error) {
 	return entry, err
 }
 
-// window is when a certificate should be renewed: after two thirds of its life, after half of a short one; one that is no longer good at once.
+// window is when a certificate should be renewed: after two thirds of its life, after half of a short one; one that is no longer good at once, and one that is to be replaced from then on.
 func window(e ca.Entry) (start, end time.Time) {
 	life := e.NotAfter.Sub(e.NotBefore)
 	if e.Revoked != nil {
@@ -50,6 +50,9 @@ func window(e ca.Entry) (start, end time.Time) {
 	start = e.NotBefore.Add(life * 2 / 3)
 	if life < shortLife {
 		start = e.NotBefore.Add(life / 2)
+	}
+	if !e.Replace.IsZero() && e.Replace.Before(start) {
+		return e.Replace.Add(-time.Hour), e.Replace // who hears of it later renews at once
 	}
 	return start, start.Add(life / 24)
 }

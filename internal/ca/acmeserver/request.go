@@ -137,7 +137,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *answer, err e
 	if p.terms && s.cfg.Terms != "" {
 		w.Header().Add("Link", "<"+s.cfg.Terms+`>;rel="terms-of-service"`)
 	}
-	p.write(w)
+	s.refuse(w, p)
 }
 
 func notAllowed(w http.ResponseWriter, methods string) {

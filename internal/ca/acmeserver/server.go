@@ -69,6 +69,7 @@ type Server struct {
 	// profiles are those that can be asked for; the first one is taken when none is
 	profiles []ca.Profile
 	jobs     *jobs
+	counts   counts
 
 	requests, opened *throttle
 	accounts         atomic.Int64 // as of the last round, with those opened here since
@@ -92,6 +93,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, url: strings.TrimSuffix(cfg.URL, "/"), path: strings.TrimSuffix(u.Path, "/"), now: cfg.Now, mirror: newMirror(), timing: usual(),
 		prover: newProver(cfg), jobs: newJobs(), profiles: profiles,
+		counts: counts{events: map[string]uint64{}, refused: map[string]uint64{}},
 	}
 	s.requests = newThrottle(cfg.Limits.Requests, time.Minute, cfg.Now)
 	s.opened = newThrottle(cfg.Limits.Accounts, time.Hour, cfg.Now)
@@ -174,11 +176,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.shared.Load() == nil || !s.mirror.ready() {
 		p := problem(serverInternal, "the server has just started, and reads its state").after(2 * time.Second)
 		p.Status = http.StatusServiceUnavailable
-		p.write(w)
+		s.refuse(w, p)
 		return
 	}
 	if wait := s.requests.take(clientOf(r)); wait > 0 {
-		problem(rateLimited, "there are more than %d requests a minute from this address", s.cfg.Limits.Requests).after(wait).write(w)
+		s.refuse(w, problem(rateLimited, "there are more than %d requests a minute from this address", s.cfg.Limits.Requests).after(wait))
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -229,8 +231,15 @@ func (s *Server) profile(name string) (ca.Profile, bool) {
 	return s.profiles[n], true
 }
 
-// audit writes down an event.
+// refuse answers with a problem, and counts it.
+func (s *Server) refuse(w http.ResponseWriter, p *Problem) {
+	s.counts.refuse(p)
+	p.write(w)
+}
+
+// audit writes down an event, and counts it.
 func (s *Server) audit(ctx context.Context, event string, attrs ...slog.Attr) {
+	s.counts.event(event)
 	audit(ctx, s.cfg.Logger, event, attrs...)
 }
 

@@ -42,6 +42,8 @@ type Config struct {
 	DNS DNS
 	// Internal has a certificate made by Ruche's own authority, for the names and the key of csr (DER), and gives it with what follows it; nil when there is no authority.
 	Internal func(ctx context.Context, spec ruche.CertificateSpec, csr *x509.CertificateRequest) (chain [][]byte, err error)
+	// RevokeInternal has one of its certificates revoked, for a reason of RFC 5280 section 5.3.1. One that is revoked already is no error.
+	RevokeInternal func(ctx context.Context, cert *x509.Certificate, reason int) error
 	// Grace is how long a certificate that nobody wants any more is still served; 0 stands for a day.
 	Grace  time.Duration
 	Logger *slog.Logger

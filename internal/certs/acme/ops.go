@@ -45,14 +45,13 @@ func (e *Engine) Revoke(ctx context.Context, id string, at time.Time, reason str
 	}
 	rec := entry.Value
 	switch {
-	case rec.Origin == vault.OriginInternal:
-		return fmt.Errorf("cannot revoke certificate %s: it is one of Ruche's own authority (ruche ca revoke)", id)
+	case !rec.Revoked.IsZero():
+		return fmt.Errorf("cannot revoke certificate %s: it was revoked at %s", id, rec.Revoked.UTC().Format(time.RFC3339))
+	case rec.Origin == vault.OriginInternal: // our own authority asks for no account
 	case rec.Directory == "":
 		return fmt.Errorf("cannot revoke certificate %s: it was imported without its CA's directory", id)
 	case rec.Account == "" && code != acmez.ReasonKeyCompromise:
 		return fmt.Errorf("cannot revoke certificate %s: it was imported, so that its own key has to sign, and CAs take that for %s alone", id, vault.ReasonKeyCompromise)
-	case !rec.Revoked.IsZero():
-		return fmt.Errorf("cannot revoke certificate %s: it was revoked at %s", id, rec.Revoked.UTC().Format(time.RFC3339))
 	}
 	return e.setState(ctx, id, func(st *vault.State) {
 		known := slices.ContainsFunc(st.Revoke, func(o vault.Revocation) bool { return slices.Equal(o.Certificate, rec.Chain[0]) })

@@ -270,6 +270,14 @@ func TestInternal(t *testing.T) {
 		}
 		return [][]byte{sign(t, w.now(), day, csr.PublicKey, root, spec.Names...)}, nil
 	}
+	revoked := make(chan []byte, 1)
+	w.cfg.RevokeInternal = func(_ context.Context, cert *x509.Certificate, reason int) error {
+		if reason != 4 {
+			return fmt.Errorf("the reason is %d", reason)
+		}
+		revoked <- cert.Raw
+		return nil
+	}
 	w.ahead.Add(int64(time.Hour))
 	w.run()
 	id := vault.ID(s.Names, ruche.IssuerInternal, ruche.KeyP256)
@@ -289,6 +297,24 @@ func TestInternal(t *testing.T) {
 			return nil
 		})
 		w.advance(12 * time.Hour)
+	}
+	// It is replaced first, and then revoked.
+	w.ahead.Add(int64(time.Minute))
+	before, _, err = w.record(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.engine().Revoke(t.Context(), id, w.now(), "superseded"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-revoked:
+		rec, _, err := w.record(id)
+		if err != nil || !bytes.Equal(got, before.Chain[0]) || bytes.Equal(got, rec.Chain[0]) || !rec.Revoked.IsZero() {
+			t.Errorf("another one was revoked than the one before, or that was not replaced: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it was not revoked")
 	}
 }
 

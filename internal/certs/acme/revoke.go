@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -39,7 +40,7 @@ func (t *term) revoke(ctx context.Context, v *view) {
 		}
 		_, wanted := v.own[id]
 		stands := v.leaves[id].cert != nil && bytes.Equal(v.leaves[id].cert.Raw, rv.Certificate)
-		if wanted && stands && rv.Account != "" {
+		if wanted && stands && (rv.Account != "" || rv.Directory == "") {
 			urgent := rv.Reason == acmez.ReasonKeyCompromise && v.now.After(rv.Asked.Add(compromised))
 			if !urgent {
 				continue // its successor's commit wakes us
@@ -74,6 +75,27 @@ func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation, re
 	if revision > 0 {
 		t.published(ctx, revision) // edges have the successor before the old one is worth nothing
 	}
+	if err := t.haveRevoked(ctx, id, rv, cert); err != nil {
+		return err
+	}
+	t.log.Info("a certificate was revoked", slog.String("certificate", id), slog.String("serial", cert.SerialNumber.Text(16)), slog.Int("reason", rv.Reason))
+	if err := t.markRevoked(ctx, id, rv); err != nil {
+		return err
+	}
+	return t.states.change(ctx, id, func(st *vault.State) bool {
+		st.Revoke = slices.DeleteFunc(slices.Clone(st.Revoke), func(o vault.Revocation) bool { return bytes.Equal(o.Certificate, rv.Certificate) })
+		return true
+	})
+}
+
+// haveRevoked has the CA revoke a certificate.
+func (t *term) haveRevoked(ctx context.Context, id string, rv vault.Revocation, cert *x509.Certificate) error {
+	if rv.Directory == "" {
+		if t.cfg.RevokeInternal == nil {
+			return errors.New("there is no internal authority")
+		}
+		return t.cfg.RevokeInternal(ctx, cert, rv.Reason)
+	}
 	terms, account, key, err := t.revoker(id, rv)
 	if err != nil {
 		return err
@@ -87,14 +109,7 @@ func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation, re
 	if err != nil && problemKind(err) != "alreadyRevoked" {
 		return explain(err, c)
 	}
-	t.log.Info("a certificate was revoked", slog.String("certificate", id), slog.String("serial", cert.SerialNumber.Text(16)), slog.Int("reason", rv.Reason))
-	if err := t.markRevoked(ctx, id, rv); err != nil {
-		return err
-	}
-	return t.states.change(ctx, id, func(st *vault.State) bool {
-		st.Revoke = slices.DeleteFunc(slices.Clone(st.Revoke), func(o vault.Revocation) bool { return bytes.Equal(o.Certificate, rv.Certificate) })
-		return true
-	})
+	return nil
 }
 
 // revoker says who signs the revocation: the account that ordered the certificate, or else the certificate's own key (RFC 8555 section 7.6).

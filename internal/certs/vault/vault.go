@@ -155,8 +155,8 @@ const ReasonKeyCompromise = "key-compromise"
 
 // Revocation is the wish that a certificate be revoked.
 type Revocation struct {
-	Certificate []byte    `json:"certificate"` // DER
-	Directory   string    `json:"directory"`
+	Certificate []byte    `json:"certificate"`       // DER
+	Directory   string    `json:"directory"`         // empty: Ruche's own authority
 	Account     string    `json:"account,omitempty"` // as in Record
 	Reason      int       `json:"reason"`            // RFC 5280 section 5.3.1
 	Asked       time.Time `json:"asked"`

@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/docker/fakeengine"
+)
+
+// A route's certificate of the internal authority is replaced when the authority is told to have it replaced; and "revoke everything of an issuer" replaces it and then has it revoked.
+func TestInternalCertificatesAreReplaced(t *testing.T) {
+	engine := fakeengine.New(t)
+	n := start(t, t.TempDir(), engine.Host())
+	defer n.stop(t)
+	admin := api.NewClient(n.AdminAddr())
+	if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}}); err != nil {
+		t.Fatal(err)
+	}
+	c := site(t, "shop")
+	c.Labels = map[string]string{"ruche.tls.mode": "internal"}
+	engine.Run(c)
+	served := ""
+	other := func(why string) (before string) {
+		t.Helper()
+		before = served
+		until(t, "a certificate "+why, func() error {
+			der, _ := n.shows(t, "shop.example", nil)
+			leaf, err := x509.ParseCertificate(der)
+			if err != nil {
+				return err
+			}
+			serial := fmt.Sprintf("%032x", leaf.SerialNumber)
+			list, err := admin.IssuedCertificates(t.Context(), serial)
+			if err != nil || len(list.Certificates) != 1 || serial == before {
+				return fmt.Errorf("served is %s of %v: %v", serial, leaf.Issuer, err)
+			}
+			served = serial
+			return nil
+		})
+		return before
+	}
+	other("of the authority")
+	list, err := admin.ReplaceIssued(t.Context(), ruche.ReplacementRequest{All: true})
+	if err != nil || len(list.Certificates) != 1 || list.Certificates[0].Serial != served {
+		t.Fatalf("to be replaced are %+v, %v", list, err)
+	}
+	if before := other("after the first was to be replaced"); revokedIn(t, admin, before) {
+		t.Error("what was replaced is revoked")
+	}
+	tasks, err := admin.RevokeCertificates(t.Context(), ruche.RevokeRequest{CertificateSelection: ruche.CertificateSelection{Issuer: ruche.IssuerInternal}, Reason: 4})
+	if err != nil || len(tasks) != 1 || tasks[0].Error != "" {
+		t.Fatalf("to be revoked are %+v, %v", tasks, err)
+	}
+	before := other("after the second was revoked")
+	until(t, "the revocation", func() error {
+		if !revokedIn(t, admin, before) {
+			return errors.New("it is good")
+		}
+		return nil
+	})
+	if revokedIn(t, admin, served) {
+		t.Error("what is served is revoked")
+	}
+}
+
+func revokedIn(t *testing.T, admin *api.Client, serial string) bool {
+	t.Helper()
+	list, err := admin.IssuedCertificates(t.Context(), serial)
+	if err != nil || len(list.Certificates) != 1 {
+		t.Fatalf("the log has of %s: %+v, %v", serial, list, err)
+	}
+	return list.Certificates[0].Revoked != nil
+}
