@@ -145,7 +145,7 @@ func (v *view) standsIn(w Want, id string, r vault.Record) bool {
 func (v *view) plan(id string) plan.Certificate {
 	l, st := v.leaves[id], v.states[id].Value
 	c := plan.Certificate{
-		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.records[id].Value.Issued, RenewAfter: v.own[id].Spec.RenewAfter,
+		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.issued(id), RenewAfter: v.own[id].Spec.RenewAfter,
 	}
 	if st.Of == l.fingerprint {
 		c.WindowStart, c.WindowEnd = st.WindowStart, st.WindowEnd
@@ -167,7 +167,7 @@ func (v *view) byUrgency() []Want {
 // isAsked reports whether somebody wants a new certificate now, and it is not newer than the wish.
 func (v *view) isAsked(id string) bool {
 	st := v.states[id].Value
-	return !st.Asked.IsZero() && !v.now.Before(st.Asked) && st.Asked.After(v.records[id].Value.Issued)
+	return !st.Asked.IsZero() && !v.now.Before(st.Asked) && st.Asked.After(v.issued(id))
 }
 
 // tend does what one want needs now.
@@ -181,16 +181,13 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		return
 	}
 	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
-	if v.now.Before(st.NextTry) && (!asked || st.LastTry.After(st.Asked)) {
+	if v.waits(st) && (!asked || st.LastTry.After(st.Asked)) {
 		v.at(st.NextTry)
 		return
 	}
-	if len(t.slots) == cap(t.slots) {
-		return // who is done wakes us
-	}
 	seen := v.records[w.ID].Revision
 	if w.Terms.Internal() {
-		t.start(w.ID, t.slots, func() {
+		t.start(w.ID, t.pool(w.Terms), func() {
 			if t.unchanged(w.ID, seen, underway) {
 				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
 			}
@@ -198,6 +195,10 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		return
 	}
 	terms := t.termsNow(w, st, v.now)
+	slots := t.pool(terms)
+	if len(slots) == cap(slots) {
+		return // who is done wakes us
+	}
 	if !underway || journal.Value.Directory != terms.Directory {
 		order := vault.Issuance{Directory: terms.Directory, Account: accountKey(terms), Names: w.Spec.Names, Renewal: v.leaves[w.ID].cert != nil}
 		order.Replaces = order.Renewal && replaces(v.records[w.ID].Value, terms) != ""
@@ -207,11 +208,16 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 			return
 		}
 	}
+	if !t.reserve(w.Spec.Names) {
+		return // likewise
+	}
 	if ok, at := t.mayAsk(terms.Directory, v.now); !ok {
+		t.release(w.Spec.Names)
 		v.at(at)
 		return
 	}
-	started := t.start(w.ID, t.slots, func() {
+	started := t.start(w.ID, slots, func() {
+		defer t.release(w.Spec.Names)
 		if !t.unchanged(w.ID, seen, underway) {
 			t.unused(terms.Directory)
 			return
@@ -219,6 +225,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		t.order(ctx, w, terms)
 	})
 	if !started {
+		t.release(w.Spec.Names)
 		t.unused(terms.Directory)
 	}
 }

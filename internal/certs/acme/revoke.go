@@ -78,7 +78,7 @@ func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation, re
 	if err != nil {
 		return err
 	}
-	client, err := t.client(terms)
+	client, err := t.client(ctx, terms)
 	if err != nil {
 		return err
 	}
