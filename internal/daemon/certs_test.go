@@ -454,3 +454,22 @@ func TestWhatIsServedHasRoomInTheState(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsAStopgap(t *testing.T) {
+	for _, tt := range []struct {
+		host string
+		st   ruche.CertificateStatus
+		want bool
+	}{
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt", Names: []string{"other.example"}}, true},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt"}, true},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt", Names: []string{"x.example", "*.Example"}}, false},
+		{"[2001:db8::1]", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt", Names: []string{"2001:db8::1"}}, false},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/shop.example.crt", Names: []string{"other.example"}}, false},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Names: []string{"shop.example"}}, false},
+	} {
+		if got := servedRows("e1", map[string]ruche.CertificateStatus{tt.host: tt.st})[0].Names[tt.host].Stopgap; got != tt.want {
+			t.Errorf("%s with %s for %v: %v, want %v", tt.host, tt.st.File, tt.st.Names, got, tt.want)
+		}
+	}
+}
