@@ -58,7 +58,10 @@ func (c *challenges) apply(u ruche.Update[vault.Challenge]) {
 		case ruche.ChallengeHTTP01:
 			next.http[name+"/"+a.Token] = a
 		case ruche.ChallengeTLSALPN01:
-			next.alpn[alpnName(name)] = a
+			// A name has one answer: that of the order which came last. What is left of another one may be there still.
+			if had, ok := next.alpn[alpnName(name)]; !ok || a.Expires.After(had.Expires) {
+				next.alpn[alpnName(name)] = a
+			}
 		}
 	}
 	c.current.Store(next)

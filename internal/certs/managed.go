@@ -113,12 +113,12 @@ func (c *Certs) take(id string, r vault.Record) {
 		return
 	}
 	delete(s.broken, id)
-	if old != nil {
-		s.unlist(old)
-	}
 	s.byID[id] = m
 	for _, name := range m.names {
-		s.list(name, m)
+		s.list(name, m, old)
+	}
+	if old != nil { // only what the new one does not have: a handshake in between must find one of them
+		s.unlist(old)
 	}
 }
 
@@ -226,11 +226,12 @@ func (s *store) at(name string) (*sync.Map, string) {
 	return &s.exact, name
 }
 
-func (s *store) list(name string, m *managed) {
+// list adds m under a name, in the place of old, which may be nil.
+func (s *store) list(name string, m, old *managed) {
 	where, key := s.at(name)
 	before, _ := where.Load(key)
 	list, _ := before.([]*managed)
-	list = append(slices.Clone(list), m)
+	list = append(slices.DeleteFunc(slices.Clone(list), func(o *managed) bool { return o == old }), m)
 	slices.SortFunc(list, func(a, b *managed) int { return strings.Compare(a.id, b.id) })
 	where.Store(key, list)
 }

@@ -381,3 +381,32 @@ func read(t *testing.T, path string) string {
 	}
 	return string(data)
 }
+
+// TestRenewalLeavesNoGap looks up a name while its certificate is replaced: a visitor in between must not get a self-signed one.
+func TestRenewalLeavesNoGap(t *testing.T) {
+	w := wish{names: []string{"a.example", "*.a.example"}, from: -time.Hour, to: time.Hour}
+	c := withStore(t, t.TempDir(), map[string]wish{"a": w})
+	updates := [2]ruche.Update[vault.Record]{}
+	for i := range updates {
+		updates[i].Puts = map[string]vault.Record{"a": w.record(t, "a")}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 2000 {
+			c.applyRecords(updates[i%2])
+		}
+	}()
+	for {
+		for _, name := range []string{"a.example", "b.a.example"} {
+			if m, _ := c.store.find(name, ruche.TLSAuto, time.Now()); m == nil {
+				t.Fatalf("%s has no certificate while it is renewed", name)
+			}
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}

@@ -12,11 +12,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +191,39 @@ func TestCertificatesReachEdges(t *testing.T) {
 	s.edges[0].stop(t)
 	s.edges[1].stop(t)
 	s.agent.stop(t)
+}
+
+// TestWhatARemovedEdgeServed is forgotten with it.
+func TestWhatARemovedEdgeServed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakeengine.New(t))
+	bucket := cluster.NewBucket[vault.Served](s.control.cluster, vault.BucketServed)
+	nodes := func() (names []string) {
+		rows, err := bucket.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Sorted(maps.Keys(rows))
+	}
+	until(t, "the edges say what they serve", func() error {
+		if got := nodes(); len(got) != 2 {
+			return fmt.Errorf("there are rows of %v", got)
+		}
+		return nil
+	})
+	if err := applyServed(t.Context(), s.control.cluster, []ruche.Change{{Bucket: vault.BucketServed, Key: "e2/1", Value: []byte(`{"node":"e2","names":{}}`)}}); err != nil {
+		t.Fatal(err)
+	}
+	s.edges[1].stop(t)
+	if err := s.control.control.Remove(t.Context(), "e2"); err != nil {
+		t.Fatal(err)
+	}
+	if got := nodes(); !slices.Equal(got, []string{"e1"}) {
+		t.Errorf("there are rows of %v, want those of e1", got)
+	}
+	s.edges[0].stop(t)
+	s.agent.stop(t)
+	s.control.stop(t)
 }
 
 func sessionsGoOn(t *testing.T, s *stage) {
@@ -420,6 +455,25 @@ func TestWhatIsServedHasRoomInTheState(t *testing.T) {
 			if size > 1<<20+1<<19 {
 				t.Errorf("row %s has %d bytes", key, size)
 			}
+		}
+	}
+}
+
+func TestWhatIsAStopgap(t *testing.T) {
+	for _, tt := range []struct {
+		host string
+		st   ruche.CertificateStatus
+		want bool
+	}{
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt", Names: []string{"other.example"}}, true},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt"}, true},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt", Names: []string{"x.example", "*.Example"}}, false},
+		{"[2001:db8::1]", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/default.crt", Names: []string{"2001:db8::1"}}, false},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateFile, File: "/certs/shop.example.crt", Names: []string{"other.example"}}, false},
+		{"shop.example", ruche.CertificateStatus{Kind: ruche.CertificateSelfSigned, Names: []string{"shop.example"}}, false},
+	} {
+		if got := servedRows("e1", map[string]ruche.CertificateStatus{tt.host: tt.st})[0].Names[tt.host].Stopgap; got != tt.want {
+			t.Errorf("%s with %s for %v: %v, want %v", tt.host, tt.st.File, tt.st.Names, got, tt.want)
 		}
 	}
 }

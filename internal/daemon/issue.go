@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +63,10 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 // issueInternally has a certificate for a route made by the installation's own authority.
 func (d *Daemon) issueInternally(ctx context.Context, spec ruche.CertificateSpec, request *x509.CertificateRequest) ([][]byte, error) {
 	profile := cmp.Or(spec.Profile, ca.ProfileServer)
+	// Workloads say what they want, and edges get the keys: certificates by which people and machines are let in are not to be had that way.
+	if !slices.ContainsFunc(d.ca.Profiles(), func(p ca.Profile) bool { return p.Name == profile && p.Authority == ruche.AuthorityServices }) {
+		return nil, fmt.Errorf("cannot issue a certificate for a route: its profile %q is not one of servers (server, short and peer are)", profile)
+	}
 	issued, err := d.ca.Issue(ctx, ca.Request{PublicKey: request.PublicKey, Names: spec.Names, Profile: profile, Requester: "routes: " + spec.Source})
 	return issued.Chain, err
 }

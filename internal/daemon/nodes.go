@@ -3,6 +3,8 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/ruche-project/ruche"
@@ -54,5 +56,19 @@ func (c *control) RemoveToken(ctx context.Context, id string) error {
 	return c.registry.RemoveToken(ctx, id)
 }
 
-// Remove has the installation forget a node.
-func (c *control) Remove(ctx context.Context, name string) error { return c.registry.Remove(ctx, name) }
+// Remove has the installation forget a node, with what it said that it serves: names would count as served by it for good.
+func (c *control) Remove(ctx context.Context, name string) error {
+	if err := c.registry.Remove(ctx, name); err != nil {
+		return err
+	}
+	rows, err := c.served.List(ctx)
+	for key, row := range rows {
+		if row.Value.Node == name {
+			err = errors.Join(err, c.served.Delete(ctx, key))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("node %q is removed, but what it served is not forgotten: %w", name, err)
+	}
+	return nil
+}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -141,7 +143,16 @@ func servedRows(node string, now map[string]ruche.CertificateStatus) []vault.Ser
 			rows = append(rows, vault.Served{Node: node, Names: map[string]vault.Serving{}})
 		}
 		st := now[host]
-		rows[len(rows)-1].Names[host] = vault.Serving{Kind: st.Kind, Fingerprint: st.Fingerprint, NotAfter: st.NotAfter, File: st.File}
+		rows[len(rows)-1].Names[host] = vault.Serving{Kind: st.Kind, Fingerprint: st.Fingerprint, NotAfter: st.NotAfter, File: st.File, Stopgap: stopgap(host, st)}
 	}
 	return rows
+}
+
+// stopgap reports whether a host is served with default.crt, which is not for it.
+func stopgap(host string, st ruche.CertificateStatus) bool {
+	if st.Kind != ruche.CertificateFile || !strings.EqualFold(filepath.Base(st.File), "default.crt") {
+		return false
+	}
+	names := strings.Split(strings.ToLower(strings.Join(st.Names, ",")), ",")
+	return !vault.CoversAll(names, []string{strings.Trim(host, "[]")})
 }

@@ -32,6 +32,9 @@ func (s *Server) finalize(ctx context.Context, q *query) (*answer, error) {
 	if o.Status != StatusReady {
 		return nil, problem(orderNotReady, "the order is %s, not ready", o.Status)
 	}
+	if err := s.permit(ctx, q, &o); err != nil { // which may have ended since the order began
+		return nil, err
+	}
 	if !c.fits(&o) {
 		return nil, problem(badCSR, "the certificate request has the names %v, and the order %v", c.names, o.names())
 	}

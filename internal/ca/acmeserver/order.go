@@ -119,8 +119,11 @@ func parseNames(ids []Identifier) (names []string, _ *Problem) {
 
 // permit holds the names and the profile against what the account may have.
 func (s *Server) permit(ctx context.Context, q *query, o *Order) error {
-	patterns := []string{"*"}
-	if bound := q.account.Value.Bound; bound != "" {
+	patterns, bound := []string{"*"}, q.account.Value.Bound
+	if bound == "" && s.cfg.RequireKey { // it was opened when that was not asked for
+		return problem(externalAccountRequired, "the account has no external account key, which is needed here: open another account with one")
+	}
+	if bound != "" {
 		key, err := s.cfg.Keys.find(ctx, bound)
 		if errors.Is(err, ruche.ErrNotFound) {
 			return problem(unauthorized, "the external account key %s, to which this account is bound, has expired or was removed", bound)

@@ -3,10 +3,12 @@ package acme
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
 
@@ -21,8 +23,21 @@ type accounts struct {
 }
 
 type knownAccount struct {
-	mu      sync.Mutex // held while the CA is asked
+	asking  chan struct{} // holds one element while the CA is asked
 	account acmez.Account
+	// err is why the last one who asked has no account, until when it was asked.
+	err    error
+	failed time.Time
+}
+
+// take waits until nobody asks.
+func (k *knownAccount) take(ctx context.Context) (free func(), err error) {
+	select {
+	case k.asking <- struct{}{}:
+		return func() { <-k.asking }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (a *accounts) of(key string) *knownAccount {
@@ -32,7 +47,7 @@ func (a *accounts) of(key string) *knownAccount {
 		a.known = make(map[string]*knownAccount)
 	}
 	if a.known[key] == nil {
-		a.known[key] = &knownAccount{}
+		a.known[key] = &knownAccount{asking: make(chan struct{}, 1)}
 	}
 	return a.known[key]
 }
@@ -49,12 +64,25 @@ func accountKey(terms Terms) string {
 // the same one (RFC 8555 section 7.3).
 func (t *term) account(ctx context.Context, client *acmez.Client, terms Terms) (acmez.Account, error) {
 	key := accountKey(terms)
-	k := t.accountsKnown.of(key)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.account.Location != "" {
-		return k.account, nil
+	k, began := t.accountsKnown.of(key), time.Now()
+	free, err := k.take(ctx)
+	if err != nil {
+		return acmez.Account{}, err
 	}
+	defer free()
+	switch {
+	case k.account.Location != "":
+		return k.account, nil
+	case k.failed.After(began): // one after the other would find out the same, each after minutes when the CA does not answer
+		return acmez.Account{}, k.err
+	}
+	if k.account, k.err = t.findAccount(ctx, client, key, terms); k.err != nil {
+		k.failed = time.Now()
+	}
+	return k.account, k.err
+}
+
+func (t *term) findAccount(ctx context.Context, client *acmez.Client, key string, terms Terms) (acmez.Account, error) {
 	row, err := t.accountRow(ctx, key, terms)
 	if err != nil {
 		return acmez.Account{}, err
@@ -69,7 +97,6 @@ func (t *term) account(ctx context.Context, client *acmez.Client, terms Terms) (
 			return acmez.Account{}, err
 		}
 	}
-	k.account = account
 	return account, nil
 }
 
@@ -88,7 +115,16 @@ func (t *term) accountRow(ctx context.Context, key string, terms Terms) (vault.A
 	if terms.EAB != nil {
 		row.KeyID = terms.EAB.KeyID
 	}
-	if _, err := t.accounts.put(ctx, key, row); err != nil {
+	_, err = t.accounts.put(ctx, key, row)
+	if errors.Is(err, ruche.ErrConflict) { // it was imported since this node leads
+		if err = t.accounts.refresh(ctx, key); err == nil {
+			if e, ok := t.accounts.get(key); ok {
+				return e.Value, nil
+			}
+			err = ruche.ErrConflict
+		}
+	}
+	if err != nil {
 		return vault.Account{}, fmt.Errorf("cannot keep the key of a new account: %w", err)
 	}
 	return row, nil
@@ -144,10 +180,13 @@ func (t *term) lost(ctx context.Context, terms Terms) *failure {
 		}
 	}
 	k := t.accountsKnown.of(key)
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	free, err := k.take(ctx)
+	if err != nil {
+		return failureOf(err)
+	}
+	defer free()
 	k.account = acmez.Account{}
-	err := t.accounts.change(ctx, key, func(row *vault.Account) bool {
+	err = t.accounts.change(ctx, key, func(row *vault.Account) bool {
 		row.URL = ""
 		return true
 	})

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	acmez "github.com/mholt/acmez/v3/acme"
-
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/health"
@@ -63,7 +61,7 @@ type Engine struct {
 	transport func(Terms) (http.RoundTripper, error)
 
 	mu      sync.Mutex
-	clients map[[sha256.Size]byte]*acmez.Client
+	clients map[[sha256.Size]byte]caClient
 	raised  map[warningKey]bool // warnings that stand because of this engine
 	// authority counts the changes of Ruche's own authority, changed tells the term of one.
 	authority int
@@ -81,7 +79,7 @@ func New(cfg Config) *Engine {
 	cfg.Buckets.Specs = openedSpecs{cfg.Buckets.Specs, cfg.Seal}
 	return &Engine{
 		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
-		clients: make(map[[sha256.Size]byte]*acmez.Client), raised: make(map[warningKey]bool), changed: make(chan struct{}, 1),
+		clients: make(map[[sha256.Size]byte]caClient), raised: make(map[warningKey]bool), changed: make(chan struct{}, 1),
 	}
 }
 
@@ -99,8 +97,8 @@ func (e *Engine) AuthorityChanged() {
 func (e *Engine) now() time.Time { return e.cfg.Now() }
 
 const (
-	// maxOrders is how many orders are under way at a time, maxQuestions how many questions for renewal windows.
-	maxOrders, maxQuestions = 20, 8
+	// maxOrders is how many orders are under way at a time of one pool, maxPools how many of those there are, maxQuestions how many questions for renewal windows.
+	maxOrders, maxPools, maxQuestions = 20, 10, 8
 	// longestPause is how long the engine rests when nothing is to be done.
 	longestPause = 10 * time.Minute
 	// gather is how long the engine waits after a change for others that come with it, and at least restFactor times what the last look at everything took.
@@ -168,13 +166,14 @@ type term struct {
 
 	accountsKnown accounts
 	wake          chan struct{}
-	slots         chan struct{} // of orders
 	questions     chan struct{} // for renewal windows
 	working       sync.WaitGroup
 
 	mu     sync.Mutex
-	busy   map[string]bool    // by what is worked on
-	down   map[string]*outage // by directory
+	busy   map[string]bool          // by what is worked on
+	pools  map[string]chan struct{} // of orders, by whom they wait for
+	names  map[string]bool          // of the orders that are worked on
+	down   map[string]*outage       // by directory
 	swept  time.Time
 	leaves map[string]leaf
 	// list is what is wanted, as it was found out last; only the passes use it.
@@ -191,8 +190,9 @@ func (e *Engine) begin(ctx context.Context) (*term, error) {
 	b := e.cfg.Buckets
 	t := &term{
 		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
-		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxOrders), questions: make(chan struct{}, maxQuestions),
-		busy: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf), later: make(map[string]time.Time), tried: make(map[string]int),
+		wake: make(chan struct{}, 1), questions: make(chan struct{}, maxQuestions),
+		busy: make(map[string]bool), pools: make(map[string]chan struct{}), names: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf),
+		later: make(map[string]time.Time), tried: make(map[string]int),
 	}
 	t.certificates.bucket, t.states.bucket, t.orders.bucket = b.Certificates, b.States, b.Orders
 	t.accounts.bucket, t.challenges.bucket, t.issuances.bucket = b.Accounts, b.Challenges, b.Issuances
@@ -255,6 +255,46 @@ func (t *term) start(key string, slots chan struct{}, work func()) bool {
 		work()
 	})
 	return true
+}
+
+// pool gives the slots of orders by these terms. A CA that does not answer, or a DNS provider that is slow, keeps orders for minutes: only those that wait for the same one wait behind them.
+func (t *term) pool(terms Terms) chan struct{} {
+	key := terms.Directory
+	if terms.DNS != nil {
+		key += " " + terms.DNS.Name
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pools[key] == nil && len(t.pools) >= maxPools {
+		key = "" // workloads can name any CA
+	}
+	if t.pools[key] == nil {
+		t.pools[key] = make(chan struct{}, maxOrders)
+	}
+	return t.pools[key]
+}
+
+// reserve keeps names for one order at a time: for tls-alpn-01 a name has one answer. It reports false when another order has one of them.
+func (t *term) reserve(names []string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range names {
+		if t.names[n] {
+			return false
+		}
+	}
+	for _, n := range names {
+		t.names[n] = true
+	}
+	return true
+}
+
+func (t *term) release(names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range names {
+		delete(t.names, n)
+	}
 }
 
 func (t *term) isBusy(key string) bool {

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 
@@ -31,11 +32,13 @@ func (t *term) makeInternal(ctx context.Context, w Want) error {
 	if err != nil {
 		return err
 	}
-	chain, err := t.cfg.Internal(ctx, w.Spec, csr)
+	spec := w.Spec
+	spec.Profile = cmp.Or(spec.Profile, w.Terms.Profile)
+	chain, err := t.cfg.Internal(ctx, spec, csr)
 	if err != nil {
 		return err
 	}
-	if _, err := check(chain, key, w.Spec.Names); err != nil {
+	if err := check(chain, key, w.Spec.Names, t.now()); err != nil {
 		return err
 	}
 	rec := vault.Record{

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
 
@@ -138,24 +139,29 @@ func parseChain(text []byte) (der [][]byte, last *x509.Certificate, err error) {
 	return der, last, nil
 }
 
-// check makes sure that a chain begins with a certificate for the key and for all names.
-func check(chain [][]byte, key crypto.Signer, names []string) (*x509.Certificate, error) {
+// check makes sure that a chain begins with a certificate for the key and for all names. One that has ended by our clock is refused, since another one would be ordered in its place at
+// once, and so on.
+func check(chain [][]byte, key crypto.Signer, names []string, now time.Time) error {
 	if len(chain) == 0 {
-		return nil, errors.New("there is no certificate")
+		return errors.New("there is no certificate")
 	}
 	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the certificate: %w", err)
+		return fmt.Errorf("cannot read the certificate: %w", err)
 	}
 	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(leaf.PublicKey) {
-		return nil, errors.New("the certificate is for another key than was asked for")
+		return errors.New("the certificate is for another key than was asked for")
 	}
 	for _, n := range names {
 		if !has(leaf, n) {
-			return nil, fmt.Errorf("the certificate does not name %s", n)
+			return fmt.Errorf("the certificate does not name %s", n)
 		}
 	}
-	return leaf, nil
+	if !now.Before(leaf.NotAfter) {
+		return fmt.Errorf("the certificate that was issued ended at %s already, and here it is %s (look at the clock of this node, and at that of the CA)",
+			leaf.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func has(leaf *x509.Certificate, name string) bool {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +53,7 @@ func (r *run) obtain(ctx context.Context) error {
 		return r.finish(ctx) // the crash was after the commit
 	}
 	var err error
-	if r.client, err = r.term.client(r.terms); err != nil {
+	if r.client, err = r.term.client(ctx, r.terms); err != nil {
 		return err
 	}
 	if r.account, err = r.term.account(ctx, r.client, r.terms); err != nil {
@@ -132,6 +132,14 @@ func replaces(had vault.Record, terms Terms) string {
 
 func (r *run) save(ctx context.Context) error {
 	_, err := r.orders.put(ctx, r.want.ID, r.journal)
+	if errors.Is(err, ruche.ErrConflict) { // the sealing key was rotated: the journal's key is sealed anew, and all else is ours to write
+		if err = r.orders.refresh(ctx, r.want.ID); err == nil {
+			if e, ok := r.orders.get(r.want.ID); ok {
+				r.journal.Key = e.Value.Key
+			}
+			_, err = r.orders.put(ctx, r.want.ID, r.journal)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("cannot write the journal of the order: %w", err)
 	}
@@ -230,41 +238,6 @@ func replacedBefore(err error) bool {
 	return ok
 }
 
-// maxListed is how many orders of an account are looked through.
-const maxListed = 300
-
-// find looks for an order that was made for this journal: one for the same names that waits for us, and that no other journal has.
-func (r *run) find(ctx context.Context) (acmez.Order, error) {
-	c := &call{}
-	listed, err := listOrders(withCall(ctx, c), r.client, r.account, maxListed)
-	if err != nil {
-		if f := explain(err, c); f.unreachable {
-			return acmez.Order{}, f
-		}
-		return acmez.Order{}, nil // this CA has no list
-	}
-	var others []string
-	for _, e := range r.orders.all() {
-		others = append(others, e.Value.URL)
-	}
-	for _, url := range slices.Backward(listed) {
-		if slices.Contains(others, url) {
-			continue
-		}
-		order, err := r.get(ctx, url)
-		if err != nil {
-			continue
-		}
-		waits := order.Status == acmez.StatusPending || order.Status == acmez.StatusReady
-		if waits && sameNames(order.Identifiers, r.journal.Names) && (r.journal.Profile == "" || r.journal.Profile == order.Profile) {
-			r.log.Info("an order was found again at the CA", slog.String("order", url))
-			order.Location = url
-			return order, nil
-		}
-	}
-	return acmez.Order{}, nil
-}
-
 func (r *run) get(ctx context.Context, url string) (acmez.Order, error) {
 	c := &call{}
 	order, err := r.client.GetOrder(withCall(ctx, c), r.account, acmez.Order{Location: url})
@@ -343,14 +316,19 @@ func (r *run) collect(ctx context.Context, order acmez.Order) error {
 	}
 	chain, err := choose(chains, r.terms.PreferredChain)
 	if err == nil {
-		_, err = check(chain, key, r.journal.Names)
+		err = check(chain, key, r.journal.Names, r.now())
 	}
 	if err != nil {
 		return &failure{text: err.Error(), cause: err, final: true}
 	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
 	rec := vault.Record{
 		Names: r.journal.Names, Origin: vault.OriginACME, Issuer: r.journal.Issuer, Directory: r.journal.Directory, Profile: r.journal.Profile,
-		KeyType: r.terms.KeyType, Chain: chain, Key: r.journal.Key, Issued: r.now(), Order: r.journal.URL, Account: r.journal.Account,
+		KeyType: r.terms.KeyType, Chain: chain, Issued: r.now(), Order: r.journal.URL, Account: r.journal.Account,
+		Key: r.cfg.Seal.Close(vault.SealedFor(r.want.ID), der), // with the key of today: that of the journal may be rotated out
 	}
 	if err := r.commit(ctx, r.want.ID, rec); err != nil {
 		return err

@@ -190,7 +190,7 @@ func (v *view) standsIn(w Want, id string, r vault.Record) bool {
 func (v *view) plan(id string) plan.Certificate {
 	l, st := v.leaves[id], v.states[id].Value
 	c := plan.Certificate{
-		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.records[id].Value.Issued, RenewAfter: v.own[id].Spec.RenewAfter,
+		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.issued(id), RenewAfter: v.own[id].Spec.RenewAfter,
 	}
 	if st.Of == l.fingerprint {
 		c.WindowStart, c.WindowEnd = st.WindowStart, st.WindowEnd
@@ -221,7 +221,7 @@ func (v *view) byUrgency() []Want {
 // isAsked reports whether somebody wants a new certificate now, and it is not newer than the wish.
 func (v *view) isAsked(id string) bool {
 	st := v.states[id].Value
-	return !st.Asked.IsZero() && !v.now.Before(st.Asked) && st.Asked.After(v.records[id].Value.Issued)
+	return !st.Asked.IsZero() && !v.now.Before(st.Asked) && st.Asked.After(v.issued(id))
 }
 
 // tend does what one want needs now.
@@ -236,11 +236,16 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	}
 	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
 	fresh := w.Terms.Internal() && t.tried[w.ID] != v.authority
-	if v.now.Before(st.NextTry) && (!asked || st.LastTry.After(st.Asked)) && !fresh {
+	if v.waits(st) && (!asked || st.LastTry.After(st.Asked)) && !fresh {
 		v.at(st.NextTry)
 		return
 	}
-	if len(t.slots) == cap(t.slots) {
+	terms := w.Terms
+	if !terms.Internal() {
+		terms = t.termsNow(w, st, v.now)
+	}
+	slots := t.pool(terms)
+	if len(slots) == cap(slots) {
 		return // who is done wakes us
 	}
 	if v.usable(w.ID) {
@@ -251,16 +256,15 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		t.renewals--
 	}
 	seen := v.records[w.ID].Revision
-	if w.Terms.Internal() {
+	if terms.Internal() {
 		t.tried[w.ID] = v.authority
-		t.start(w.ID, t.slots, func() {
+		t.start(w.ID, slots, func() {
 			if t.unchanged(w.ID, seen, underway) {
 				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
 			}
 		})
 		return
 	}
-	terms := t.termsNow(w, st, v.now)
 	if !underway || journal.Value.Directory != terms.Directory {
 		order := vault.Issuance{Directory: terms.Directory, Account: accountKey(terms), Names: w.Spec.Names, Renewal: v.leaves[w.ID].cert != nil}
 		order.Replaces = order.Renewal && replaces(v.records[w.ID].Value, terms) != ""
@@ -270,11 +274,16 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 			return
 		}
 	}
+	if !t.reserve(w.Spec.Names) {
+		return // likewise
+	}
 	if ok, at := t.mayAsk(terms.Directory, v.now); !ok {
+		t.release(w.Spec.Names)
 		v.at(at)
 		return
 	}
-	started := t.start(w.ID, t.slots, func() {
+	started := t.start(w.ID, slots, func() {
+		defer t.release(w.Spec.Names)
 		if !t.unchanged(w.ID, seen, underway) {
 			t.unused(terms.Directory)
 			return
@@ -282,6 +291,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		t.order(ctx, w, terms)
 	})
 	if !started {
+		t.release(w.Spec.Names)
 		t.unused(terms.Directory)
 	}
 }

@@ -100,7 +100,7 @@ func (t *term) haveRevoked(ctx context.Context, id string, rv vault.Revocation, 
 	if err != nil {
 		return err
 	}
-	client, err := t.client(terms)
+	client, err := t.client(ctx, terms)
 	if err != nil {
 		return err
 	}

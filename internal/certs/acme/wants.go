@@ -182,8 +182,9 @@ func modeOf(r ruche.Route) ruche.TLSMode {
 	return mode
 }
 
-// servedBy says whether an edge serves the name, and whether one does so from a file that is good.
+// servedBy says whether an edge serves the name, and whether all that do so have a file for it that is good: an edge without one needs another certificate.
 func servedBy(in Input, name string) (served, byFile bool) {
+	byFile = true
 	keys := []string{name}
 	if strings.Contains(name, ":") {
 		keys = append(keys, "["+name+"]")
@@ -192,10 +193,10 @@ func servedBy(in Input, name string) (served, byFile bool) {
 		for _, key := range keys {
 			s, ok := edge.Names[key]
 			served = served || ok
-			byFile = byFile || ok && s.Kind == ruche.CertificateFile && s.NotAfter.After(in.Now)
+			byFile = byFile && (!ok || s.Kind == ruche.CertificateFile && !s.Stopgap && s.NotAfter.After(in.Now))
 		}
 	}
-	return served, byFile
+	return served, served && byFile
 }
 
 // RouteNames gives the names of a route that a certificate can have: exact ones and leading wildcards.

@@ -51,6 +51,16 @@ func TestWanted(t *testing.T) {
 		{"served from a file that is over", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
 			"edge": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotAfter: now}}},
 		}, "shop.com"},
+		{"served from default.crt, which is for something else", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
+			"edge": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotAfter: now.Add(time.Hour), Stopgap: true}}},
+		}, "shop.com"},
+		{"served from a file by one edge of two", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
+			"one": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotAfter: now.Add(time.Hour)}}},
+			"two": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateSelfSigned, NotAfter: now.Add(time.Hour)}}},
+		}, "shop.com"},
+		{"served from a file by one edge, and not at all by another", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
+			"one": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotAfter: now.Add(time.Hour)}}}, "two": {},
+		}, ""},
 		{"CERT_NAME asks for a file", usual, nil, []ruche.Route{change(host("shop.com"), func(r *ruche.Route) { r.CertName = "x" })}, serve(ruche.CertificateSelfSigned, "shop.com"), ""},
 		{"TLS off", usual, nil, []ruche.Route{mode(ruche.TLSOff, "shop.com")}, nil, ""},
 		{"files only", usual, nil, []ruche.Route{mode(ruche.TLSFile, "shop.com")}, nil, ""},

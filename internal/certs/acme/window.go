@@ -12,6 +12,9 @@ import (
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
+// longestSilence is more than a CA is not asked for; what is later was written by a clock that was ahead.
+const longestSilence = 48 * time.Hour
+
 // askWindows asks CAs for the renewal windows of the certificates that are looked after (RFC 9773), where that is due.
 func (t *term) askWindows(ctx context.Context, v *view) {
 	for _, w := range v.wants {
@@ -20,7 +23,7 @@ func (t *term) askWindows(ctx context.Context, v *view) {
 			continue
 		}
 		l, st := v.leaves[w.ID], v.states[w.ID].Value
-		if st.Of == l.fingerprint && v.now.Before(st.AskAgain) {
+		if st.Of == l.fingerprint && v.now.Before(st.AskAgain) && st.AskAgain.Before(v.now.Add(longestSilence)) {
 			v.at(st.AskAgain)
 			continue
 		}
@@ -46,11 +49,11 @@ func (t *term) termsFor(w Want, directory string) (Terms, bool) {
 }
 
 func (t *term) askWindow(ctx context.Context, id string, l leaf, terms Terms) {
-	if st, _ := t.states.get(id); st.Value.Of == l.fingerprint && t.now().Before(st.Value.AskAgain) {
+	if st, _ := t.states.get(id); st.Value.Of == l.fingerprint && t.now().Before(st.Value.AskAgain) && st.Value.AskAgain.Before(t.now().Add(longestSilence)) {
 		return // it was asked between the look and now
 	}
 	life := l.cert.NotAfter.Sub(l.cert.NotBefore)
-	client, err := t.client(terms)
+	client, err := t.client(ctx, terms)
 	if err != nil {
 		return // the order says so
 	}

@@ -3,7 +3,6 @@ package acme
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -14,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
@@ -41,9 +41,16 @@ func withCall(ctx context.Context, c *call) context.Context {
 }
 
 // wire is how requests go out: it tells calls what the library does not.
-type wire struct{ next http.RoundTripper }
+type wire struct {
+	next      http.RoundTripper
+	url       string                 // of the directory
+	directory atomic.Pointer[[]byte] // nil before it was fetched
+}
 
-func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if answer := w.kept(r); answer != nil {
+		return answer, nil
+	}
 	c, ok := r.Context().Value(callKey{}).(*call)
 	if !ok {
 		return w.next.RoundTrip(r)
@@ -99,26 +106,6 @@ func nextPage(h http.Header) string {
 		}
 	}
 	return ""
-}
-
-// client gives the client of a CA. It is made once, so that connections and nonces are used again.
-func (e *Engine) client(terms Terms) (*acmez.Client, error) {
-	sum := sha256.Sum256(append([]byte(terms.Directory+"\n"), terms.Bundle...))
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if c := e.clients[sum]; c != nil {
-		return c, nil
-	}
-	next, err := e.transport(terms)
-	if err != nil {
-		return nil, err
-	}
-	c := &acmez.Client{
-		Directory: terms.Directory, UserAgent: "ruche", PollInterval: e.poll, PollTimeout: pollTimeout,
-		HTTPClient: &http.Client{Transport: wire{next}, Timeout: requestTimeout},
-	}
-	e.clients[sum] = c
-	return c, nil
 }
 
 const (

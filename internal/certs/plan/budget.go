@@ -39,7 +39,7 @@ func Next(now time.Time, ledger []vault.Issuance, order vault.Issuance) (at time
 	}
 	at = now
 	wait := func(l limit, reason string, counts func(vault.Issuance) bool) {
-		if free := l.free(ledger, func(i vault.Issuance) bool { return i.Directory == order.Directory && counts(i) }); free.After(at) {
+		if free := l.free(now, ledger, func(i vault.Issuance) bool { return i.Directory == order.Directory && counts(i) }); free.After(at) {
 			at, why = free, reason
 		}
 	}
@@ -77,12 +77,13 @@ func limited(directory string) bool {
 	return ours && !strings.Contains(host, letsEncryptTry)
 }
 
-// free is when the limit has room again, by the generic cell rate algorithm.
-func (l limit) free(ledger []vault.Issuance, counts func(vault.Issuance) bool) time.Time {
+// free is when the limit has room again, by the generic cell rate algorithm. What is yet to come was written by a clock that was ahead, and counts as of now: else one such order would keep all
+// others waiting for that time.
+func (l limit) free(now time.Time, ledger []vault.Issuance, counts func(vault.Issuance) bool) time.Time {
 	var times []time.Time
 	for _, i := range ledger {
 		if counts(i) {
-			times = append(times, i.At)
+			times = append(times, earlier(i.At, now))
 		}
 	}
 	slices.SortFunc(times, time.Time.Compare)

@@ -59,6 +59,7 @@ func TestNext(t *testing.T) {
 		{"5 failures", many(5, 0, failed, same), order(nil, "shop.com"), 12 * time.Minute, "failed validations of shop.com"},
 		{"5 failures in an order with others", many(5, 0, failed, same), order(nil, "a.com", "shop.com"), 12 * time.Minute, "failed validations of shop.com"},
 		{"5 failures of another name", many(5, 0, failed, same), order(nil, "a.com"), 0, ""},
+		{"an order of a clock that was a year ahead", []vault.Issuance{order(func(i *vault.Issuance) { i.At = at(365 * day) }, "shop.com")}, order(nil, "shop.com"), 0, ""},
 		{"at the CA for tries", many(400, 0, staging, same), order(staging, "shop.com"), 0, ""},
 		{"at another CA", many(400, 0, other, same), order(other, "shop.com"), 0, ""},
 		{"at another CA before", many(400, 0, other, same), order(nil, "shop.com"), 0, ""},

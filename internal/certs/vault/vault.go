@@ -254,6 +254,8 @@ type Serving struct {
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	File        string    `json:"file,omitempty"`
+	// Stopgap tells that it is default.crt and not for the name, so that any other certificate goes before it.
+	Stopgap bool `json:"stopgap,omitempty"`
 }
 
 // Tickets are the keys by which edges seal TLS session tickets, so that a session of one edge goes on at another.
