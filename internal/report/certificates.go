@@ -43,10 +43,16 @@ func (p *printer) troubles(c ruche.CertificateInfo, now time.Time) {
 		if c.NextTry.After(now) {
 			next = "; next try in " + age(c.NextTry.Sub(now))
 		}
-		p.line("  %s (%d failed%s)", c.LastError, c.Failures, next)
+		if c.Failures > 0 {
+			p.line("  %s (%d failed%s)", c.LastError, c.Failures, next)
+		} else {
+			p.line("  %s", c.LastError)
+		}
 	}
 	for _, problem := range c.Problems {
-		p.line("  %s", problem)
+		if problem != c.LastError {
+			p.line("  %s", problem)
+		}
 	}
 }
 
