@@ -45,7 +45,7 @@ func (e *Engine) Revoke(ctx context.Context, id string, at time.Time, reason str
 	}
 	entry, err := e.cfg.Buckets.Certificates.Get(ctx, id)
 	if errors.Is(err, ruche.ErrNotFound) {
-		return fmt.Errorf("cannot revoke certificate %s: there is none yet: %w", id, err)
+		return fmt.Errorf("cannot revoke certificate %s: there is none yet: %w", id, ruche.ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot revoke certificate %s: %w (ruche certs list shows them)", id, err)
