@@ -487,3 +487,24 @@ func TestTheBudget(t *testing.T) {
 	w.advance(4 * time.Hour)
 	w.certificate(one)
 }
+
+// TestAnUnknownIssuer has names ordered from the default issuer, and tells of it.
+func TestAnUnknownIssuer(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	a, b := spec("a.example"), spec("b.example")
+	a.Issuer, b.Issuer = "lestencrypt", "lestencrypt"
+	w.want("service/a", a, b)
+	w.run()
+	w.certificate(a)
+	if told := w.awaitWarning(ruche.CodeIssuerUnknown, `"lestencrypt"`, "and 1 more"); told.Severity != ruche.SeverityInfo {
+		t.Errorf("the severity is %s", told.Severity)
+	}
+	a.Issuer, b.Issuer = "", ""
+	w.want("service/a", a, b)
+	w.await("the warning's end", func() error {
+		if told, stands := w.warning(ruche.CodeIssuerUnknown); stands {
+			return errors.New(told.Message)
+		}
+		return nil
+	})
+}
