@@ -7,9 +7,9 @@ import (
 
 // What a bucket answers when the key is not as the caller expects.
 var (
-	ErrNotFound = errors.New("no such key")
-	ErrExists   = errors.New("the key exists already")
-	ErrConflict = errors.New("the key was changed meanwhile")
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("it exists already")
+	ErrConflict = errors.New("it was changed meanwhile")
 )
 
 // Entry is a value of a bucket with its key. A bucket is a part of the state in which one package writes values of one type under text keys,

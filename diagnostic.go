@@ -78,6 +78,7 @@ const (
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
+	CodeIssuerUnknown       Code = "issuer-unknown"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
 
@@ -100,7 +101,7 @@ func Codes() []Code {
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
-		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable,
+		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
 		CodeRevocationListInvalid,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}

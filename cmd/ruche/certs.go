@@ -56,9 +56,10 @@ Files are only read. What is here already and ends later stays. It can be repeat
 				return hintError{err, "name a file or directory that this host, or this container, has"}
 			}
 			result := daemon.PlanImport(list)
-			var failure error
 			if !dryRun && len(list) > 0 {
-				result, failure = api.NewClient(q.adminAddr).Import(cmd.Context(), list)
+				if result, err = api.NewClient(q.adminAddr).Import(cmd.Context(), list); err != nil {
+					return err
+				}
 			}
 			if result.Problems = problems; problems == nil {
 				result.Problems = []ruche.ImportProblem{}
@@ -66,7 +67,7 @@ Files are only read. What is here already and ends later stays. It can be repeat
 			if err := q.write(cmd.OutOrStdout(), result, func(w io.Writer) error { return report.Import(w, result, time.Now()) }); err != nil {
 				return err
 			}
-			return importFailure(result, failure)
+			return importFailure(result)
 		},
 	}
 	q.addFlags(cmd)
@@ -75,10 +76,7 @@ Files are only read. What is here already and ends later stays. It can be repeat
 }
 
 // importFailure is an error where something was to be imported and could not be. What is wrong in what was read was told, and is none.
-func importFailure(r ruche.ImportResult, failure error) error {
-	if failure != nil {
-		return failure
-	}
+func importFailure(r ruche.ImportResult) error {
 	refused := 0
 	for _, list := range [][]ruche.ImportedItem{r.Certificates, r.Accounts} {
 		for _, i := range list {

@@ -145,8 +145,14 @@ nobody wants any more are revoked without being replaced.
 // errTasks tells that some of what was asked for will not be done; the table has said why.
 var errTasks = errors.New("not all of it will be done")
 
+// errNoneFits tells that a selection is about no certificate, which whoever wrote it did not mean.
+var errNoneFits = hintError{errors.New("nothing was done: no certificate fits"), `"ruche certs list --output json" has issuers, serial numbers and fingerprints`}
+
 func (q *query) tasks(cmd *cobra.Command, tasks []ruche.CertificateTask, done string) error {
 	err := q.write(cmd.OutOrStdout(), tasks, func(w io.Writer) error { return report.CertificateTasks(w, tasks, done, time.Now()) })
+	if err == nil && len(tasks) == 0 {
+		err = errNoneFits
+	}
 	if err == nil && slices.ContainsFunc(tasks, func(t ruche.CertificateTask) bool { return t.Error != "" }) {
 		err = errTasks
 	}

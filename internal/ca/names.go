@@ -179,20 +179,20 @@ func isPrintableASCII(s string) bool {
 
 // allowedBy says which of the names an issuer's constraints do not permit (RFC 5280 section 4.2.1.10). Verify does that too; here it is said for people.
 func (n names) allowedBy(issuer *x509.Certificate) error {
-	refuse := func(what string, permitted any) error {
-		return fmt.Errorf("%w: %s is outside of what the authority may issue for (%v)", ErrRefused, what, permitted)
+	refuse := func(what string) error {
+		return fmt.Errorf("%w: %s is outside of what the authority may issue for (%s)", ErrRefused, what, permittedBy(issuer))
 	}
 	for _, d := range n.dns {
 		name := strings.TrimPrefix(d, "*.")
 		inside := func(domain string) bool { return isBelow(name, domain) }
 		if slices.ContainsFunc(issuer.ExcludedDNSDomains, inside) || len(issuer.PermittedDNSDomains) > 0 && !slices.ContainsFunc(issuer.PermittedDNSDomains, inside) {
-			return refuse(d, issuer.PermittedDNSDomains)
+			return refuse(d)
 		}
 	}
 	for _, ip := range n.ips {
 		inside := func(network *net.IPNet) bool { return network.Contains(ip) }
 		if slices.ContainsFunc(issuer.ExcludedIPRanges, inside) || len(issuer.PermittedIPRanges) > 0 && !slices.ContainsFunc(issuer.PermittedIPRanges, inside) {
-			return refuse(ip.String(), issuer.PermittedIPRanges)
+			return refuse(ip.String())
 		}
 	}
 	for _, e := range n.emails {
@@ -201,10 +201,19 @@ func (n names) allowedBy(issuer *x509.Certificate) error {
 			return domain == host || domain[0] == '.' && strings.HasSuffix(host, domain) || domain == e
 		}
 		if len(issuer.PermittedEmailAddresses) > 0 && !slices.ContainsFunc(issuer.PermittedEmailAddresses, inside) {
-			return refuse(e, issuer.PermittedEmailAddresses)
+			return refuse(e)
 		}
 	}
 	return nil
+}
+
+// permittedBy lists what an issuer may sign for, for people: as "ruche ca init --permit" was told it.
+func permittedBy(issuer *x509.Certificate) string {
+	list := slices.Clone(issuer.PermittedDNSDomains)
+	for _, network := range issuer.PermittedIPRanges {
+		list = append(list, network.String())
+	}
+	return strings.Join(list, ", ")
 }
 
 // isBelow reports whether a name is a domain or below it; everything is below the empty one.

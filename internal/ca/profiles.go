@@ -42,7 +42,10 @@ const (
 const longest = 45 * day
 
 // Profiles lists the kinds of certificates.
-func (a *Authority) Profiles() []Profile {
+func (a *Authority) Profiles() []Profile { return Profiles() }
+
+// Profiles lists the kinds of certificates of all authorities.
+func Profiles() []Profile {
 	serverAuth, clientAuth := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return []Profile{

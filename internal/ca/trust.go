@@ -3,8 +3,10 @@ package ca
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -80,7 +82,7 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	content, kind, err := a.file(r.Context(), name)
 	switch {
 	case errors.Is(err, ruche.ErrNotFound):
-		http.NotFound(w, r)
+		writeMissing(w, name)
 	case err != nil:
 		a.cfg.Logger.Warn("cannot give a file of the authority", "file", name, "error", err)
 		http.Error(w, "it cannot be had now", http.StatusServiceUnavailable)
@@ -89,6 +91,17 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=300")
 		_, _ = w.Write(content)
 	}
+}
+
+// writeMissing says that there is no such file, in the form in which the API tells mistakes.
+func writeMissing(w http.ResponseWriter, name string) {
+	body, _ := json.Marshal(map[string]string{
+		"error": fmt.Sprintf("there is no %.80q: no authority or issuer has that name", name),
+		"hint":  `"ruche ca status" lists authorities and issuers; "ruche ca init" makes services and clients`,
+	})
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = w.Write(body)
 }
 
 func (a *Authority) file(ctx context.Context, name string) (content []byte, kind string, err error) {

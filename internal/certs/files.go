@@ -160,7 +160,7 @@ func (c *Certs) loadPair(dir, name string, last *pair) *pair {
 		err = checkChain(certificate)
 	}
 	if err != nil {
-		stays := "its host has another certificate meanwhile"
+		stays := "its host has another certificate meanwhile, or none"
 		if last != nil {
 			stays = "the last good version is served"
 		}

@@ -67,7 +67,7 @@ func TestBucket(t *testing.T) {
 	ctx := t.Context()
 	rev := must[int64](t)
 
-	if _, err := notes.Get(ctx, "a"); !errors.Is(err, cluster.ErrNotFound) || err.Error() != `cannot read notes "a": no such key` {
+	if _, err := notes.Get(ctx, "a"); !errors.Is(err, cluster.ErrNotFound) || err.Error() != `cannot read notes "a": not found` {
 		t.Errorf("Get of a missing key: %v", err)
 	}
 	first := rev(notes.Create(ctx, "a", note{Text: "1"}))

@@ -332,6 +332,15 @@ func baseURL(s string) (string, error) {
 	return strings.TrimRight(s, "/"), nil
 }
 
+// secureURL is baseURL for what is served by HTTPS alone.
+func secureURL(s string) (string, error) {
+	base, err := baseURL(s)
+	if err != nil || base != "" && !strings.HasPrefix(strings.ToLower(base), "https://") {
+		return "", fmt.Errorf("%q is not a URL to put paths behind that begins with https://: expected one such as https://ca.example:8443", s)
+	}
+	return base, nil
+}
+
 // resolvers reads a list of IP addresses of DNS servers, and gives each a port.
 func resolvers(s string) ([]string, error) {
 	var list []string

@@ -109,7 +109,7 @@ func Settings() []Setting {
 		{Name: "ca-addr", Roles: Control, Default: Off, Help: "The address, such as `:8443`, at which other servers get certificates of the internal authority by ACME; `off` serves none. It needs `ca-acme-url`.",
 			set: into(func(c *Config) *string { return &c.CAAddr }, listenAddr)},
 		{Name: "ca-acme-url", Roles: Control, Help: "The URL under which ACME clients reach `ca-addr` of all control nodes, such as `https://ca.example:8443`; its host is what the server's certificate is for, and `/acme/directory` is the directory. Clients keep it: it must not change.",
-			set: into(func(c *Config) *string { return &c.CAACMEURL }, baseURL)},
+			set: into(func(c *Config) *string { return &c.CAACMEURL }, secureURL)},
 		{Name: "ca-require-key", Roles: Control, Default: "false", Bool: true, Help: "Whether an ACME account can be opened with an external account key alone (`ruche ca eab add`): true or false.",
 			set: into(func(c *Config) *bool { return &c.CARequireKey }, boolean)},
 		{Name: "ca-resolvers", Roles: Control, Help: "The DNS servers, as a list of addresses with commas, that are asked where the names of ACME orders point to; by default those of the system.",

@@ -28,13 +28,8 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("cannot use the settings of an issuer: %w", err)
 	}
-	for _, i := range issuers {
-		if i.DNS == nil {
-			continue
-		}
-		if err := dns.Check(*i.DNS); err != nil {
-			return fmt.Errorf("cannot use the DNS provider of issuer %q: %w", i.Name, err)
-		}
+	if err := resolveProviders(issuers); err != nil {
+		return err
 	}
 	logger := d.logger.With("component", "certs")
 	solver, err := dns.New(logger, dns.Options{})
@@ -57,6 +52,22 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 		Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
 	})
 	d.certificates, d.echName = &certificates{Daemon: d}, cfg.ECHPublicName
+	return nil
+}
+
+// resolveProviders puts the DNS providers of issuers down by Ruche's names, by whatever names they were given.
+func resolveProviders(issuers []ruche.Issuer) error {
+	for n, i := range issuers {
+		if i.DNS == nil {
+			continue
+		}
+		p, err := dns.Resolve(i.DNS.Name, i.DNS.Settings)
+		if err != nil {
+			return fmt.Errorf("cannot use the DNS provider of issuer %q: %w", i.Name, err)
+		}
+		p.Wait = cmp.Or(p.Wait, i.DNS.Wait)
+		issuers[n].DNS = &p
+	}
 	return nil
 }
 

@@ -32,9 +32,16 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 		p.line("%s:", some(c.Names, 2))
 		p.troubles(c, now)
 	}
-	p.warnings(list.Warnings)
+	p.warnings(slices.DeleteFunc(slices.Clone(list.Warnings), told))
+	if slices.ContainsFunc(list.Warnings, told) {
+		p.line("")
+		p.line(`"ruche certs renew NAME" tries at once.`)
+	}
 	return p.err
 }
+
+// told reports whether a warning says what stands with the certificates already.
+func told(w ruche.Warning) bool { return w.Code == ruche.CodeCertNotIssued }
 
 // troubles writes what is wrong with a certificate.
 func (p *printer) troubles(c ruche.CertificateInfo, now time.Time) {
@@ -43,10 +50,16 @@ func (p *printer) troubles(c ruche.CertificateInfo, now time.Time) {
 		if c.NextTry.After(now) {
 			next = "; next try in " + age(c.NextTry.Sub(now))
 		}
-		p.line("  %s (%d failed%s)", c.LastError, c.Failures, next)
+		if c.Failures > 0 {
+			p.line("  %s (%d failed%s)", c.LastError, c.Failures, next)
+		} else {
+			p.line("  %s", c.LastError)
+		}
 	}
 	for _, problem := range c.Problems {
-		p.line("  %s", problem)
+		if problem != c.LastError {
+			p.line("  %s", problem)
+		}
 	}
 }
 
@@ -116,8 +129,7 @@ func CertificateDetails(w io.Writer, list []ruche.CertificateInfo, now time.Time
 func CertificateTasks(w io.Writer, tasks []ruche.CertificateTask, done string, now time.Time) error {
 	p := &printer{w: w}
 	if len(tasks) == 0 {
-		p.line("No certificate fits.")
-		return p.err
+		return nil // the command says so
 	}
 	rows := make([][]string, 0, len(tasks))
 	for _, t := range tasks {

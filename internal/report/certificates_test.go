@@ -37,6 +37,9 @@ func inventory() ruche.CertificateList {
 			{Name: "shop.example", Kind: ruche.CertificateACME, Certificate: base.ID, Fingerprint: base.Fingerprint, NotAfter: base.NotAfter, Edges: []string{"n1-edge"}, Others: map[string]string{"n2-edge": "self-signed"}},
 			{Name: "vpn.example", Kind: "foreign", NotAfter: now().Add(3 * day), Seen: now(), Problem: "it expires in 3d"},
 		},
-		Warnings: []ruche.Warning{},
+		Warnings: []ruche.Warning{
+			{Code: ruche.CodeCertNotIssued, Severity: ruche.SeverityWarning, Subject: failing.ID, Message: "there is no certificate for blog.example: " + failing.LastError, Hint: "it is tried again"},
+			{Code: ruche.CodeIssuerUnreachable, Severity: ruche.SeverityWarning, Subject: "https://ca.example/directory", Message: "issuer default does not answer", Hint: "it is tried again"},
+		},
 	}
 }

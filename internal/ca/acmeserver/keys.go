@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/ca"
 )
 
 // Sealer keeps secrets unreadable in a copy of the state. What a thing was closed for is part of the seal.
@@ -54,6 +55,9 @@ func (k *Keys) MakeKey(ctx context.Context, spec ruche.ACMEKeySpec) (ruche.ACMEK
 		}
 		names = append(names, p)
 	}
+	if err := checkProfiles(spec.Profiles); err != nil {
+		return ruche.ACMEKey{}, fmt.Errorf("cannot make the key: %w", err)
+	}
 	id, secret := strings.ToLower(rand.Text()[:16]), newSecret()
 	record := Key{
 		Names: names, Profiles: spec.Profiles, Comment: spec.Comment, Created: k.now(), Expires: spec.Expires,
@@ -64,6 +68,25 @@ func (k *Keys) MakeKey(ctx context.Context, spec ruche.ACMEKeySpec) (ruche.ACMEK
 	}
 	audit(ctx, k.logger, "external account key made", slog.String("key", id), slog.Any("names", names), slog.Any("profiles", spec.Profiles), slog.String("comment", spec.Comment))
 	return record.listed(id, encode(secret)), nil
+}
+
+// checkProfiles refuses what is no profile that can be had by ACME: a key for it alone would allow nothing.
+func checkProfiles(names []string) error {
+	var known []string
+	for _, p := range servable(ca.Profiles()) {
+		known = append(known, p.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("there is no profile %q (%s can be used)", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// servable gives those of the profiles that can be had by ACME: of other authorities nobody gets a certificate by proving a name.
+func servable(all []ca.Profile) []ca.Profile {
+	return slices.DeleteFunc(slices.Clone(all), func(p ca.Profile) bool { return p.Authority != ruche.AuthorityServices })
 }
 
 // listed is the key as people see it.

@@ -130,6 +130,11 @@ func TestKeysAllow(t *testing.T) {
 			t.Errorf("MakeKey takes the names %q", names)
 		}
 	}
+	for _, profile := range []string{"srever", "client"} { // clients prove no name
+		if _, err := r.keys.MakeKey(t.Context(), ruche.ACMEKeySpec{Names: []string{"*"}, Profiles: []string{"short", profile}}); err == nil {
+			t.Errorf("MakeKey takes the profile %q", profile)
+		}
+	}
 }
 
 // The state alone tells no secret.

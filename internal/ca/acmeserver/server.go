@@ -81,8 +81,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("cannot serve ACME at %q: it is not a URL such as https://ca.dept.example:8443/acme", cfg.URL)
 	}
-	// Of the other authorities nobody gets a certificate by proving a name.
-	profiles := slices.DeleteFunc(slices.Clone(cfg.Authority.Profiles()), func(p ca.Profile) bool { return p.Authority != ruche.AuthorityServices })
+	profiles := servable(cfg.Authority.Profiles())
 	if len(profiles) == 0 {
 		return nil, errors.New("cannot serve ACME: the authority has no profile for servers")
 	}

@@ -138,7 +138,7 @@ func (t *term) register(ctx context.Context, client *acmez.Client, account acmez
 		mac := strings.TrimRight(terms.EAB.Key, "=")
 		if _, err := base64.RawURLEncoding.DecodeString(mac); err != nil {
 			return account, &failure{
-				text: "the MAC key of the external account is not in base64url", refused: true, final: true, hint: "give it as the CA did (--acme-eab-key)",
+				text: "the MAC key of the external account is not in base64url", refused: true, final: true, hint: "give it as the CA did (--acme-eab-key-file)",
 			}
 		}
 		if err := account.SetExternalAccountBinding(ctx, client, acmez.EAB{KeyID: terms.EAB.KeyID, MACKey: mac}); err != nil {
@@ -150,7 +150,7 @@ func (t *term) register(ctx context.Context, client *acmez.Client, account acmez
 		f := explain(err, c)
 		f.text = "cannot register an account: " + f.text
 		if kind := problemKind(err); terms.EAB != nil && (kind == "unauthorized" || kind == "malformed") {
-			f.hint = "look at the key ID and the MAC key of the external account (--acme-eab-kid, --acme-eab-key)"
+			f.hint = "look at the key ID and the MAC key of the external account (--acme-eab-kid, --acme-eab-key-file)"
 		}
 		return account, f
 	}
@@ -190,6 +190,9 @@ func (t *term) lost(ctx context.Context, terms Terms) *failure {
 		row.URL = ""
 		return true
 	})
-	t.log.Warn("the CA does not know the account any more, it is registered again with the same key", slog.String("directory", terms.Directory), slog.String("account", url), slog.Any("error", err))
+	t.log.Warn("the CA does not know the account any more, it is registered again with the same key", slog.String("directory", terms.Directory), slog.String("account", url))
+	if err != nil {
+		t.log.Warn("the account's URL could not be forgotten", slog.Any("error", err))
+	}
 	return nil
 }

@@ -175,7 +175,7 @@ func (r *run) writeRecords(ctx context.Context, tasks []task) error {
 	return each(records, func(rec vault.DNSRecord) error {
 		if err := r.cfg.DNS.Present(ctx, *r.terms.DNS, rec.Name, rec.Value); err != nil {
 			return &failure{
-				text: fmt.Sprintf("cannot write the DNS record %s: %v", rec.Name, err), cause: err,
+				text: err.Error(), cause: err,
 				hint: "look at the settings of the DNS provider " + r.terms.DNS.Name,
 			}
 		}

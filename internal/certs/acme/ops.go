@@ -15,10 +15,14 @@ import (
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
-// Renew asks for a new certificate in place of the one under id, from a time on. reason is kept for people; with vault.ReasonKeyCompromise the key is not used again. It returns
-// when the wish is written; who leads fulfils it. Without such a certificate the error wraps ruche.ErrNotFound.
+// Renew asks for a new certificate in place of the one under id, from a time on; of one that is wanted and failed so far, it asks for the next try. reason is kept for people; with
+// vault.ReasonKeyCompromise the key is not used again. It returns when the wish is written; who leads fulfils it. Without such a certificate the error wraps ruche.ErrNotFound.
 func (e *Engine) Renew(ctx context.Context, id string, at time.Time, reason string) error {
-	if _, err := e.cfg.Buckets.Certificates.Get(ctx, id); err != nil {
+	_, err := e.cfg.Buckets.Certificates.Get(ctx, id)
+	if errors.Is(err, ruche.ErrNotFound) {
+		_, err = e.cfg.Buckets.States.Get(ctx, id)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot renew certificate %s: %w (ruche certs list shows them)", id, err)
 	}
 	return e.setState(ctx, id, func(st *vault.State) { st.Asked, st.Reason = at, reason })
@@ -40,6 +44,9 @@ func (e *Engine) Revoke(ctx context.Context, id string, at time.Time, reason str
 		return fmt.Errorf("cannot revoke certificate %s: %q is no reason that CAs take (%s are)", id, reason, strings.Join(slices.Sorted(maps.Keys(Reasons())), ", "))
 	}
 	entry, err := e.cfg.Buckets.Certificates.Get(ctx, id)
+	if errors.Is(err, ruche.ErrNotFound) {
+		return fmt.Errorf("cannot revoke certificate %s: there is none yet: %w", id, ruche.ErrNotFound)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot revoke certificate %s: %w (ruche certs list shows them)", id, err)
 	}

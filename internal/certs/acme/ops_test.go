@@ -488,6 +488,31 @@ func TestSnapshot(t *testing.T) {
 }
 
 // TestTheCAWantsPeace honours the time for which a CA wants to be left alone.
+// TestRenewTriesAtOnce asks for a certificate out of turn that was refused, and has none yet.
+func TestRenewTriesAtOnce(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	w.ca.SetAnswer(func(c pebbletest.Call) *pebbletest.Answer {
+		if c.Kind != pebbletest.NewOrder {
+			return nil
+		}
+		return &pebbletest.Answer{Status: http.StatusTooManyRequests, Problem: "rateLimited", Detail: "too many certificates", RetryAfter: "18000"}
+	})
+	s := spec("shop.example")
+	w.want("service/a", s)
+	e, _ := w.run()
+	w.awaitWarning(ruche.CodeCertNotIssued, "ruche certs renew tries at once")
+	if err := e.Revoke(t.Context(), w.id(s), w.now(), "superseded"); !errors.Is(err, ruche.ErrNotFound) || !strings.Contains(err.Error(), "there is none yet") {
+		t.Errorf("revoking what is not there yet: %v", err)
+	}
+	w.ca.SetAnswer(nil)
+	w.ahead.Add(int64(time.Minute))
+	if err := e.Renew(t.Context(), w.id(s), w.now(), "a test"); err != nil {
+		t.Fatal(err)
+	}
+	w.touch()
+	w.certificate(s)
+}
+
 func TestTheCAWantsPeace(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
 	w.ca.SetAnswer(func(c pebbletest.Call) *pebbletest.Answer {
@@ -527,4 +552,25 @@ func TestTheBudget(t *testing.T) {
 	}
 	w.advance(4 * time.Hour)
 	w.certificate(one)
+}
+
+// TestAnUnknownIssuer has names ordered from the default issuer, and tells of it.
+func TestAnUnknownIssuer(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	a, b := spec("a.example"), spec("b.example")
+	a.Issuer, b.Issuer = "lestencrypt", "lestencrypt"
+	w.want("service/a", a, b)
+	w.run()
+	w.certificate(a)
+	if told := w.awaitWarning(ruche.CodeIssuerUnknown, `"lestencrypt"`, "and 1 more"); told.Severity != ruche.SeverityInfo {
+		t.Errorf("the severity is %s", told.Severity)
+	}
+	a.Issuer, b.Issuer = "", ""
+	w.want("service/a", a, b)
+	w.await("the warning's end", func() error {
+		if told, stands := w.warning(ruche.CodeIssuerUnknown); stands {
+			return errors.New(told.Message)
+		}
+		return nil
+	})
 }

@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -202,7 +205,7 @@ func (r *run) ask(ctx context.Context) (acmez.Order, error) {
 		order.Replaces = r.journal.Replaces
 	}
 	if order.Profile != "" && !hasProfile(dir, order.Profile) {
-		return order, &failure{text: fmt.Sprintf("the CA has no profile %q", order.Profile), hint: hints()["invalidProfile"], refused: true, final: true}
+		return order, &failure{text: fmt.Sprintf("the CA has no profile %q", order.Profile), hint: "it has " + profileNames(dir), refused: true, final: true}
 	}
 	made, err := r.client.NewOrder(withCall(ctx, c), r.account, order)
 	if err == nil {
@@ -225,6 +228,14 @@ func hasProfile(dir acmez.Directory, name string) bool {
 	}
 	_, ok := dir.Meta.Profiles[name]
 	return ok
+}
+
+// profileNames lists the profiles of a CA, for people.
+func profileNames(dir acmez.Directory) string {
+	if dir.Meta == nil || len(dir.Meta.Profiles) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(dir.Meta.Profiles)), ", ")
 }
 
 // replacedBefore reports whether a CA may object to what an order replaces: another order replaces it, it is not one of this account, or the CA fails to find it,

@@ -377,6 +377,9 @@ func (t *term) order(ctx context.Context, w Want, terms Terms) {
 	t.done(ctx, w, terms, f)
 }
 
+// internalRetry is the longest time between tries at Ruche's own authority: nobody counts them, and who has just made it waits for its certificates.
+const internalRetry = 5 * time.Minute
+
 // done notes how an attempt went: after a failure the next one is planned.
 func (t *term) done(ctx context.Context, w Want, terms Terms, f *failure) {
 	if ctx.Err() != nil {
@@ -402,6 +405,9 @@ func (t *term) done(ctx context.Context, w Want, terms Terms, f *failure) {
 		st.LastError, st.LastTry = f.Error(), now
 		if st.NextTry = next; !f.unreachable {
 			st.NextTry = latest(plan.Retry(w.ID, st.Failures, now, end), now.Add(f.wait))
+		}
+		if soon := now.Add(internalRetry); w.Terms.Internal() && st.NextTry.After(soon) {
+			st.NextTry = soon
 		}
 		return true
 	})

@@ -101,7 +101,7 @@ func hints() map[string]string {
 		"rateLimited":             "the CA's limit for this name or account is used up; it is tried again by itself when the CA allows",
 		"rejectedIdentifier":      "the CA does not issue for this name; take another CA, or a file",
 		"unsupportedIdentifier":   "the CA does not issue for names of this kind; some do in a profile of their own",
-		"externalAccountRequired": "the CA wants the key ID and MAC key of an account that you have with it (--acme-eab-kid, --acme-eab-key)",
+		"externalAccountRequired": "the CA wants the key ID and MAC key of an account that you have with it (--acme-eab-kid, --acme-eab-key-file)",
 		"userActionRequired":      "the CA wants you to do something first, such as to agree to new terms; its text says where",
 		"badPublicKey":            "the CA does not take keys of this type; take another key type",
 		"badCSR":                  "the CA does not take this request, mostly because of the key type or the number of names",

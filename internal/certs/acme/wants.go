@@ -95,10 +95,8 @@ func oldestFirst[T any](all map[string]T, of func(T) ruche.Workload) []T {
 // wantOf makes the want of a spec.
 func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	spec.Names = normalize(spec.Names)
-	badDNS := dnsProblem(spec)
-	if badDNS != nil {
-		spec.DNS = nil
-	}
+	declaredDNS, badDNS := dnsOf(spec)
+	spec.DNS = declaredDNS
 	terms, ok := termsOf(in.Issuers, spec)
 	w := Want{Spec: spec, Terms: terms}
 	w.ID = vault.ID(spec.Names, cmp.Or(terms.Directory, terms.Name), terms.KeyType)
@@ -120,12 +118,20 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	return w
 }
 
-// dnsProblem says why what a workload says of a DNS provider cannot be used. Whoever starts containers must not run programs here, nor read files.
-func dnsProblem(spec ruche.CertificateSpec) error {
+// dnsOf gives the DNS provider that a workload names, by Ruche's names, or says why it cannot be used. Whoever starts containers must not run programs here, nor read files.
+func dnsOf(spec ruche.CertificateSpec) (*ruche.DNSProvider, error) {
 	if spec.DNS == nil {
-		return nil
+		return nil, nil
 	}
-	return dns.CheckDeclared(*spec.DNS)
+	p, err := dns.Resolve(spec.DNS.Name, spec.DNS.Settings)
+	if err == nil {
+		err = dns.CheckDeclared(p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.Wait = cmp.Or(p.Wait, spec.DNS.Wait)
+	return &p, nil
 }
 
 // routeWant makes the want for one name of a route; ok is false when the route wants none.

@@ -76,6 +76,15 @@ func TestWanted(t *testing.T) {
 		{"a trailing wildcard", usual, nil, []ruche.Route{mode(ruche.TLSACME, "shop.*")}, nil, ""},
 		{"a wildcard without DNS", usual, nil, []ruche.Route{host("*.shop.com")}, serve(ruche.CertificateSelfSigned, "*.shop.com"), "*.shop.com!"},
 		{"a wildcard with DNS", dns, nil, []ruche.Route{host("*.shop.com")}, serve(ruche.CertificateSelfSigned, "*.shop.com"), "*.shop.com"},
+		{"a wildcard with the workload's DNS, as acme.sh calls it", usual, []ruche.CertificateSpec{{
+			Names: []string{"*.shop.com"}, Source: "service a", DNS: &ruche.DNSProvider{Name: "dns_cf", Settings: map[string]string{"CF_Token": "a token", "CF_Account_ID": "7"}},
+		}}, nil, nil, "*.shop.com"},
+		{"a wildcard with DNS of which the workload forgot the token", usual, []ruche.CertificateSpec{{
+			Names: []string{"*.shop.com"}, Source: "service a", DNS: &ruche.DNSProvider{Name: "dns_cf", Settings: map[string]string{"CF_Account_ID": "7"}},
+		}}, nil, nil, "*.shop.com!"},
+		{"a wildcard with DNS that runs a program of the workload's choice", usual, []ruche.CertificateSpec{{
+			Names: []string{"*.shop.com"}, Source: "service a", DNS: &ruche.DNSProvider{Name: "exec", Settings: map[string]string{"EXEC_PATH": "/bin/sh"}},
+		}}, nil, nil, "*.shop.com!"},
 		{"a wildcard by a standing record", with(func(i *ruche.Issuer) { i.Challenges = []ruche.ChallengeType{ruche.ChallengeDNSPersist01} }), nil, []ruche.Route{mode(ruche.TLSACME, "*.shop.com")}, nil, "*.shop.com"},
 		{"names that are not public", usual, nil, []ruche.Route{host("shop"), host("shop.local"), host("shop.internal"), host("shop.lan"), host("shop.test"), host("co.uk"), host("10.1.2.3"), host("192.0.2.1"), host("[fd00::1]")},
 			serve(ruche.CertificateSelfSigned, "shop", "shop.local", "shop.internal", "shop.lan", "shop.test", "co.uk", "10.1.2.3", "192.0.2.1", "[fd00::1]"),

@@ -16,7 +16,7 @@ type warningKey struct {
 
 // warnings says what is wrong now.
 func (t *term) warnings(v *view) []ruche.Warning {
-	all := t.outages()
+	all := append(t.outages(), t.unknownIssuers(v)...)
 	for _, w := range v.wants {
 		if v.usable(w.ID) {
 			if warning, ok := t.notRenewed(v, w); ok {
@@ -27,6 +27,30 @@ func (t *term) warnings(v *view) []ruche.Warning {
 				all = append(all, warning)
 			}
 		}
+	}
+	return all
+}
+
+// unknownIssuers tells of issuers that somebody names and nobody describes, for whom the default one stands in.
+func (t *term) unknownIssuers(v *view) []ruche.Warning {
+	wanted := make(map[string][]Want)
+	for _, w := range v.wants {
+		name := w.Spec.Issuer
+		if _, known := issuerNamed(t.cfg.Issuers, name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
+			wanted[name] = append(wanted[name], w)
+		}
+	}
+	var all []ruche.Warning
+	for name, by := range wanted {
+		who := by[0].Spec.Source
+		if more := len(by) - 1; more > 0 {
+			who += fmt.Sprintf(", and %d more", more)
+		}
+		all = append(all, ruche.Warning{
+			Code: ruche.CodeIssuerUnknown, Severity: ruche.SeverityInfo, Subject: name,
+			Message: fmt.Sprintf("certificates are to be of issuer %q (%s), which is not described here, and are ordered from the default one: %s", name, who, by[0].Terms.Directory),
+			Hint:    "correct the name, or describe the issuer under issuers: in ruche.yaml",
+		})
 	}
 	return all
 }

@@ -87,6 +87,9 @@ func (p program) run(ctx context.Context, verb string, r record) error {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("it was ended after %s: %w", p.timeout, context.Cause(ctx))
 	}
+	if exit := (*exec.ExitError)(nil); ctx.Err() == nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return fmt.Errorf("%s cannot be run: %w", p.path, err)
+	}
 	if said := strings.TrimSpace(output.String()); said != "" {
 		return fmt.Errorf("%s %s failed: %w: %s", p.path, verb, err, said)
 	}

@@ -63,7 +63,7 @@ func TestExecFails(t *testing.T) {
 		"silently":   {hook(t, "exit 4"), []string{"exit status 4", "without a word"}},
 		"much":       {hook(t, "seq 100000; exit 1"), []string{"99999\n100000"}},
 		"too long":   {hook(t, "sleep 60 & sleep 60", "timeout", "100ms"), []string{"it was ended after 100ms"}},
-		"no program": {ruche.DNSProvider{Name: "exec", Settings: map[string]string{"program": "/nowhere/hook"}}, []string{"no such file"}},
+		"no program": {ruche.DNSProvider{Name: "exec", Settings: map[string]string{"program": "/nowhere/hook"}}, []string{"cannot be run", "no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()

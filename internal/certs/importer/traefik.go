@@ -14,12 +14,23 @@ type resolver struct {
 	Account *struct {
 		Email        string
 		Registration *struct{ URI string }
-		PrivateKey   []byte
+		PrivateKey   encoded
 	}
 	Certificates []struct {
 		Domain           struct{ Main string }
-		Certificate, Key []byte
+		Certificate, Key encoded
 	}
+}
+
+// encoded are bytes in base64. What is not leaves it empty, so that one bad entry does not take the others with it.
+type encoded []byte
+
+func (e *encoded) UnmarshalJSON(data []byte) error {
+	var b []byte
+	if json.Unmarshal(data, &b) == nil {
+		*e = b
+	}
+	return nil
 }
 
 // traefik reads an acme.json: that of Traefik 2 and 3, by names of resolvers, or that of Traefik 1, which had one without a name.
