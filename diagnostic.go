@@ -78,6 +78,14 @@ const (
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
+	CodeCertNotServed       Code = "certificate-not-served"
+	CodeCertShort           Code = "certificate-short"
+	CodeCertRevoked         Code = "certificate-revoked"
+	CodeCertElsewhere       Code = "certificate-elsewhere"
+	CodeCAAForbids          Code = "caa-forbids"
+	CodePersistRecord       Code = "dns-persist-record"
+	CodeAccountInvalid      Code = "account-invalid"
+	CodeClockWrong          Code = "clock-wrong"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
 
@@ -101,6 +109,8 @@ func Codes() []Code {
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable,
+		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
+		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}

@@ -26,6 +26,7 @@ type control struct {
 	server     *mesh.Server
 	listener   net.Listener
 	candidates *candidates
+	served     *cluster.Bucket[vault.Served]
 }
 
 // registry is who belongs to the installation.
@@ -49,7 +50,7 @@ func newRegistry(ctx context.Context, c *cluster.Cluster, seal *mesh.Seal) (regi
 
 // newControl makes what serves other nodes.
 func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control, err error) {
-	c := &control{}
+	c := &control{served: cluster.NewBucket[vault.Served](d.cluster, vault.BucketServed)}
 	if c.registry, err = newRegistry(ctx, d.cluster, d.seal); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,10 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/mesh"
@@ -54,5 +57,35 @@ func (c *control) RemoveToken(ctx context.Context, id string) error {
 	return c.registry.RemoveToken(ctx, id)
 }
 
-// Remove has the installation forget a node.
-func (c *control) Remove(ctx context.Context, name string) error { return c.registry.Remove(ctx, name) }
+// Remove has the installation forget a node, and what it said that it serves.
+func (c *control) Remove(ctx context.Context, name string) error {
+	if err := c.registry.Remove(ctx, name); err != nil {
+		return err
+	}
+	rows, err := c.served.List(ctx)
+	if err != nil {
+		return fmt.Errorf("the node is removed, but what it served is still listed: %w", err)
+	}
+	for key, row := range rows {
+		if row.Value.Node == name {
+			err = errors.Join(err, c.served.Delete(ctx, key))
+		}
+	}
+	return err
+}
+
+// lastSeen tells when the nodes were heard of last that are known. A new one counts from when it was let in.
+func (c *control) lastSeen(ctx context.Context) (map[string]time.Time, error) {
+	list, err := c.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]time.Time, len(list.Nodes))
+	for _, n := range list.Nodes {
+		seen[n.Name] = n.Enrolled
+		if n.Status != nil {
+			seen[n.Name] = n.Status.Seen
+		}
+	}
+	return seen, nil
+}

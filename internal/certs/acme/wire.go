@@ -41,12 +41,16 @@ func withCall(ctx context.Context, c *call) context.Context {
 }
 
 // wire is how requests go out: it tells calls what the library does not.
-type wire struct{ next http.RoundTripper }
+type wire struct {
+	next      http.RoundTripper
+	engine    *Engine
+	directory string
+}
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	c, ok := r.Context().Value(callKey{}).(*call)
 	if !ok {
-		return w.next.RoundTrip(r)
+		return w.send(r)
 	}
 	post := r.Method == http.MethodPost
 	c.mu.Lock()
@@ -55,7 +59,7 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, c.broken
 	}
 	c.spoken = true
-	answer, err := w.next.RoundTrip(r)
+	answer, err := w.send(r)
 	if err != nil {
 		if post {
 			c.broken = err
@@ -63,6 +67,15 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return answer, c.saw(answer)
+}
+
+func (w wire) send(r *http.Request) (*http.Response, error) {
+	sent := w.engine.now()
+	answer, err := w.next.RoundTrip(r)
+	if err == nil {
+		w.engine.heard(w.directory, sent, answer)
+	}
+	return answer, err
 }
 
 // maxBody bounds what is kept of an answer.
@@ -115,7 +128,7 @@ func (e *Engine) client(terms Terms) (*acmez.Client, error) {
 	}
 	c := &acmez.Client{
 		Directory: terms.Directory, UserAgent: "ruche", PollInterval: e.poll, PollTimeout: pollTimeout,
-		HTTPClient: &http.Client{Transport: wire{next}, Timeout: requestTimeout},
+		HTTPClient: &http.Client{Transport: wire{next, e, terms.Directory}, Timeout: requestTimeout},
 	}
 	e.clients[sum] = c
 	return c, nil
