@@ -18,15 +18,16 @@ import (
 // certificates answers for all certificates of the installation, on any node with the state.
 type certificates struct {
 	*Daemon
-	sights *cluster.Bucket[vault.Sight]
+	sights  *cluster.Bucket[vault.Sight]
+	watched []string // host:port
 	// every is the time between two looks at the inventory.
 	every time.Duration
 	// last is the inventory as it was a while ago, for who asks often.
 	last atomic.Pointer[[]ruche.CertificateInfo]
 }
 
-func (d *Daemon) newCertificates() *certificates {
-	return &certificates{Daemon: d, every: inventoryLook, sights: cluster.NewBucket[vault.Sight](d.cluster, vault.BucketSights)}
+func (d *Daemon) newCertificates(watched []string) *certificates {
+	return &certificates{Daemon: d, watched: watched, every: inventoryLook, sights: cluster.NewBucket[vault.Sight](d.cluster, vault.BucketSights)}
 }
 
 // Certificates puts together what is known of certificates.

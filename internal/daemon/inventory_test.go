@@ -3,6 +3,11 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +15,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
 	"github.com/ruche-project/ruche/internal/mesh"
 )
@@ -102,4 +108,63 @@ func TestEdgesThatAreGoneServeNothing(t *testing.T) {
 	if err := s.control.control.Remove(t.Context(), "gone"); !errors.Is(err, ruche.ErrNotFound) {
 		t.Errorf("Remove() of a node that is gone = %v", err)
 	}
+}
+
+// encrypted is an endpoint that speaks TLS itself, and its certificate.
+func encrypted(t *testing.T) (address string, fingerprint string) {
+	t.Helper()
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String(), vault.Fingerprint(s.Certificate().Raw)
+}
+
+// What others look after is looked at: by edges where it is passed through, by the leader where it is watched.
+func TestCertificatesOfOthersAreLookedAt(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	behind, shown := encrypted(t)
+	_, port, _ := net.SplitHostPort(behind)
+	engine.Run(fakeengine.Container{Name: "db", NetworkMode: "host", Labels: map[string]string{
+		"traefik.enable": "true", "traefik.tcp.routers.db.rule": "HostSNI(`db.example`)", "traefik.tcp.routers.db.tls.passthrough": "true", "traefik.tcp.routers.db.entrypoints": "https",
+		"traefik.tcp.services.db.loadbalancer.server.port": port,
+	}})
+	server, watchedShown := encrypted(t)
+	cfg := testConfig(t, t.TempDir(), engine.Host())
+	cfg.WatchCertificates = []string{server, "127.0.0.1:1"}
+	d, err := New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.certificates.every = 20 * time.Millisecond
+	n := serve(t, d)
+	until(t, "what was seen", func() error {
+		list, err := n.certificates.Certificates(t.Context())
+		if err != nil {
+			return err
+		}
+		got := map[string]ruche.ServedName{}
+		for _, s := range list.Names {
+			got[s.Name] = s
+		}
+		db, watched, away := got["db.example"], got[server], got["127.0.0.1:1"]
+		switch {
+		case db.Kind != ruche.CertificateForeign || db.Fingerprint != shown || !slices.Equal(db.Edges, []string{"n1"}) || db.Problem == "":
+			return fmt.Errorf("of the name that is passed through: %+v", db)
+		case watched.Fingerprint != watchedShown || watched.Seen.IsZero() || !strings.Contains(watched.Problem, "self-signed"):
+			return fmt.Errorf("of the server that is watched: %+v", watched)
+		case away.Kind != ruche.CertificateNone || away.Problem == "":
+			return fmt.Errorf("of the server that is away: %+v", away)
+		}
+		var warned []string
+		for _, w := range n.health.List() {
+			if w.Code == ruche.CodeCertElsewhere {
+				warned = append(warned, w.Subject)
+			}
+		}
+		if len(warned) != 2 { // of those that are watched
+			return fmt.Errorf("warnings stand of %v", warned)
+		}
+		return nil
+	})
+	n.stop(t)
 }

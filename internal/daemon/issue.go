@@ -55,7 +55,7 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 		},
 		Internal: d.issueInternally, Issuers: issuers, Seal: sealer{d}, Published: d.Published, DNS: solver, Records: resolver, Logger: logger, Health: d.health,
 	})
-	d.certificates = d.newCertificates()
+	d.certificates = d.newCertificates(cfg.WatchCertificates)
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (d *Daemon) leadCerts(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		tasks := []func(context.Context) error{
-			d.issuing.Run, d.publishTrust, d.certificates.warn,
+			d.issuing.Run, d.publishTrust, d.certificates.warn, d.certificates.watch,
 			func(ctx context.Context) error {
 				return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
 			},
