@@ -16,6 +16,13 @@ const (
 	CertificateRevoked CertificateState = "revoked"
 )
 
+// CertificateStates are all states, from good to bad.
+func CertificateStates() []CertificateState {
+	return []CertificateState{
+		CertificateValid, CertificateRetired, CertificateDue, CertificatePending, CertificateFailing, CertificateExpired, CertificateRevoked,
+	}
+}
+
 // CertificateInfo is one certificate of the inventory: stored, or wanted and not there yet, or served from somewhere else.
 type CertificateInfo struct {
 	// ID is the name by which commands take it: that of the record, or "file:PATH@NODE".
