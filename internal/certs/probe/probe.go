@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/dns"
 )
 
 // The checks, in the order in which they are made.
@@ -23,6 +24,7 @@ const (
 	checkValidity   = "validity"
 	checkKey        = "key"
 	checkRevocation = "revocation"
+	checkCAA        = "caa"
 	checkStaple     = "staple"
 	checkVersions   = "versions"
 	checkExchange   = "key-exchange"
@@ -37,6 +39,8 @@ type Config struct {
 	Now func() time.Time
 	// Timeout bounds each connection and each download; 0 stands for 10 s.
 	Timeout time.Duration
+	// Resolver is asked for CAA records; nil: they are not looked at.
+	Resolver *dns.Resolver
 	// Preface is sent before anything else, such as a header of the PROXY protocol.
 	Preface []byte
 }
@@ -124,6 +128,7 @@ func (p *prober) look(ctx context.Context) {
 	p.validity(first.PeerCertificates)
 	p.key(first.PeerCertificates)
 	p.revocation(ctx, first.PeerCertificates)
+	p.caa(ctx, first.PeerCertificates[0])
 	p.staple(first.PeerCertificates[0])
 	p.versions(ctx)
 	p.exchange()
