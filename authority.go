@@ -49,8 +49,10 @@ type IssuerStatus struct {
 	Subject     string      `json:"subject"`
 	Fingerprint string      `json:"fingerprint"` // SHA-256 of the certificate, in hexadecimal digits
 	State       IssuerState `json:"state"`
-	NotBefore   time.Time   `json:"not_before"`
-	NotAfter    time.Time   `json:"not_after"`
+	// Made is when it was made here: NotBefore is earlier, for verifiers whose clock is behind. It is zero when that is not known.
+	Made      time.Time `json:"made,omitzero"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
 	// Turn is when the next one takes over, or of a next one when it does itself; zero when that is not planned.
 	Turn time.Time `json:"turn,omitzero"`
 	// CRL is when the list of what it has revoked was signed, CRLUntil how long that is good; zero when there is none.

@@ -79,6 +79,14 @@ const (
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
 	CodeIssuerUnknown       Code = "issuer-unknown"
+	CodeCertNotServed       Code = "certificate-not-served"
+	CodeCertShort           Code = "certificate-short"
+	CodeCertRevoked         Code = "certificate-revoked"
+	CodeCertElsewhere       Code = "certificate-elsewhere"
+	CodeCAAForbids          Code = "caa-forbids"
+	CodePersistRecord       Code = "dns-persist-record"
+	CodeAccountInvalid      Code = "account-invalid"
+	CodeClockWrong          Code = "clock-wrong"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
 
@@ -102,6 +110,8 @@ func Codes() []Code {
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
+		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
+		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}

@@ -16,6 +16,13 @@ const (
 	CertificateRevoked CertificateState = "revoked"
 )
 
+// CertificateStates are all states, from good to bad.
+func CertificateStates() []CertificateState {
+	return []CertificateState{
+		CertificateValid, CertificateRetired, CertificateDue, CertificatePending, CertificateFailing, CertificateExpired, CertificateRevoked,
+	}
+}
+
 // CertificateInfo is one certificate of the inventory: stored, or wanted and not there yet, or served from somewhere else.
 type CertificateInfo struct {
 	// ID is the name by which commands take it: that of the record, or "file:PATH@NODE".
@@ -49,6 +56,8 @@ type CertificateInfo struct {
 	NextTry     time.Time `json:"next_try,omitzero"`
 	Retired     time.Time `json:"retired,omitzero"`
 	Revoked     time.Time `json:"revoked,omitzero"`
+	// Withdrawn is when the CA has revoked it by itself.
+	Withdrawn time.Time `json:"withdrawn,omitzero"`
 	// ServedBy has the edges that serve a name with it.
 	ServedBy []string `json:"served_by,omitempty"`
 	// Problems are what is wrong with it, each in a sentence.
@@ -63,7 +72,10 @@ type ServedName struct {
 	Certificate string    `json:"certificate,omitempty"`
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
-	// Edges are those that serve it so; Others, by edge, is what others serve it with, by fingerprint or kind.
+	// CA and Withdrawn are of a certificate that others look after: the common name of its issuer, and when that has revoked it.
+	CA        string    `json:"ca,omitempty"`
+	Withdrawn time.Time `json:"withdrawn,omitzero"`
+	// Edges are those that serve it so, or pass it through; Others, by edge, is what others serve it with, by fingerprint or kind.
 	Edges  []string          `json:"edges,omitempty"`
 	Others map[string]string `json:"others,omitempty"`
 	// Seen is when somebody looked at it from outside, Problem what was wrong then. They are set for names that are passed through or watched.
@@ -78,6 +90,8 @@ type CertificateList struct {
 	// Certificates are ordered by their first name, then by ID; Names by name.
 	Certificates []CertificateInfo `json:"certificates"`
 	Names        []ServedName      `json:"names"`
+	// Silent are the edges that were not heard of lately, and when they were last. What they serve is not in the list.
+	Silent map[string]time.Time `json:"silent,omitempty"`
 	Warnings     []Warning         `json:"warnings"`
 }
 

@@ -12,6 +12,7 @@ const (
 	CertificateInternal   CertificateKind = "internal" // of Ruche's own authority
 	CertificateImported   CertificateKind = "imported"
 	CertificateSelfSigned CertificateKind = "self-signed"
+	CertificateForeign    CertificateKind = "foreign" // others look after it: the name is passed through, or watched
 	CertificateNone       CertificateKind = "none"
 )
 

@@ -18,28 +18,54 @@ import (
 func newCertsList() *cobra.Command {
 	var q query
 	var names bool
+	var states []string
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List all certificates: those stored, wanted, and served from files",
 		Long: `List all certificates that are stored, wanted or served from files, how they are doing, and which edges serve them. It asks a control node.
 
-  ruche certs list --names     by name instead: what each published or watched name is served with`,
+  ruche certs list --state failing,due     those alone that are in one of these states
+  ruche certs list --names                 by name instead: what each published or watched name is served with`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := api.NewClient(q.adminAddr).Certificates(cmd.Context())
 			if err != nil {
 				return err
 			}
+			if list.Certificates, err = inStates(list.Certificates, states); err != nil {
+				return err
+			}
 			write := report.Certificates
-			if names {
+			switch {
+			case names:
 				write = report.CertificateNames
+			case len(states) > 0 && len(list.Certificates) == 0:
+				write = func(w io.Writer, _ ruche.CertificateList, _ time.Time) error {
+					_, err := fmt.Fprintln(w, "No certificate is in such a state.")
+					return err
+				}
 			}
 			return q.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return write(w, list, time.Now()) })
 		},
 	}
 	q.addFlags(cmd)
 	cmd.Flags().BoolVar(&names, "names", false, "list names instead of certificates")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "list those in these states: valid, retired, due, pending, failing, expired, revoked")
+	cmd.MarkFlagsMutuallyExclusive("names", "state")
 	return cmd
+}
+
+// inStates gives the certificates that are in one of the states; without any, all.
+func inStates(all []ruche.CertificateInfo, states []string) ([]ruche.CertificateInfo, error) {
+	for _, s := range states {
+		if !slices.Contains(ruche.CertificateStates(), ruche.CertificateState(s)) {
+			return nil, fmt.Errorf("--state %q: there are valid, retired, due, pending, failing, expired and revoked", s)
+		}
+	}
+	if len(states) == 0 {
+		return all, nil
+	}
+	return slices.DeleteFunc(all, func(c ruche.CertificateInfo) bool { return !slices.Contains(states, string(c.State)) }), nil
 }
 
 func newCertsShow() *cobra.Command {

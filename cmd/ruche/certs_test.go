@@ -137,6 +137,14 @@ func TestCertificatesAreImported(t *testing.T) {
 			t.Errorf("%v printed %v\n%s", args, err, out)
 		}
 	}
+	for state, want := range map[string]string{"valid,due": "shop.example", "failing": "No certificate is in such a state"} {
+		if out, err := runRuche(t, "certs", "list", "--state", state, "--admin-addr", admin); err != nil || !strings.Contains(out, want) {
+			t.Errorf("of those that are %s it printed %v\n%s", state, err, out)
+		}
+	}
+	if _, err := runRuche(t, "certs", "list", "--state", "sad", "--admin-addr", admin); err == nil || !strings.Contains(err.Error(), "failing, expired") {
+		t.Errorf("of an unknown state: %v", err)
+	}
 	if _, err := runRuche(t, "certs", "import", empty, "--admin-addr", admin); err == nil || !strings.Contains(err.Error(), "nothing to import") {
 		t.Errorf("of an empty directory: %v", err)
 	}

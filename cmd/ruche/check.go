@@ -22,7 +22,7 @@ func newCertsCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check HOST[:PORT]",
 		Short: "Say whether the certificate that a server shows is good, and how it speaks TLS",
-		Long: `Connect to a server as a client does, and say whether its certificate is good: chain, name, time left, key, revocation; and how it speaks TLS: versions, key
+		Long: `Connect to a server as a client does, and say whether its certificate is good: chain, name, time left, key, revocation, CAA records; and how it speaks TLS: versions, key
 exchange, resumption. The server may be any; no Ruche needs to run.
 
   ruche certs check shop.example

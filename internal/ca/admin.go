@@ -117,7 +117,7 @@ func describe(i Issuer, crls map[string]ruche.Entry[CRL]) (ruche.IssuerStatus, e
 	crl := crls[i.ID].Value
 	return ruche.IssuerStatus{
 		ID: i.ID, Subject: parsed.cert.Subject.String(), Fingerprint: hex.EncodeToString(sum[:]), State: ruche.IssuerOld,
-		NotBefore: parsed.cert.NotBefore, NotAfter: parsed.cert.NotAfter, CRL: crl.Made, CRLUntil: crl.Until,
+		Made: i.Made, NotBefore: parsed.cert.NotBefore, NotAfter: parsed.cert.NotAfter, CRL: crl.Made, CRLUntil: crl.Until,
 	}, nil
 }
 

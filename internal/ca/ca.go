@@ -75,9 +75,9 @@ type Authority struct {
 	mu   sync.Mutex
 	keys map[string]crypto.Signer // by what they are sealed in
 
-	denied denyList
-	pruned time.Time // by the loop alone, as are the warnings
-	raised []ruche.Warning
+	denied   denyList
+	pruned   time.Time // by the loop alone, as are the warnings
+	warnings health.Group
 }
 
 // New gives the authority on its buckets. It reads and writes nothing yet.
@@ -88,7 +88,7 @@ func New(cfg Config) *Authority {
 	if cfg.Lead == nil {
 		cfg.Lead = func(ctx context.Context, _ string, fn func(context.Context, int64) error) error { return fn(ctx, 0) }
 	}
-	return &Authority{cfg: cfg, poke: make(chan struct{}, 1), keys: map[string]crypto.Signer{}}
+	return &Authority{cfg: cfg, warnings: health.Group{Registry: cfg.Health}, poke: make(chan struct{}, 1), keys: map[string]crypto.Signer{}}
 }
 
 // Request asks for a certificate.

@@ -34,6 +34,8 @@ type Record struct {
 type Issuer struct {
 	ID          string `json:"id"` // "services-r1" is a root, "services-i2" an intermediate
 	Certificate []byte `json:"certificate"`
+	// Made is when it was made here, which is later than what its certificate says; zero when that is not known.
+	Made time.Time `json:"made,omitzero"`
 	// Key is its private key in PKCS #8, sealed for SealedFor(ID); none of another organisation's root.
 	Key []byte `json:"key,omitempty"`
 	// Above are the certificates between an intermediate and its root, Root is the root's ID.

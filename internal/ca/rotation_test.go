@@ -212,6 +212,9 @@ func TestStatusPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	roots := status.Authorities[2].Roots
+	if made := roots[1].Made; !made.Equal(r.clock.Now()) || !roots[1].NotBefore.Before(made) {
+		t.Errorf("the next root was made at %v, and is good from %v on", made, roots[1].NotBefore)
+	}
 	if len(roots) != 2 || roots[0].State != ruche.IssuerActive || roots[1].State != ruche.IssuerNext || !roots[0].Turn.Equal(roots[1].Turn) || roots[1].Turn.Sub(r.clock.Now()) != 365*day {
 		t.Errorf("the roots are %+v", roots)
 	}

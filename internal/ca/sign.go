@@ -90,7 +90,7 @@ func (a *Authority) makeRoot(name string, r *Record, from time.Time) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a root of %q: %w", name, err)
 	}
-	r.Roots = append(r.Roots, Issuer{ID: id, Certificate: der, Key: sealed, From: from})
+	r.Roots = append(r.Roots, Issuer{ID: id, Certificate: der, Key: sealed, From: from, Made: now})
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (a *Authority) makeIntermediate(name string, r *Record) error {
 	if err != nil {
 		return err
 	}
-	r.Intermediates = append(r.Intermediates, Issuer{ID: id, Certificate: der, Key: sealed, Root: root.ID})
+	r.Intermediates = append(r.Intermediates, Issuer{ID: id, Certificate: der, Key: sealed, Root: root.ID, Made: now})
 	return nil
 }
 

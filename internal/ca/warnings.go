@@ -41,17 +41,9 @@ func (a *Authority) examine(ctx context.Context, all map[string]ruche.Entry[Reco
 
 // warn makes these the warnings that stand.
 func (a *Authority) warn(found []ruche.Warning) {
-	for _, w := range found {
-		if a.cfg.Health.Set(w) {
-			a.cfg.Logger.Warn(w.Message, "subject", w.Subject, "code", w.Code, "hint", w.Hint)
-		}
+	for _, w := range a.warnings.Stand(found) {
+		a.cfg.Logger.Warn(w.Message, "subject", w.Subject, "code", w.Code, "hint", w.Hint)
 	}
-	for _, old := range a.raised {
-		if !slices.ContainsFunc(found, func(w ruche.Warning) bool { return w.Code == old.Code && w.Subject == old.Subject }) {
-			a.cfg.Health.Clear(old.Code, old.Subject)
-		}
-	}
-	a.raised = found
 }
 
 func (a *Authority) keyWarnings(name string, r Record) []ruche.Warning {

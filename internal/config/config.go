@@ -46,6 +46,8 @@ type Config struct {
 	DockerTLSAddr     string // host:port, or Off
 	ECHPublicName     string // in lower case; empty: off
 	DockerTLSNames    []string
+	// WatchCertificates are servers, as host:port.
+	WatchCertificates []string
 	// AdvertiseAddr is an address without a port, or empty.
 	AdvertiseAddr string
 	// NodeName is empty when the node keeps its name, or is named after the host.

@@ -359,3 +359,26 @@ func resolvers(s string) ([]string, error) {
 	}
 	return list, nil
 }
+
+// watched reads servers of TLS; their port is 443 where none is given.
+func watched(s string) ([]string, error) {
+	var list []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		server := item
+		if rest, ok := strings.CutPrefix(item, "https://"); ok {
+			server, _, _ = strings.Cut(rest, "/")
+		}
+		if host, err := hostOnly(server); err == nil {
+			server = net.JoinHostPort(strings.Trim(host, "[]"), "443")
+		}
+		host, _, _ := net.SplitHostPort(server)
+		if _, err := addr(server); err != nil || host == "" || strings.ContainsAny(host, "/@ ") {
+			return nil, fmt.Errorf("%q is not a server to watch: expected a host, host:port, or an https URL", item)
+		}
+		list = append(list, strings.ToLower(server))
+	}
+	return list, nil
+}

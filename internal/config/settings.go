@@ -88,6 +88,8 @@ func Settings() []Setting {
 			set: byDefault(filePath, func(i *Issuer, v string) { i.EABKeyFile = v })},
 		{Name: "acme-preferred-chain", Roles: Control, Help: "The common name of the root that the chain is to end at, where the CA offers several.",
 			set: byDefault(line, func(i *Issuer, v string) { i.PreferredChain = v })},
+		{Name: "watch-certificates", Roles: Control, Help: "Servers whose certificates are looked at every hour and listed with the others, as a list of host, host:port or https URLs with commas.",
+			set: into(func(c *Config) *[]string { return &c.WatchCertificates }, watched)},
 		{Name: "node-name", Roles: every, Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
 		{Name: "control", Roles: every, Apart: true, Help: "The addresses of control nodes to begin with, as host or host:port, as a list with commas; more are learned from them. Control nodes and agents take the managers of the Swarm by default.",

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/dns"
 	"github.com/ruche-project/ruche/internal/certs/importer"
 	"github.com/ruche-project/ruche/internal/certs/probe"
 	"github.com/ruche-project/ruche/internal/certs/vault"
@@ -30,7 +31,8 @@ func PlanImport(list []ruche.ImportedCertificate) ruche.ImportResult { return im
 
 // CheckCertificate looks at the certificate that a server shows. It needs no node that runs.
 func CheckCertificate(ctx context.Context, t ruche.CheckTarget) ruche.CertificateCheck {
-	return probe.Check(ctx, t, probe.Config{})
+	resolver, _ := dns.NewResolver() // only servers that are named can be wrong
+	return probe.Check(ctx, t, probe.Config{Resolver: resolver})
 }
 
 // importer keeps certificates that other products had.

@@ -242,6 +242,7 @@ func (d *Daemon) table() []component {
 		{name: "api", roles: config.All, observer: true, run: d.runAPI},
 		{name: "proxy", roles: config.Edge, run: d.runProxy},
 		{name: "served", roles: config.Edge, observer: true, run: d.reportServed},
+		{name: "sights", roles: config.Edge, observer: true, run: d.lookAtPassedThrough},
 		{name: "upgrades", roles: config.Edge, run: d.runUpgrades},
 	}
 	switch {

@@ -11,26 +11,80 @@ import (
 	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/certs/inventory"
 	"github.com/ruche-project/ruche/internal/certs/vault"
+	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/health"
 )
 
 // certificates answers for all certificates of the installation, on any node with the state.
 type certificates struct {
 	*Daemon
+	sights  *cluster.Bucket[vault.Sight]
+	watched []string // host:port
+	// every is the time between two looks at the inventory.
+	every time.Duration
 	// last is the inventory as it was a while ago, for who asks often.
 	last atomic.Pointer[[]ruche.CertificateInfo]
 	// issuers are the internal authorities, likewise.
 	issuers atomic.Pointer[[]ruche.AuthorityStatus]
 }
 
+func (d *Daemon) newCertificates(watched []string) *certificates {
+	return &certificates{Daemon: d, watched: watched, every: inventoryLook, sights: cluster.NewBucket[vault.Sight](d.cluster, vault.BucketSights)}
+}
+
 // Certificates puts together what is known of certificates.
 func (c *certificates) Certificates(ctx context.Context) (ruche.CertificateList, error) {
-	s, err := c.issuing.Snapshot(ctx)
+	in, silent, err := c.known(ctx)
 	if err != nil {
 		return ruche.CertificateList{}, err
 	}
-	list := inventory.List(inventory.Input{Now: time.Now(), Records: s.Records, States: s.States, Wants: wants(s.Wants), Served: byNode(s.Served)})
-	list.Node, list.Warnings = c.node, c.health.List()
+	list := inventory.List(in)
+	list.Node, list.Warnings, list.Silent = c.node, c.health.List(), silent
 	return list, nil
+}
+
+// known is what the inventory is made of, and since when edges are silent whose words do not count.
+func (c *certificates) known(ctx context.Context) (in inventory.Input, silent map[string]time.Time, err error) {
+	s, err := c.issuing.Snapshot(ctx)
+	if err != nil {
+		return in, nil, err
+	}
+	sights, err := c.sights.List(ctx)
+	if err != nil {
+		return in, nil, fmt.Errorf("cannot list certificates: %w", err)
+	}
+	in = inventory.Input{Now: time.Now(), Records: s.Records, States: s.States, Wants: wants(s.Wants), Served: byNode(s.Served), Sights: make(map[string]vault.Sight, len(sights))}
+	for name, e := range sights {
+		in.Sights[name] = e.Value
+	}
+	silent, err = c.hush(ctx, in.Served, in.Now)
+	return in, silent, err
+}
+
+// quiet is how long an edge may not be heard of until what it last said it serves counts no more.
+const quiet = 10 * time.Minute
+
+// hush takes the edges out of served that are not there any more, and gives those of them that may come back, with when they were heard of last.
+func (c *certificates) hush(ctx context.Context, served map[string]vault.Served, now time.Time) (silent map[string]time.Time, err error) {
+	var seen map[string]time.Time
+	if c.control != nil {
+		if seen, err = c.control.lastSeen(ctx); err != nil {
+			return nil, fmt.Errorf("cannot list certificates: %w", err)
+		}
+	}
+	for name := range served {
+		at, known := seen[name]
+		switch {
+		case name == c.node || known && now.Sub(at) < quiet:
+			continue
+		case known && silent == nil:
+			silent = map[string]time.Time{name: at}
+		case known:
+			silent[name] = at
+		}
+		delete(served, name)
+	}
+	return silent, nil
 }
 
 // wants gives them as the inventory has them.
@@ -51,10 +105,11 @@ func byNode(rows map[string]vault.Served) map[string]vault.Served {
 	for _, row := range rows {
 		n, ok := nodes[row.Node]
 		if !ok {
-			n = vault.Served{Node: row.Node, Names: map[string]vault.Serving{}}
+			n = vault.Served{Node: row.Node, Names: map[string]vault.Serving{}, Seen: map[string]vault.Sight{}}
 			nodes[row.Node] = n
 		}
 		maps.Copy(n.Names, row.Names)
+		maps.Copy(n.Seen, row.Seen)
 	}
 	return nodes
 }
@@ -116,8 +171,24 @@ func (c *certificates) watchInventory(ctx context.Context) {
 		if list, err := c.ca.Status(ctx); err == nil {
 			c.issuers.Store(&list.Authorities)
 		}
-		if !pauseFor(ctx, inventoryLook) {
+		if !pauseFor(ctx, c.every) {
 			return
+		}
+	}
+}
+
+// warn keeps the warnings of the inventory until ctx ends, on the node that leads.
+func (c *certificates) warn(ctx context.Context) error {
+	standing := health.Group{Registry: c.health}
+	defer standing.Stand(nil)
+	for {
+		if in, _, err := c.known(ctx); err == nil { // else what stood stands
+			for _, w := range standing.Stand(inventory.Warnings(in)) {
+				c.logger.Warn(w.Message, "component", "certs", "code", w.Code, "hint", w.Hint)
+			}
+		}
+		if !pauseFor(ctx, c.every) {
+			return nil
 		}
 	}
 }

@@ -36,6 +36,10 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("cannot look up names for the challenge dns-01: %w", err)
 	}
+	resolver, err := dns.NewResolver()
+	if err != nil {
+		return fmt.Errorf("cannot look up CAA records: %w", err)
+	}
 	d.issuing = acme.New(acme.Config{
 		Buckets: acme.Buckets{
 			Specs:        cluster.NewBucket[ruche.CertificateSpecs](d.cluster, vault.BucketSpecs),
@@ -49,9 +53,9 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
 		},
 		Internal: d.issueInternally, RevokeInternal: d.revokeInternally, Issuers: issuers, Routes: echRoutes(cfg.ECHPublicName), Seal: sealer{d},
-		Published: d.Published, DNS: solver, Logger: logger, Health: d.health,
+		Published: d.Published, DNS: solver, Records: resolver, Logger: logger, Health: d.health,
 	})
-	d.certificates, d.echName = &certificates{Daemon: d}, cfg.ECHPublicName
+	d.certificates, d.echName = d.newCertificates(cfg.WatchCertificates), cfg.ECHPublicName
 	return nil
 }
 
@@ -147,7 +151,7 @@ func (d *Daemon) leadCerts(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		tasks := []func(context.Context) error{
-			d.issuing.Run, d.publishTrust,
+			d.issuing.Run, d.publishTrust, d.certificates.warn, d.certificates.watch,
 			func(ctx context.Context) error {
 				return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
 			},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/mesh"
@@ -71,4 +72,20 @@ func (c *control) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("node %q is removed, but what it served is not forgotten: %w", name, err)
 	}
 	return nil
+}
+
+// lastSeen tells when the nodes were heard of last that are known. A new one counts from when it was let in.
+func (c *control) lastSeen(ctx context.Context) (map[string]time.Time, error) {
+	list, err := c.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]time.Time, len(list.Nodes))
+	for _, n := range list.Nodes {
+		seen[n.Name] = n.Enrolled
+		if n.Status != nil {
+			seen[n.Name] = n.Status.Seen
+		}
+	}
+	return seen, nil
 }

@@ -28,3 +28,19 @@ func TestRegistryKeepsOneWarningPerCodeAndSubject(t *testing.T) {
 		t.Errorf("after Clear, List() = %+v, want one warning", got)
 	}
 }
+
+func TestAGroupTakesBackItsOwnWarnings(t *testing.T) {
+	var r health.Registry
+	r.Set(ruche.Warning{Code: ruche.CodeCertInvalid, Subject: "another's"})
+	g := health.Group{Registry: &r}
+	a, b := ruche.Warning{Code: ruche.CodeCertShort, Subject: "a"}, ruche.Warning{Code: ruche.CodeCertShort, Subject: "b"}
+	if news := g.Stand([]ruche.Warning{a, b}); len(news) != 2 || len(r.List()) != 3 {
+		t.Errorf("at first %v are new, %v stand", news, r.List())
+	}
+	if news := g.Stand([]ruche.Warning{b}); len(news) != 0 || len(r.List()) != 2 {
+		t.Errorf("with one left, %v are new, %v stand", news, r.List())
+	}
+	if g.Stand(nil); len(r.List()) != 1 || r.List()[0].Subject != "another's" {
+		t.Errorf("in the end %v stand", r.List())
+	}
+}

@@ -10,31 +10,46 @@ import (
 	"github.com/miekg/dns"
 )
 
-// DNS answers for every name: 127.0.0.1, and the TXT records that were set. It is safe for concurrent use.
+// DNS answers for every name: 127.0.0.1, and the TXT and CAA records that were set. It is safe for concurrent use.
 type DNS struct {
 	addr string
 	mu   sync.Mutex
 	txt  map[string][]string
+	caa  map[string][]*dns.CAA
 }
 
 func startDNS(t testing.TB) *DNS {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, packets, err := listenBoth()
 	must(t, err)
-	d := &DNS{addr: l.Addr().String(), txt: make(map[string][]string)}
-	ready := make(chan struct{})
-	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(d.answer), NotifyStartedFunc: func() { close(ready) }}
+	d := &DNS{addr: l.Addr().String(), txt: make(map[string][]string), caa: make(map[string][]*dns.CAA)}
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.ActivateAndServe() })
-	<-ready
-	t.Cleanup(func() {
-		_ = server.Shutdown()
-		serving.Wait()
-	})
+	t.Cleanup(serving.Wait) // after the servers are told to end: the last one is called first
+	for _, server := range []*dns.Server{{Listener: l}, {PacketConn: packets}} {
+		ready := make(chan struct{})
+		server.Handler, server.NotifyStartedFunc = dns.HandlerFunc(d.answer), func() { close(ready) }
+		serving.Go(func() { _ = server.ActivateAndServe() })
+		<-ready
+		t.Cleanup(func() { _ = server.Shutdown() })
+	}
 	return d
 }
 
-// Addr is where it listens, by TCP.
+// listenBoth opens one port for TCP and UDP.
+func listenBoth() (l net.Listener, packets net.PacketConn, err error) {
+	for range 20 { // another process may have the port of one of them
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, nil, err
+		}
+		if packets, err = net.ListenPacket("udp", l.Addr().String()); err == nil {
+			return l, packets, nil
+		}
+		_ = l.Close()
+	}
+	return nil, nil, err
+}
+
+// Addr is where it listens, by TCP and UDP.
 func (d *DNS) Addr() string { return d.addr }
 
 // AddTXT adds a TXT record to a name, which is without its last dot.
@@ -60,6 +75,16 @@ func (d *DNS) TXT(name string) []string {
 	return slices.Clone(d.txt[strings.ToLower(name)])
 }
 
+// SetCAA makes these the values of the CAA records of a name, by tag; none removes them.
+func (d *DNS) SetCAA(name, tag string, values ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.caa[name] = nil
+	for _, v := range values {
+		d.caa[name] = append(d.caa[name], &dns.CAA{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeCAA, Class: dns.ClassINET}, Tag: tag, Value: v})
+	}
+}
+
 func (d *DNS) answer(w dns.ResponseWriter, question *dns.Msg) {
 	m := new(dns.Msg)
 	m.SetReply(question)
@@ -68,6 +93,12 @@ func (d *DNS) answer(w dns.ResponseWriter, question *dns.Msg) {
 		switch q.Qtype {
 		case dns.TypeA:
 			m.Answer = append(m.Answer, &dns.A{Hdr: header, A: net.IPv4(127, 0, 0, 1)})
+		case dns.TypeCAA:
+			d.mu.Lock()
+			for _, record := range d.caa[strings.TrimSuffix(strings.ToLower(q.Name), ".")] {
+				m.Answer = append(m.Answer, record)
+			}
+			d.mu.Unlock()
 		case dns.TypeTXT:
 			for _, value := range d.TXT(strings.TrimSuffix(q.Name, ".")) {
 				m.Answer = append(m.Answer, &dns.TXT{Hdr: header, Txt: split(value)})

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,6 +132,33 @@ func (p *Proxy) Serving(names []string) (map[string]ruche.CertificateStatus, <-c
 		}
 	}
 	return all, s.replaced
+}
+
+// PassedThrough is a name that is passed through to an endpoint, which does the handshake.
+type PassedThrough struct {
+	Name string
+	// Address is that of the endpoint, Preamble what it wants to get first.
+	Address  string
+	Preamble []byte
+}
+
+// PassedThrough tells which exact names are passed through, each with an endpoint that is ready; names without one are left out.
+func (p *Proxy) PassedThrough() []PassedThrough {
+	var all []PassedThrough
+	known := make(map[string]bool)
+	for _, r := range p.current.Load().table.Routes {
+		if r.Protocol != ruche.ProtocolTCP || r.TLS != ruche.TLSPassthrough {
+			continue
+		}
+		ready := slices.IndexFunc(r.Endpoints, func(e table.Endpoint) bool { return e.Ready() })
+		for _, host := range r.Hosts {
+			if ready >= 0 && !known[host] && !strings.ContainsAny(host, "*~") {
+				known[host] = true
+				all = append(all, PassedThrough{host, r.Endpoints[ready].Address, proxyPreamble(r.ProxyProtocol)})
+			}
+		}
+	}
+	return all
 }
 
 // trustedCertificate tells about the certificate of a host that somebody vouches for; none is made for the question.

@@ -46,13 +46,21 @@ func (p *printer) authority(a ruche.AuthorityStatus, now time.Time) {
 	rows := make([][]string, 0, len(a.Roots)+len(a.Intermediates))
 	for _, list := range [][]ruche.IssuerStatus{a.Roots, a.Intermediates} {
 		for _, i := range list {
-			rows = append(rows, []string{i.ID, string(i.State), age(now.Sub(i.NotBefore)), left(i.NotAfter, now), turn(i, now), crlAge(i, now)})
+			rows = append(rows, []string{i.ID, string(i.State), age(now.Sub(made(i))), left(i.NotAfter, now), turn(i, now), crlAge(i, now)})
 		}
 	}
 	if len(rows) > 0 {
 		p.table("  ", []string{"ISSUER", "STATE", "AGE", "ENDS IN", "NEXT", "CRL"}, rows)
 	}
 	p.line("  certificates that are good: %d; revoked: %d", a.Live, a.Revoked)
+}
+
+// made is when an issuer was made, as well as that is known.
+func made(i ruche.IssuerStatus) time.Time {
+	if i.Made.IsZero() {
+		return i.NotBefore
+	}
+	return i.Made
 }
 
 func left(end, now time.Time) string {

@@ -23,6 +23,8 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 			rows = append(rows, []string{some(c.Names, 2), string(c.Kind), string(c.State), expiry(c, now), due(c, now), cmp.Or(c.CA, c.Issuer, "-"), cmp.Or(some(c.ServedBy, 3), "-")})
 		}
 		p.table("", []string{"NAMES", "KIND", "STATE", "EXPIRES", "RENEWAL", "ISSUER", "SERVED BY"}, rows)
+		p.line("")
+		p.line("%s", inStates(list.Certificates))
 	}
 	for _, c := range list.Certificates {
 		if c.LastError == "" && len(c.Problems) == 0 || c.State == ruche.CertificateRetired {
@@ -32,6 +34,7 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 		p.line("%s:", some(c.Names, 2))
 		p.troubles(c, now)
 	}
+	p.silent(list.Silent, now)
 	p.warnings(slices.DeleteFunc(slices.Clone(list.Warnings), told))
 	if slices.ContainsFunc(list.Warnings, told) {
 		p.line("")
@@ -43,18 +46,46 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 // told reports whether a warning says what stands with the certificates already.
 func told(w ruche.Warning) bool { return w.Code == ruche.CodeCertNotIssued }
 
+// inStates says how many certificates are in which state.
+func inStates(list []ruche.CertificateInfo) string {
+	by := map[ruche.CertificateState]int{}
+	for _, c := range list {
+		by[c.State]++
+	}
+	var parts []string
+	for _, s := range ruche.CertificateStates() {
+		if by[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", by[s], s))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// silent tells of edges that were not heard of lately.
+func (p *printer) silent(edges map[string]time.Time, now time.Time) {
+	if len(edges) > 0 {
+		p.line("")
+	}
+	for _, name := range slices.Sorted(maps.Keys(edges)) {
+		p.line("Edge %s was last heard of %s ago; what it serves is not listed.", name, age(now.Sub(edges[name])))
+	}
+}
+
 // troubles writes what is wrong with a certificate.
 func (p *printer) troubles(c ruche.CertificateInfo, now time.Time) {
 	if c.LastError != "" {
-		next := ""
-		if c.NextTry.After(now) {
-			next = "; next try in " + age(c.NextTry.Sub(now))
-		}
+		var more []string
 		if c.Failures > 0 {
-			p.line("  %s (%d failed%s)", c.LastError, c.Failures, next)
-		} else {
-			p.line("  %s", c.LastError)
+			more = append(more, fmt.Sprintf("%d failed", c.Failures))
 		}
+		if c.NextTry.After(now) {
+			more = append(more, "next try in "+age(c.NextTry.Sub(now)))
+		}
+		line := c.LastError
+		if len(more) > 0 {
+			line += " (" + strings.Join(more, "; ") + ")"
+		}
+		p.line("  %s", line)
 	}
 	for _, problem := range c.Problems {
 		if problem != c.LastError {
@@ -78,14 +109,17 @@ func CertificateNames(w io.Writer, list ruche.CertificateList, now time.Time) er
 		}
 		word := ""
 		switch {
+		case !n.Withdrawn.IsZero():
+			word = "REVOKED by its CA"
 		case n.Problem != "":
 			word = n.Problem
 		case len(n.Others) > 0:
 			word = "otherwise on " + some(slices.Sorted(maps.Keys(n.Others)), 3)
 		}
-		rows = append(rows, []string{n.Name, string(n.Kind), expires, cmp.Or(n.Certificate, "-"), cmp.Or(some(n.Edges, 3), "-"), word})
+		rows = append(rows, []string{n.Name, string(n.Kind), expires, cmp.Or(n.Certificate, n.CA, "-"), cmp.Or(some(n.Edges, 3), "-"), word})
 	}
 	p.table("", []string{"NAME", "KIND", "EXPIRES", "CERTIFICATE", "EDGES", ""}, rows)
+	p.silent(list.Silent, now)
 	return p.err
 }
 
@@ -114,7 +148,7 @@ func CertificateDetails(w io.Writer, list []ruche.CertificateInfo, now time.Time
 			{"names", strings.Join(c.Names, ", ")}, {"kind", string(c.Kind)}, {"state", string(c.State)}, {"wanted by", c.Source}, {"issuer", c.Issuer},
 			{"directory", c.Directory}, {"CA", c.CA}, {"profile", c.Profile}, {"key", c.KeyType}, {"serial", c.Serial}, {"SHA-256", c.Fingerprint}, {"key SHA-256", c.Key},
 			{"valid from", moment(c.NotBefore)}, {"valid until", moment(c.NotAfter)}, {"issued", moment(c.Issued)}, {"renewal due", moment(c.Due)},
-			{"CA suggests", window}, {"CA explains", c.Explanation}, {"retired", moment(c.Retired)}, {"revoked", moment(c.Revoked)}, {"served by", strings.Join(c.ServedBy, ", ")},
+			{"CA suggests", window}, {"CA explains", c.Explanation}, {"retired", moment(c.Retired)}, {"revoked", moment(c.Revoked)}, {"withdrawn", moment(c.Withdrawn)}, {"served by", strings.Join(c.ServedBy, ", ")},
 		} {
 			if row[1] != "" {
 				p.line("  %-12s %s", row[0], row[1])
@@ -174,7 +208,7 @@ func due(c ruche.CertificateInfo, now time.Time) string {
 	switch {
 	case c.Kind == ruche.CertificateFile:
 		return "by whoever wrote it"
-	case c.State == ruche.CertificateRetired || c.State == ruche.CertificateRevoked:
+	case c.State == ruche.CertificateRetired || !c.Revoked.IsZero():
 		return "none"
 	case c.Due.IsZero():
 		return "-"

@@ -35,8 +35,9 @@ func inventory() ruche.CertificateList {
 		Names: []ruche.ServedName{
 			{Name: "blog.example", Kind: ruche.CertificateSelfSigned, Edges: []string{"n1-edge", "n2-edge"}},
 			{Name: "shop.example", Kind: ruche.CertificateACME, Certificate: base.ID, Fingerprint: base.Fingerprint, NotAfter: base.NotAfter, Edges: []string{"n1-edge"}, Others: map[string]string{"n2-edge": "self-signed"}},
-			{Name: "vpn.example", Kind: "foreign", NotAfter: now().Add(3 * day), Seen: now(), Problem: "it expires in 3d"},
+			{Name: "vpn.example", Kind: "foreign", CA: "Their CA", NotAfter: now().Add(3 * day), Seen: now(), Problem: "it expires in 3d"},
 		},
+		Silent: map[string]time.Time{"n3-edge": now().Add(-20 * time.Minute)},
 		Warnings: []ruche.Warning{
 			{Code: ruche.CodeCertNotIssued, Severity: ruche.SeverityWarning, Subject: failing.ID, Message: "there is no certificate for blog.example: " + failing.LastError, Hint: "it is tried again"},
 			{Code: ruche.CodeIssuerUnreachable, Severity: ruche.SeverityWarning, Subject: "https://ca.example/directory", Message: "issuer default does not answer", Hint: "it is tried again"},

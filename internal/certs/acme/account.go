@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -148,6 +149,9 @@ func (t *term) register(ctx context.Context, client *acmez.Client, account acmez
 	account, err := client.NewAccount(ctx, account)
 	if err != nil {
 		f := explain(err, c)
+		if terms.EAB == nil && problemKind(err) == "unauthorized" {
+			return account, t.refuseAccount(terms, "of "+cmp.Or(terms.Email, "this installation"), f)
+		}
 		f.text = "cannot register an account: " + f.text
 		if kind := problemKind(err); terms.EAB != nil && (kind == "unauthorized" || kind == "malformed") {
 			f.hint = "look at the key ID and the MAC key of the external account (--acme-eab-kid, --acme-eab-key-file)"
@@ -195,4 +199,49 @@ func (t *term) lost(ctx context.Context, terms Terms) *failure {
 		t.log.Warn("the account's URL could not be forgotten", slog.Any("error", err))
 	}
 	return nil
+}
+
+// unauthorized says why the CA does not let an account order: most often, because the account was deactivated, by its owner or by the CA (RFC 8555 section 7.3.6).
+func (r *run) unauthorized(ctx context.Context, f *failure) *failure {
+	c := &call{}
+	account, err := r.client.GetAccount(withCall(ctx, c), r.account)
+	if problemKind(err) == "unauthorized" || err == nil && account.Status != acmez.StatusValid {
+		return r.refuseAccount(r.terms, r.account.Location, f)
+	}
+	f.hint, f.refused = "the CA does not let this account order these names: ask the CA, or take another one", true
+	return f
+}
+
+// refuseAccount notes that a CA takes an account no more.
+func (t *term) refuseAccount(terms Terms, url string, f *failure) *failure {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused[accountKey(terms)] = f.text
+	return &failure{
+		text: fmt.Sprintf("the CA does not take the account %s any more: %s", url, f.text), cause: f.cause, refused: true, final: true,
+		hint: "what is deactivated stays so: begin with a new account, by another --acme-email",
+	}
+}
+
+// accepted notes that a CA takes an account.
+func (t *term) accepted(terms Terms) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.refused, accountKey(terms))
+}
+
+// refusals are the warnings of accounts that their CA takes no more, each once, for however many certificates.
+func (t *term) refusals() []ruche.Warning {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []ruche.Warning
+	for key, text := range t.refused {
+		row, _ := t.accounts.get(key)
+		all = append(all, ruche.Warning{
+			Code: ruche.CodeAccountInvalid, Severity: ruche.SeverityError, Subject: row.Value.Directory + " " + key,
+			Message: fmt.Sprintf("the CA does not take the account %s any more, by which certificates are ordered: %s", row.Value.URL, text),
+			Hint:    "what is deactivated stays so: begin with a new account, by another --acme-email; with dns-persist-01 the records have to name the new one",
+		})
+	}
+	return all
 }

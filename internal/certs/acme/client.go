@@ -41,7 +41,7 @@ func (e *Engine) clientOf(terms Terms) (caClient, error) {
 	if err != nil {
 		return caClient{}, err
 	}
-	w := &wire{next: next, url: terms.Directory}
+	w := &wire{next: next, engine: e, url: terms.Directory}
 	c := caClient{wire: w, Client: &acmez.Client{
 		Directory: terms.Directory, UserAgent: "ruche", PollInterval: e.poll, PollTimeout: pollTimeout,
 		HTTPClient: &http.Client{Transport: w, Timeout: requestTimeout},

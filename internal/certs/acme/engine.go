@@ -36,8 +36,9 @@ type Config struct {
 	Seal   vault.Sealer
 	// Published returns when all edges that are up have what the state had at a revision, or with an error when ctx ends before.
 	Published func(ctx context.Context, revision int64) error
-	// DNS is nil where no records can be written.
-	DNS DNS
+	// DNS is nil where no records can be written, Records where none are looked up beforehand.
+	DNS     DNS
+	Records Records
 	// Internal has a certificate made by Ruche's own authority, for the names and the key of csr (DER), and gives it with what follows it; nil when there is no authority.
 	Internal func(ctx context.Context, spec ruche.CertificateSpec, csr *x509.CertificateRequest) (chain [][]byte, err error)
 	// RevokeInternal has one of its certificates revoked, for a reason of RFC 5280 section 5.3.1. One that is revoked already is no error.
@@ -60,9 +61,11 @@ type Engine struct {
 	rest      time.Duration
 	transport func(Terms) (http.RoundTripper, error)
 
+	warnings health.Group // Run's own
+
 	mu      sync.Mutex
 	clients map[[sha256.Size]byte]caClient
-	raised  map[warningKey]bool // warnings that stand because of this engine
+	clocks  map[string]time.Duration // by directory: how far our clock is ahead of the CA's, by its last answer
 	// authority counts the changes of Ruche's own authority, changed tells the term of one.
 	authority int
 	changed   chan struct{}
@@ -79,7 +82,7 @@ func New(cfg Config) *Engine {
 	cfg.Buckets.Specs = openedSpecs{cfg.Buckets.Specs, cfg.Seal}
 	return &Engine{
 		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
-		clients: make(map[[sha256.Size]byte]caClient), raised: make(map[warningKey]bool), changed: make(chan struct{}, 1),
+		clients: make(map[[sha256.Size]byte]caClient), clocks: make(map[string]time.Duration), warnings: health.Group{Registry: cfg.Health}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -184,6 +187,9 @@ type term struct {
 	later map[string]time.Time
 	// tried has of which change of the authority a certificate was last asked of it; only passes use it.
 	tried map[string]int
+	// preflights is what the DNS says of wants, by ID; refused the accounts that their CA takes no more, by key, with what it says.
+	preflights map[string]preflight
+	refused    map[string]string
 }
 
 func (e *Engine) begin(ctx context.Context) (*term, error) {
@@ -192,7 +198,7 @@ func (e *Engine) begin(ctx context.Context) (*term, error) {
 		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
 		wake: make(chan struct{}, 1), questions: make(chan struct{}, maxQuestions),
 		busy: make(map[string]bool), pools: make(map[string]chan struct{}), names: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf),
-		later: make(map[string]time.Time), tried: make(map[string]int),
+		later: make(map[string]time.Time), tried: make(map[string]int), preflights: make(map[string]preflight), refused: make(map[string]string),
 	}
 	t.certificates.bucket, t.states.bucket, t.orders.bucket = b.Certificates, b.States, b.Orders
 	t.accounts.bucket, t.challenges.bucket, t.issuances.bucket = b.Accounts, b.Challenges, b.Issuances

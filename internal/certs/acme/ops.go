@@ -69,6 +69,16 @@ func (e *Engine) Revoke(ctx context.Context, id string, at time.Time, reason str
 	})
 }
 
+// Withdrawn notes that a CA has revoked the certificate under id by itself. It is replaced at once, with another key, if it is wanted.
+func (e *Engine) Withdrawn(ctx context.Context, id string, w vault.Withdrawal) error {
+	return e.setState(ctx, id, func(st *vault.State) {
+		if st.Withdrawn != nil && st.Withdrawn.Of == w.Of {
+			return
+		}
+		st.Withdrawn, st.Asked, st.Reason = &w, e.now(), vault.ReasonKeyCompromise
+	})
+}
+
 // setState changes a certificate's state from any node.
 func (e *Engine) setState(ctx context.Context, id string, fn func(*vault.State)) error {
 	for {

@@ -574,3 +574,27 @@ func TestAnUnknownIssuer(t *testing.T) {
 		return nil
 	})
 }
+
+// TestRevokedByItsCA replaces what a CA has revoked by itself, once.
+func TestRevokedByItsCA(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	s := spec("shop.example")
+	w.want("service/a", s)
+	e, _ := w.run()
+	first, _ := w.certificate(s)
+	withdrawn := vault.Withdrawal{Of: vault.Fingerprint(first.Chain[0]), At: w.now()}
+	w.ahead.Add(int64(time.Minute))
+	if err := e.Withdrawn(t.Context(), w.id(s), withdrawn); err != nil {
+		t.Fatal(err)
+	}
+	second := w.awaitOther(s, first)
+	w.await("the end of it", func() error {
+		if st := list(w, w.b.states)[w.id(s)]; st.Withdrawn != nil || st.Of != vault.Fingerprint(second.Chain[0]) {
+			return fmt.Errorf("the state is %+v", st)
+		}
+		return nil
+	})
+	if got := w.ca.Made(pebbletest.NewOrder); got != 2 {
+		t.Errorf("there were %d orders, want 2", got)
+	}
+}

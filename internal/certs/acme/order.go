@@ -209,7 +209,11 @@ func (r *run) ask(ctx context.Context) (acmez.Order, error) {
 	}
 	made, err := r.client.NewOrder(withCall(ctx, c), r.account, order)
 	if err == nil {
+		r.accepted(r.terms)
 		return made, nil
+	}
+	if problemKind(err) == "unauthorized" {
+		return made, r.unauthorized(ctx, explain(err, c))
 	}
 	if order.Replaces != "" && replacedBefore(err) {
 		r.log.Info("the CA does not take the order as a replacement, it is asked without", slog.Any("error", err))

@@ -23,6 +23,7 @@ func (t *term) pass(ctx context.Context) (next time.Time) {
 		t.tend(ctx, v, w)
 	}
 	t.askWindows(ctx, v)
+	t.lookAhead(ctx, v)
 	t.revoke(ctx, v)
 	t.sweep(ctx, v)
 	if ctx.Err() == nil {

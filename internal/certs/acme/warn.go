@@ -3,20 +3,16 @@ package acme
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/plan"
 )
 
-type warningKey struct {
-	code    ruche.Code
-	subject string
-}
-
 // warnings says what is wrong now.
 func (t *term) warnings(v *view) []ruche.Warning {
-	all := append(t.outages(), t.unknownIssuers(v)...)
+	all := slices.Concat(t.outages(), t.unknownIssuers(v), t.wrongClocks(), t.refusals(), t.foreseen(v))
 	for _, w := range v.wants {
 		if v.usable(w.ID) {
 			if warning, ok := t.notRenewed(v, w); ok {
@@ -121,19 +117,7 @@ func (e *Engine) warn(all []ruche.Warning) {
 	if e.cfg.Health == nil {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	stand := make(map[warningKey]bool, len(all))
-	for _, w := range all {
-		stand[warningKey{w.Code, w.Subject}] = true
-		if e.cfg.Health.Set(w) {
-			e.log.Warn(w.Message, slog.String("code", string(w.Code)), slog.String("hint", w.Hint))
-		}
+	for _, w := range e.warnings.Stand(all) {
+		e.log.Warn(w.Message, slog.String("code", string(w.Code)), slog.String("hint", w.Hint))
 	}
-	for k := range e.raised {
-		if !stand[k] {
-			e.cfg.Health.Clear(k.code, k.subject)
-		}
-	}
-	e.raised = stand
 }

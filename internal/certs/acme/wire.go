@@ -43,6 +43,7 @@ func withCall(ctx context.Context, c *call) context.Context {
 // wire is how requests go out: it tells calls what the library does not.
 type wire struct {
 	next      http.RoundTripper
+	engine    *Engine
 	url       string                 // of the directory
 	directory atomic.Pointer[[]byte] // nil before it was fetched
 }
@@ -53,7 +54,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	c, ok := r.Context().Value(callKey{}).(*call)
 	if !ok {
-		return w.next.RoundTrip(r)
+		return w.send(r)
 	}
 	post := r.Method == http.MethodPost
 	c.mu.Lock()
@@ -62,7 +63,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, c.broken
 	}
 	c.spoken = true
-	answer, err := w.next.RoundTrip(r)
+	answer, err := w.send(r)
 	if err != nil {
 		if post {
 			c.broken = err
@@ -70,6 +71,15 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return answer, c.saw(answer)
+}
+
+func (w *wire) send(r *http.Request) (*http.Response, error) {
+	sent := w.engine.now()
+	answer, err := w.next.RoundTrip(r)
+	if err == nil {
+		w.engine.heard(w.url, sent, answer)
+	}
+	return answer, err
 }
 
 // maxBody bounds what is kept of an answer.

@@ -27,14 +27,6 @@ type Want struct {
 	Problem, Hint, Waiting string
 }
 
-// Sight is what somebody saw who looked at a name from outside.
-type Sight struct {
-	Seen time.Time
-	// Certificate is the leaf in DER; nil when there was no handshake, and then Problem says why.
-	Certificate []byte
-	Problem     string
-}
-
 // Input is all that the inventory is made of.
 type Input struct {
 	Now     time.Time
@@ -42,29 +34,35 @@ type Input struct {
 	States  map[string]vault.State
 	Wants   map[string]Want
 	Served  map[string]vault.Served // by node
-	Sights  map[string]Sight        // by name, or host:port
+	Sights  map[string]vault.Sight  // of what is watched, by host or host:port
 }
 
 // List makes the inventory.
 func List(in Input) ruche.CertificateList {
-	l := lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}}
+	l := newLister(in)
+	list := ruche.CertificateList{Certificates: make([]ruche.CertificateInfo, 0, len(l.infos)), Names: l.names, Warnings: []ruche.Warning{}}
+	for _, id := range slices.Sorted(maps.Keys(l.infos)) {
+		info := l.infos[id]
+		slices.Sort(info.ServedBy)
+		info.ServedBy = slices.Compact(info.ServedBy)
+		info.Problems = append(info.Problems, l.unserved(info)...)
+		list.Certificates = append(list.Certificates, *info)
+	}
+	slices.SortStableFunc(list.Certificates, func(a, b ruche.CertificateInfo) int { return cmp.Compare(first(a.Names), first(b.Names)) })
+	return list
+}
+
+// newLister puts together what is known.
+func newLister(in Input) *lister {
+	l := &lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}}
 	for id, r := range in.Records {
 		l.record(id, r)
 	}
 	for id, w := range in.Wants {
 		l.want(id, w)
 	}
-	names := l.served()
-	list := ruche.CertificateList{Certificates: make([]ruche.CertificateInfo, 0, len(l.infos)), Names: names, Warnings: []ruche.Warning{}}
-	for _, id := range slices.Sorted(maps.Keys(l.infos)) {
-		info := l.infos[id]
-		slices.Sort(info.ServedBy)
-		info.ServedBy = slices.Compact(info.ServedBy)
-		l.unserved(info)
-		list.Certificates = append(list.Certificates, *info)
-	}
-	slices.SortStableFunc(list.Certificates, func(a, b ruche.CertificateInfo) int { return cmp.Compare(first(a.Names), first(b.Names)) })
-	return list
+	l.names = l.served()
+	return l
 }
 
 func first(names []string) string {
@@ -78,6 +76,7 @@ type lister struct {
 	in     Input
 	infos  map[string]*ruche.CertificateInfo
 	prints map[string]string // fingerprint -> ID
+	names  []ruche.ServedName
 }
 
 // record adds a stored certificate.
@@ -95,6 +94,10 @@ func (l *lister) record(id string, r vault.Record) {
 		return
 	}
 	l.leaf(info, leaf)
+	if w := s.Withdrawn; w != nil && w.Of == info.Fingerprint {
+		info.Withdrawn = w.At
+		info.Problems = append(info.Problems, "its CA has revoked it at "+w.At.UTC().Format(time.RFC3339))
+	}
 	info.Problems = append(info.Problems, chainProblems(r, leaf)...)
 	info.State = l.stateOf(info)
 }
@@ -118,7 +121,7 @@ func (l *lister) leaf(info *ruche.CertificateInfo, leaf *x509.Certificate) {
 func (l *lister) stateOf(info *ruche.CertificateInfo) ruche.CertificateState {
 	now := l.in.Now
 	switch {
-	case !info.Revoked.IsZero():
+	case !info.Revoked.IsZero() || !info.Withdrawn.IsZero():
 		return ruche.CertificateRevoked
 	case !info.Retired.IsZero():
 		return ruche.CertificateRetired
@@ -146,7 +149,11 @@ func (l *lister) want(id string, w Want) {
 	info.Source = strings.Join(w.Sources, "; ")
 	switch {
 	case w.Problem != "":
-		info.Problems = append(info.Problems, strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()"))
+		problem := strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()")
+		if info.LastError == problem { // no try has failed: there was none
+			info.LastError = ""
+		}
+		info.Problems = append(info.Problems, problem)
 	case w.Waiting != "" && info.State == ruche.CertificatePending:
 		info.Problems = append(info.Problems, "it is not ordered yet: "+w.Waiting)
 	}

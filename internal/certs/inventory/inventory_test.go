@@ -168,8 +168,9 @@ func TestServed(t *testing.T) {
 			"n2": {Names: map[string]vault.Serving{"a.example": serving(current)}},
 			"n3": {Names: map[string]vault.Serving{"a.example": serving(old)}},
 		},
-		Sights: map[string]inventory.Sight{
-			"a.example": {Seen: now(), Certificate: leaf.Raw}, "vpn.example:8443": {Seen: now(), Problem: "connection refused"},
+		Wants: map[string]inventory.Want{"a": {Names: []string{"a.example"}}},
+		Sights: map[string]vault.Sight{
+			"a.example": {Seen: now(), Fingerprint: vault.Fingerprint(leaf.Raw)}, "vpn.example:8443": {Seen: now(), Problem: "connection refused"},
 		},
 	})
 	if got := list.Certificates[0]; got.ID != "a" || !slices.Equal(got.ServedBy, []string{"n1", "n2"}) || len(got.Problems) != 1 || !strings.Contains(got.Problems[0], "edge n3 serves a.example") {

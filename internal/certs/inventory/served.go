@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"cmp"
-	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -86,49 +85,83 @@ func (l *lister) serves(node, name string, s vault.Serving) {
 	}
 }
 
-// unserved tells of a stored certificate that edges serve its names with something worse.
-func (l *lister) unserved(info *ruche.CertificateInfo) {
-	if info.State == ruche.CertificateRetired || info.Fingerprint == "" || info.Kind == ruche.CertificateFile || l.in.Now.Sub(info.Issued) < settle {
-		return
+// unserved tells of a stored certificate that is wanted where edges serve its names with something worse.
+func (l *lister) unserved(info *ruche.CertificateInfo) (problems []string) {
+	if _, wanted := l.in.Wants[info.ID]; !wanted || !stored(info) || l.in.Now.Sub(info.Issued) < settle {
+		return nil
 	}
 	for _, node := range slices.Sorted(maps.Keys(l.in.Served)) {
 		for _, host := range slices.Sorted(maps.Keys(l.in.Served[node].Names)) {
 			s := l.in.Served[node].Names[host]
-			if s.Fingerprint == info.Fingerprint || !slices.Contains(info.Names, host) || s.Kind == ruche.CertificateFile || s.NotAfter.After(info.NotAfter) {
+			if !slices.Contains(info.Names, host) || s.Kind == ruche.CertificateFile || s.NotAfter.After(info.NotAfter) {
 				continue
 			}
-			info.Problems = append(info.Problems, fmt.Sprintf("edge %s serves %s with another one (%s), which is worse", node, host, s.Kind))
+			if _, another := l.prints[s.Fingerprint]; another && l.in.Now.Before(s.NotAfter) {
+				continue // this one, or another that is stored
+			}
+			problems = append(problems, fmt.Sprintf("edge %s serves %s with another one (%s), which is worse", node, host, s.Kind))
 		}
 	}
+	return problems
 }
 
-// seen adds what was seen from outside.
+// stored tells of a certificate of the store that may be served.
+func stored(info *ruche.CertificateInfo) bool {
+	return info.Fingerprint != "" && info.Kind != ruche.CertificateFile && info.Retired.IsZero() && info.Revoked.IsZero()
+}
+
+// seen adds what was seen of names that are passed through, and of what is watched.
 func (l *lister) seen(names []ruche.ServedName) []ruche.ServedName {
-	for _, name := range slices.Sorted(maps.Keys(l.in.Sights)) {
-		sight := l.in.Sights[name]
-		i := slices.IndexFunc(names, func(n ruche.ServedName) bool { return n.Name == name })
-		if i < 0 {
+	byName := make(map[string]int, len(names))
+	for i, n := range names {
+		byName[n.Name] = i
+	}
+	add := func(name, edge string, sight vault.Sight) {
+		i, known := byName[name]
+		if !known {
+			i, byName[name] = len(names), len(names)
 			names = append(names, ruche.ServedName{Name: name, Kind: ruche.CertificateNone})
-			i = len(names) - 1
 		}
-		n := &names[i]
-		n.Seen, n.Problem = sight.Seen, sight.Problem
-		if leaf, err := x509.ParseCertificate(sight.Certificate); err == nil {
-			fingerprint := vault.Fingerprint(leaf.Raw)
-			if n.Fingerprint != "" && n.Fingerprint != fingerprint && n.Problem == "" {
-				n.Problem = "what is seen from outside is not what the edges say they serve"
-			}
-			if n.Fingerprint == "" {
-				n.Kind, n.Fingerprint, n.NotAfter, n.Certificate = KindForeign, fingerprint, leaf.NotAfter, l.prints[fingerprint]
-			}
+		l.sight(&names[i], edge, sight)
+	}
+	for _, node := range slices.Sorted(maps.Keys(l.in.Served)) {
+		for name, sight := range l.in.Served[node].Seen {
+			add(name, node, sight)
 		}
+	}
+	for name, sight := range l.in.Sights {
+		add(name, "", sight)
 	}
 	slices.SortStableFunc(names, func(a, b ruche.ServedName) int { return cmp.Compare(a.Name, b.Name) })
 	return names
 }
 
-// KindForeign is the kind of a certificate that others look after: of a name that is passed through, or watched.
-const KindForeign ruche.CertificateKind = "foreign"
+// sight adds a look to a name. Of several looks the first one that found a certificate counts, and every problem.
+func (l *lister) sight(n *ruche.ServedName, edge string, s vault.Sight) {
+	if n.Seen.Before(s.Seen) {
+		n.Seen = s.Seen
+	}
+	n.Problem = cmp.Or(n.Problem, s.Problem)
+	served := n.Kind != ruche.CertificateNone && n.Kind != ruche.CertificateForeign
+	switch {
+	case served && s.Fingerprint != "" && n.Fingerprint != s.Fingerprint:
+		n.Problem = cmp.Or(n.Problem, "what is seen from outside is not what the edges say they serve")
+	case served:
+	case n.Fingerprint == "" && s.Fingerprint != "":
+		n.Kind, n.Fingerprint, n.NotAfter, n.CA, n.Withdrawn = ruche.CertificateForeign, s.Fingerprint, s.NotAfter, s.Issuer, s.Revoked
+		n.Certificate = l.prints[s.Fingerprint]
+	}
+	switch {
+	case edge == "":
+	case n.Fingerprint != s.Fingerprint && s.Fingerprint != "":
+		if n.Others == nil {
+			n.Others = map[string]string{}
+		}
+		n.Others[edge] = s.Fingerprint
+	default:
+		n.Edges = append(n.Edges, edge)
+	}
+}
 
 // Select gives the certificates of a list that a selection is about. An ID or name that selects nothing gives an error.
 func Select(list []ruche.CertificateInfo, s ruche.CertificateSelection) ([]ruche.CertificateInfo, error) {

@@ -33,6 +33,9 @@ func (p *prober) dial(ctx context.Context) (net.Conn, error) {
 	}
 	p.result.Address = conn.RemoteAddr().String()
 	err = conn.SetDeadline(time.Now().Add(p.Timeout))
+	if err == nil && len(p.Preface) > 0 {
+		_, err = conn.Write(p.Preface)
+	}
 	if err == nil {
 		err = startTLS(conn, p.target.StartTLS)
 	}

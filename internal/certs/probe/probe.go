@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/dns"
 )
 
 // The checks, in the order in which they are made.
@@ -23,6 +24,7 @@ const (
 	checkValidity   = "validity"
 	checkKey        = "key"
 	checkRevocation = "revocation"
+	checkCAA        = "caa"
 	checkStaple     = "staple"
 	checkVersions   = "versions"
 	checkExchange   = "key-exchange"
@@ -37,10 +39,45 @@ type Config struct {
 	Now func() time.Time
 	// Timeout bounds each connection and each download; 0 stands for 10 s.
 	Timeout time.Duration
+	// Resolver is asked for CAA records; nil: they are not looked at.
+	Resolver *dns.Resolver
+	// Preface is sent before anything else, such as a header of the PROXY protocol.
+	Preface []byte
 }
 
 // Check looks at a server. Whatever goes wrong is a finding.
 func Check(ctx context.Context, t ruche.CheckTarget, cfg Config) ruche.CertificateCheck {
+	p := newProber(t, cfg)
+	p.look(ctx)
+	return p.result
+}
+
+// Look makes one handshake, and gives the certificates that were shown, the server's own first, and what clients have against them, but for their end: that is for who
+// knows when they are renewed. Without certificates the problem says why there are none.
+func Look(ctx context.Context, t ruche.CheckTarget, cfg Config) (chain []*x509.Certificate, problem string) {
+	p := newProber(t, cfg)
+	shaken, err := p.handshake(ctx, &tls.Config{NextProtos: p.protocols()})
+	if err != nil {
+		p.unreachable(err)
+		return nil, p.worst()
+	}
+	p.chain(shaken.PeerCertificates)
+	p.name(shaken.PeerCertificates[0])
+	return shaken.PeerCertificates, p.worst()
+}
+
+// worst joins the errors that were found.
+func (p *prober) worst() string {
+	var all []string
+	for _, f := range p.result.Findings {
+		if f.Level == ruche.LevelError {
+			all = append(all, f.Message)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func newProber(t ruche.CheckTarget, cfg Config) *prober {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -53,9 +90,7 @@ func Check(ctx context.Context, t ruche.CheckTarget, cfg Config) ruche.Certifica
 	if t.ServerName == "" {
 		t.ServerName = t.Host
 	}
-	p := &prober{Config: cfg, target: t, result: ruche.CertificateCheck{Target: t, At: cfg.Now()}}
-	p.look(ctx)
-	return p.result
+	return &prober{Config: cfg, target: t, result: ruche.CertificateCheck{Target: t, At: cfg.Now()}}
 }
 
 // prober is one look at a server.
@@ -93,6 +128,7 @@ func (p *prober) look(ctx context.Context) {
 	p.validity(first.PeerCertificates)
 	p.key(first.PeerCertificates)
 	p.revocation(ctx, first.PeerCertificates)
+	p.caa(ctx, first.PeerCertificates[0])
 	p.staple(first.PeerCertificates[0])
 	p.versions(ctx)
 	p.exchange()

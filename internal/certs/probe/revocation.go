@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 
 	"github.com/ruche-project/ruche"
 )
@@ -43,11 +45,20 @@ func (p *prober) revocation(ctx context.Context, sent []*x509.Certificate) {
 
 // fetchCRL gets a CRL by HTTP, and holds it against its issuer, which must have been sent.
 func (p *prober) fetchCRL(ctx context.Context, place string, sent []*x509.Certificate) (*x509.RevocationList, error) {
+	list, err := download(ctx, place, p.Timeout)
+	if err == nil {
+		err = believe(list, sent, p.Now())
+	}
+	return list, err
+}
+
+// download gets a CRL. CAs have them at URLs of plain HTTP, since a CRL is signed (RFC 5280 section 8).
+func download(ctx context.Context, place string, timeout time.Duration) (*x509.RevocationList, error) {
 	u, err := url.Parse(place)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("it is no URL of HTTP")
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, place, nil)
 	if err != nil {
@@ -72,7 +83,12 @@ func (p *prober) fetchCRL(ctx context.Context, place string, sent []*x509.Certif
 	if err != nil {
 		return nil, errors.New("it is no CRL")
 	}
-	err = errors.New("the certificate of its issuer was not sent")
+	return list, nil
+}
+
+// believe holds a CRL against the issuer of the first certificate of a chain, and the clock.
+func believe(list *x509.RevocationList, sent []*x509.Certificate, now time.Time) error {
+	err := errors.New("the certificate of its issuer was not sent")
 	for _, issuer := range sent {
 		if signs(issuer, sent[0]) {
 			err = list.CheckSignatureFrom(issuer)
@@ -80,12 +96,51 @@ func (p *prober) fetchCRL(ctx context.Context, place string, sent []*x509.Certif
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("it cannot be believed: %w", err)
+		return fmt.Errorf("it cannot be believed: %w", err)
 	}
-	if p.Now().After(list.NextUpdate) {
-		return nil, fmt.Errorf("it is out of date since %s", date(list.NextUpdate))
+	if now.After(list.NextUpdate) {
+		return fmt.Errorf("it is out of date since %s", date(list.NextUpdate))
 	}
-	return list, nil
+	return nil
+}
+
+// Lists looks certificates up in the CRLs that they name. It keeps the list that was fetched last: who asks about many certificates asks in the order of their first list. It
+// is made for one round, and used by one goroutine.
+type Lists struct {
+	Config
+	place string
+	list  *x509.RevocationList
+	err   error
+}
+
+// Revoked gives when the first certificate of a chain was revoked, by a list that can be believed; zero when it was not. A certificate that names no list gives no error. Lists
+// are fetched by plain HTTP alone, as public CAs have them.
+func (l *Lists) Revoked(ctx context.Context, chain []*x509.Certificate) (at time.Time, err error) {
+	cfg := newProber(ruche.CheckTarget{}, l.Config).Config
+	for _, place := range chain[0].CRLDistributionPoints {
+		if !strings.HasPrefix(place, "http://") {
+			err = fmt.Errorf("cannot use the CRL %s: it is no URL of plain HTTP", place)
+			continue
+		}
+		if l.place != place {
+			l.list, l.err = download(ctx, place, cfg.Timeout)
+			l.place = place
+		}
+		if err = l.err; err == nil {
+			err = believe(l.list, chain, cfg.Now())
+		}
+		if err != nil {
+			err = fmt.Errorf("cannot use the CRL %s: %w", place, err)
+			continue
+		}
+		for _, entry := range l.list.RevokedCertificateEntries {
+			if entry.SerialNumber.Cmp(chain[0].SerialNumber) == 0 && entry.ReasonCode != removeFromCRL {
+				return entry.RevocationTime, nil
+			}
+		}
+		return time.Time{}, nil
+	}
+	return time.Time{}, err
 }
 
 // removeFromCRL is the reason by which a CRL takes a revocation back (RFC 5280 section 5.3.1).

@@ -30,6 +30,7 @@ const (
 	BucketServed       = "served"       // node name -> Served; edges write it
 	BucketTickets      = "tickets"      // "keys" -> Tickets; edges follow it
 	BucketECH          = "ech"          // "keys" -> ECH; edges follow it
+	BucketSights       = "sights"       // host, or host:port where the port is not 443 -> Sight; of endpoints that are watched
 )
 
 // Sealer keeps private keys unreadable in a copy of the state. What a thing was closed for is part of the seal.
@@ -148,6 +149,14 @@ type State struct {
 	Proved ruche.ChallengeType `json:"proved,omitempty"`
 	// Revoke lists the certificates that are to be revoked, once their successor is served where there is to be one.
 	Revoke []Revocation `json:"revoke,omitempty"`
+	// Withdrawn is what the CA's list of revoked certificates says of a certificate; nil when it says nothing.
+	Withdrawn *Withdrawal `json:"withdrawn,omitempty"`
+}
+
+// Withdrawal is that a CA has revoked a certificate by itself.
+type Withdrawal struct {
+	Of string    `json:"of"` // the certificate's fingerprint: its successor is not meant
+	At time.Time `json:"at"`
 }
 
 // ReasonKeyCompromise is the State.Reason for which the key is not used again, whatever the spec says.
@@ -245,6 +254,22 @@ type Served struct {
 	Node string `json:"node"`
 	// Names has each exact or wildcard host of a route with TLS.
 	Names map[string]Serving `json:"names"`
+	// Seen has the names that are passed through to endpoints, and what came of a look. It is in a row of its own.
+	Seen map[string]Sight `json:"seen,omitempty"`
+}
+
+// Sight is what came of a look at a certificate that others look after.
+type Sight struct {
+	Seen time.Time `json:"seen"`
+	// Fingerprint, the issuer's common name, and the life of the certificate; empty where there was no handshake.
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	Issuer      string    `json:"issuer,omitempty"`
+	NotBefore   time.Time `json:"not_before,omitzero"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
+	// Problem is why there was no handshake, or what clients have against the certificate but for its end.
+	Problem string `json:"problem,omitempty"`
+	// Revoked is when its CA has revoked it, by the CA's list; zero when it has not, or that is not known.
+	Revoked time.Time `json:"revoked,omitzero"`
 }
 
 // Serving is the certificate that an edge serves a name with.
