@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -224,22 +222,6 @@ func (r *run) ask(ctx context.Context) (acmez.Order, error) {
 		return r.ask(ctx)
 	}
 	return made, explain(err, c)
-}
-
-func hasProfile(dir acmez.Directory, name string) bool {
-	if dir.Meta == nil {
-		return false
-	}
-	_, ok := dir.Meta.Profiles[name]
-	return ok
-}
-
-// profileNames lists the profiles of a CA, for people.
-func profileNames(dir acmez.Directory) string {
-	if dir.Meta == nil || len(dir.Meta.Profiles) == 0 {
-		return "none"
-	}
-	return strings.Join(slices.Sorted(maps.Keys(dir.Meta.Profiles)), ", ")
 }
 
 // replacedBefore reports whether a CA may object to what an order replaces: another order replaces it, it is not one of this account, or the CA fails to find it,

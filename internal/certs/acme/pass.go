@@ -468,18 +468,3 @@ func (t *term) setDue(ctx context.Context, id, of string, due time.Time) {
 	})
 	t.complain(ctx, id, err)
 }
-
-// failureOf says what an error means; nil for none.
-func failureOf(err error) *failure {
-	if err == nil {
-		return nil
-	}
-	return explain(err, nil)
-}
-
-func latest(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}

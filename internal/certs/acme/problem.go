@@ -64,6 +64,14 @@ func explain(err error, c *call) *failure {
 	return f
 }
 
+// failureOf says what an error means; nil for none.
+func failureOf(err error) *failure {
+	if err == nil {
+		return nil
+	}
+	return explain(err, nil)
+}
+
 func problemOf(err error) (p acmez.Problem, ok bool) {
 	ok = errors.As(err, &p)
 	return p, ok
@@ -117,4 +125,11 @@ func hints() map[string]string {
 func gone(err error) bool {
 	p, ok := problemOf(err)
 	return ok && (p.Status == http.StatusNotFound || p.Status == http.StatusGone || p.Status == http.StatusForbidden && kind(p) == "unauthorized")
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

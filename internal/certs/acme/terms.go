@@ -2,7 +2,11 @@ package acme
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
+
+	acmez "github.com/mholt/acmez/v3/acme"
 
 	"github.com/ruche-project/ruche"
 )
@@ -93,4 +97,20 @@ func (t Terms) wildcards() bool {
 // persists reports whether the certificate is ordered by standing records, which name the account.
 func (t Terms) persists() bool {
 	return slices.Contains(t.types(""), ruche.ChallengeDNSPersist01)
+}
+
+func hasProfile(dir acmez.Directory, name string) bool {
+	if dir.Meta == nil {
+		return false
+	}
+	_, ok := dir.Meta.Profiles[name]
+	return ok
+}
+
+// profileNames lists the profiles of a CA, for people.
+func profileNames(dir acmez.Directory) string {
+	if dir.Meta == nil || len(dir.Meta.Profiles) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(dir.Meta.Profiles)), ", ")
 }
