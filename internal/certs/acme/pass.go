@@ -40,6 +40,8 @@ type view struct {
 	// own has the wants by ID; instead the record that serves a want in place of its own.
 	own     map[string]Want
 	instead map[string]string
+	// byName has the records by the names in them; nil before having was asked.
+	byName map[string][]string
 	// used has the records that are to be served.
 	used map[string]bool
 	next time.Time
@@ -97,48 +99,6 @@ func (t *term) readLeaves(records map[string]ruche.Entry[vault.Record]) map[stri
 func (v *view) usable(id string) bool {
 	l, ok := v.leaves[id]
 	return ok && v.records[id].Value.Revoked.IsZero() && v.now.Before(l.cert.NotAfter)
-}
-
-// find says which records serve a want: its own, another that does as well, or, until its own is there, whatever has one of its names.
-func (v *view) find(w Want) {
-	if v.usable(w.ID) {
-		v.used[w.ID] = true
-		return
-	}
-	for id, e := range v.records {
-		if id == w.ID || !v.usable(id) {
-			continue
-		}
-		if v.standsIn(w, id, e.Value) && (v.instead[w.ID] == "" || id < v.instead[w.ID]) {
-			v.instead[w.ID] = id
-		}
-		if slices.ContainsFunc(w.Spec.Names, func(n string) bool { return vault.CoversAll(e.Value.Names, []string{n}) }) {
-			v.used[id] = true
-		}
-	}
-}
-
-// standsIn reports whether a record makes an order unnecessary: it has all names, is not about to need renewal itself, or is renewed by somebody who wants it, and nobody meant
-// another CA.
-func (v *view) standsIn(w Want, id string, r vault.Record) bool {
-	if !vault.CoversAll(r.Names, w.Spec.Names) {
-		return false
-	}
-	switch {
-	case w.Terms.Internal() != (r.Origin == vault.OriginInternal):
-		return false
-	case r.Origin == vault.OriginImported:
-		if w.Mode == "" && r.Directory != "" && r.Directory != w.Terms.Directory {
-			return false
-		}
-	case w.Mode == "" && r.Directory == w.Terms.Directory && r.KeyType == w.Terms.KeyType && len(r.Names) == len(w.Spec.Names):
-		// It is the same but for the name that comes first.
-	case w.Mode == "" || r.Origin == vault.OriginACME && r.Directory != w.Terms.Directory && r.Issuer != w.Terms.Fallback:
-		return false
-	}
-	c := v.plan(id)
-	_, wanted := v.own[id]
-	return v.now.Before(plan.Due(c)) || wanted && plan.LevelAt(c, v.now) != plan.Critical
 }
 
 // plan gives what the plan has to know of a record.
