@@ -84,8 +84,13 @@ func (w *wire) kept(r *http.Request) *http.Response {
 	if body == nil || r.Method != http.MethodGet || r.URL.String() != w.url {
 		return nil
 	}
+	return made(r, *body)
+}
+
+// made makes an answer that nobody was asked for.
+func made(r *http.Request, body []byte) *http.Response {
 	return &http.Response{
 		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(*body)), ContentLength: int64(len(*body)),
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}
 }

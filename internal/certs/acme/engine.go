@@ -100,8 +100,8 @@ func (e *Engine) AuthorityChanged() {
 func (e *Engine) now() time.Time { return e.cfg.Now() }
 
 const (
-	// maxOrders is how many orders are under way at a time of one pool, maxPools how many of those there are, maxQuestions how many questions for renewal windows.
-	maxOrders, maxPools, maxQuestions = 20, 10, 8
+	// maxOrders is how many orders are under way at a time with one CA, maxQuestions how many questions for renewal windows, or revocations; maxPools with how many CAs that counts by itself.
+	maxOrders, maxQuestions, maxPools = 20, 8, 30
 	// longestPause is how long the engine rests when nothing is to be done.
 	longestPause = 10 * time.Minute
 	// gather is how long the engine waits after a change for others that come with it, and at least restFactor times what the last look at everything took.
@@ -169,12 +169,11 @@ type term struct {
 
 	accountsKnown accounts
 	wake          chan struct{}
-	questions     chan struct{} // for renewal windows
 	working       sync.WaitGroup
 
 	mu     sync.Mutex
 	busy   map[string]bool          // by what is worked on
-	pools  map[string]chan struct{} // of orders, by whom they wait for
+	pools  map[string]chan struct{} // of work, by its kind and whom it waits for
 	names  map[string]bool          // of the orders that are worked on
 	down   map[string]*outage       // by directory
 	swept  time.Time
@@ -196,7 +195,7 @@ func (e *Engine) begin(ctx context.Context) (*term, error) {
 	b := e.cfg.Buckets
 	t := &term{
 		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
-		wake: make(chan struct{}, 1), questions: make(chan struct{}, maxQuestions),
+		wake: make(chan struct{}, 1),
 		busy: make(map[string]bool), pools: make(map[string]chan struct{}), names: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf),
 		later: make(map[string]time.Time), tried: make(map[string]int), preflights: make(map[string]preflight), refused: make(map[string]string),
 	}
@@ -265,17 +264,23 @@ func (t *term) start(key string, slots chan struct{}, work func()) bool {
 
 // pool gives the slots of orders by these terms. A CA that does not answer, or a DNS provider that is slow, keeps orders for minutes: only those that wait for the same one wait behind them.
 func (t *term) pool(terms Terms) chan struct{} {
-	key := terms.Directory
+	who := terms.Directory
 	if terms.DNS != nil {
-		key += " " + terms.DNS.Name
+		who += " " + terms.DNS.Name
 	}
+	return t.slots("order", who, maxOrders)
+}
+
+// slots gives those of one kind of work with one party.
+func (t *term) slots(kind, who string, count int) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	key := kind + " " + who
 	if t.pools[key] == nil && len(t.pools) >= maxPools {
-		key = "" // workloads can name any CA
+		key = kind // workloads can name any CA
 	}
 	if t.pools[key] == nil {
-		t.pools[key] = make(chan struct{}, maxOrders)
+		t.pools[key] = make(chan struct{}, count)
 	}
 	return t.pools[key]
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -302,7 +301,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // collect fetches the certificate and commits it.
 func (r *run) collect(ctx context.Context, order acmez.Order) error {
-	c := &call{}
+	c := &call{noWindow: true}
 	chains, err := r.client.GetCertificateChain(withCall(ctx, c), r.account, order.Certificate)
 	if err != nil {
 		return explain(err, c)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -39,11 +38,11 @@ type view struct {
 	records map[string]ruche.Entry[vault.Record]
 	states  map[string]ruche.Entry[vault.State]
 	leaves  map[string]leaf
-	// byName has the IDs of the records that can be served, by each name that was asked for.
-	byName map[string][]string
 	// own has the wants by ID; instead the record that serves a want in place of its own.
 	own     map[string]Want
 	instead map[string]string
+	// byName has the records by the names in them; nil before having was asked.
+	byName map[string][]string
 	// used has the records that are to be served.
 	used map[string]bool
 	next time.Time
@@ -74,7 +73,6 @@ func (t *term) look(now time.Time) *view {
 		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
 	}
 	v.leaves = t.readLeaves(v.records)
-	v.index()
 	v.wants = t.wanted(now)
 	for _, w := range v.wants {
 		v.own[w.ID] = w
@@ -125,66 +123,6 @@ func (t *term) readLeaves(records map[string]ruche.Entry[vault.Record]) map[stri
 func (v *view) usable(id string) bool {
 	l, ok := v.leaves[id]
 	return ok && v.records[id].Value.Revoked.IsZero() && v.now.Before(l.cert.NotAfter)
-}
-
-// index makes byName.
-func (v *view) index() {
-	v.byName = make(map[string][]string, len(v.records))
-	for id, e := range v.records {
-		if v.usable(id) {
-			for _, name := range e.Value.Names {
-				v.byName[name] = append(v.byName[name], id)
-			}
-		}
-	}
-}
-
-// having gives the IDs of the records that can be served and cover a name, see vault.Covers.
-func (v *view) having(name string) []string {
-	label, parent, ok := strings.Cut(name, ".")
-	if !ok || label == "" || label == "*" || isAddress(name) {
-		return v.byName[name]
-	}
-	return slices.Concat(v.byName[name], v.byName["*."+parent])
-}
-
-// find says which records serve a want: its own, another that does as well, or, until its own is there, whatever has one of its names.
-func (v *view) find(w Want) {
-	if v.usable(w.ID) {
-		v.used[w.ID] = true
-		return
-	}
-	for i, name := range w.Spec.Names {
-		for _, id := range v.having(name) {
-			v.used[id] = true
-			if i == 0 && v.standsIn(w, id, v.records[id].Value) && (v.instead[w.ID] == "" || id < v.instead[w.ID]) {
-				v.instead[w.ID] = id
-			}
-		}
-	}
-}
-
-// standsIn reports whether a record makes an order unnecessary: it has all names, is not about to need renewal itself, or is renewed by somebody who wants it, and nobody meant
-// another CA.
-func (v *view) standsIn(w Want, id string, r vault.Record) bool {
-	if !vault.CoversAll(r.Names, w.Spec.Names) {
-		return false
-	}
-	switch {
-	case w.Terms.Internal() != (r.Origin == vault.OriginInternal):
-		return false
-	case r.Origin == vault.OriginImported:
-		if w.Mode == "" && r.Directory != "" && r.Directory != w.Terms.Directory {
-			return false
-		}
-	case w.Mode == "" && r.Directory == w.Terms.Directory && r.KeyType == w.Terms.KeyType && len(r.Names) == len(w.Spec.Names):
-		// It is the same but for the name that comes first.
-	case w.Mode == "" || r.Origin == vault.OriginACME && r.Directory != w.Terms.Directory && r.Issuer != w.Terms.Fallback:
-		return false
-	}
-	c := v.plan(id)
-	_, wanted := v.own[id]
-	return v.now.Before(plan.Due(c)) || wanted && plan.LevelAt(c, v.now) != plan.Critical
 }
 
 // plan gives what the plan has to know of a record.

@@ -54,7 +54,7 @@ func (t *term) lookAhead(ctx context.Context, v *view) {
 		if v.now.Before(p.at.Add(again)) && !st.LastTry.After(p.at) {
 			continue // the next look that is made anyway is soon enough
 		}
-		t.start("records of "+w.ID, t.questions, func() { t.lookUp(ctx, v, w) })
+		t.start("records of "+w.ID, t.slots("records", w.Terms.Directory, maxQuestions), func() { t.lookUp(ctx, v, w) })
 	}
 }
 

@@ -3,7 +3,6 @@ package acme
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche/internal/certs/plan"
@@ -55,10 +54,12 @@ func (v *view) keepsItself(id string) bool {
 	if len(rec.Names) == 0 {
 		return true
 	}
-	return !slices.ContainsFunc(v.having(rec.Names[0]), func(other string) bool {
-		r := v.records[other].Value
-		return other != id && v.used[other] && r.Retired.IsZero() && vault.CoversAll(r.Names, rec.Names)
-	})
+	for other := range v.having(rec.Names[:1]) {
+		if r := v.records[other].Value; other != id && v.used[other] && r.Retired.IsZero() && vault.CoversAll(r.Names, rec.Names) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *term) setUnwanted(ctx context.Context, id string, since time.Time) {

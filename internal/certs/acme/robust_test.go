@@ -189,6 +189,41 @@ func TestOneCAKeepsNoOtherWaiting(t *testing.T) {
 	w.verify(rec, s.Names...)
 }
 
+// mute is a CA that answers all questions but those for renewal windows.
+type mute struct{ next http.RoundTripper }
+
+func (m mute) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.Contains(strings.ToLower(r.URL.Path), "renewal") {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return m.next.RoundTrip(r)
+}
+
+// TestQuestionsKeepNoRevocationWaiting revokes a certificate while more questions for windows than are asked at a time wait for an answer.
+func TestQuestionsKeepNoRevocationWaiting(t *testing.T) {
+	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(w.ca.Bundle())
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	t.Cleanup(transport.CloseIdleConnections)
+	w.tune = func(e *acme.Engine) { e.SetTransport(mute{transport}) }
+	var specs []ruche.CertificateSpec
+	for i := range 10 {
+		specs = append(specs, spec(fmt.Sprintf("n%d.shop.example", i)))
+	}
+	w.want("service/a", specs...)
+	e, _ := w.run()
+	for _, s := range specs {
+		w.certificate(s)
+	}
+	_, pair := w.certificate(specs[0])
+	if err := e.Revoke(t.Context(), w.id(specs[0]), w.now(), "superseded"); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitRevoked(pair.Leaf, 4)
+}
+
 // TestOneNameInTwoOrders has two certificates for the same name ordered, which can be proved by handshake alone: there is one answer for a name at a time.
 func TestOneNameInTwoOrders(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1, AuthzReuse: -1})

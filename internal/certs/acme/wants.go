@@ -42,11 +42,13 @@ type Input struct {
 // Names that an edge serves from a file are left to the file where the route leaves the choice.
 func Wanted(in Input) []Want {
 	bySet := make(map[string]Want)
-	var named []string // by specs
+	named := make(map[string]bool) // by specs
 	for _, s := range oldestFirst(in.Specs, func(s ruche.CertificateSpecs) ruche.Workload { return s.Workload }) {
 		for _, spec := range s.Specs {
 			w := wantOf(in, spec)
-			named = append(named, w.Spec.Names...)
+			for _, name := range w.Spec.Names {
+				named[name] = true
+			}
 			keepFirst(bySet, w)
 		}
 	}
@@ -61,10 +63,13 @@ func Wanted(in Input) []Want {
 }
 
 // want adds what routes want and no spec names.
-func (in Input) want(bySet map[string]Want, named []string, routes []ruche.Route) {
+func (in Input) want(bySet map[string]Want, named map[string]bool, routes []ruche.Route) {
 	for _, r := range routes {
 		for _, name := range RouteNames(r) {
-			if w, ok := routeWant(in, r, name); ok && !vault.CoversAll(named, []string{name}) {
+			if slices.ContainsFunc(vault.Covering(name), func(n string) bool { return named[n] }) {
+				continue
+			}
+			if w, ok := routeWant(in, r, name); ok {
 				keepFirst(bySet, w)
 			}
 		}

@@ -31,7 +31,7 @@ func (t *term) askWindows(ctx context.Context, v *view) {
 		if !ok || t.isDown(terms.Directory, v.now) {
 			continue
 		}
-		t.start("window of "+w.ID, t.questions, func() { t.askWindow(ctx, w.ID, l, terms) })
+		t.start("window of "+w.ID, t.slots("window", terms.Directory, maxQuestions), func() { t.askWindow(ctx, w.ID, l, terms) })
 	}
 }
 

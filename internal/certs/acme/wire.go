@@ -25,6 +25,8 @@ type call struct {
 	once bool
 	// keep has the body of the answer kept.
 	keep bool
+	// noWindow answers a question for a renewal window without asking the CA: the library asks with each certificate that it fetches, which holds that up for half an hour where nobody answers.
+	noWindow bool
 
 	mu         sync.Mutex
 	broken     error // of the last POST that did not get through
@@ -55,6 +57,9 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	c, ok := r.Context().Value(callKey{}).(*call)
 	if !ok {
 		return w.send(r)
+	}
+	if c.noWindow && r.Method == http.MethodGet {
+		return made(r, []byte(`{"suggestedWindow":{"start":"2000-01-01T00:00:00Z","end":"2000-01-02T00:00:00Z"}}`)), nil
 	}
 	post := r.Method == http.MethodPost
 	c.mu.Lock()

@@ -312,16 +312,26 @@ func Covers(name, host string) bool {
 	if name == host {
 		return true
 	}
-	if a, err := netip.ParseAddr(name); err == nil {
-		b, err := netip.ParseAddr(host)
-		return err == nil && a == b
-	}
 	suffix, wild := strings.CutPrefix(name, "*.")
 	if !wild {
-		return false
+		if !strings.Contains(name, ":") { // else it may be an address in another form
+			return false
+		}
+		a, err1 := netip.ParseAddr(name)
+		b, err2 := netip.ParseAddr(host)
+		return err1 == nil && err2 == nil && a == b
 	}
 	label, rest, ok := strings.Cut(host, ".")
 	return ok && label != "" && label != "*" && rest == suffix
+}
+
+// Covering gives the names that cover a host, as Covers tells, for look-ups. An address has to be in its usual form.
+func Covering(host string) []string {
+	label, rest, ok := strings.Cut(host, ".")
+	if !ok || label == "" || label == "*" {
+		return []string{host}
+	}
+	return []string{host, "*." + rest}
 }
 
 // CoversAll reports whether the names of a certificate are good for all hosts.
