@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,10 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 // issueInternally has a certificate for a route made by the installation's own authority.
 func (d *Daemon) issueInternally(ctx context.Context, spec ruche.CertificateSpec, request *x509.CertificateRequest) ([][]byte, error) {
 	profile := cmp.Or(spec.Profile, ca.ProfileServer)
+	// Who may declare a route must not so have a certificate that opens an Engine, or logs in as somebody.
+	if !slices.ContainsFunc(d.ca.Profiles(), func(p ca.Profile) bool { return p.Name == profile && p.Authority == ruche.AuthorityServices }) {
+		return nil, fmt.Errorf("cannot issue a certificate of the profile %q for a route: it is none of the authority %q (\"ruche ca\" on a control node issues others)", profile, ruche.AuthorityServices)
+	}
 	issued, err := d.ca.Issue(ctx, ca.Request{PublicKey: request.PublicKey, Names: spec.Names, Profile: profile, Requester: "routes: " + spec.Source})
 	return issued.Chain, err
 }
