@@ -91,17 +91,6 @@ func (l *lifetime) issue(profile string) {
 func (l *lifetime) believed() {
 	l.t.Helper()
 	l.live = slices.DeleteFunc(l.live, func(i issuedLeaf) bool { return !l.clock.Now().Before(i.end) })
-	for _, leaf := range l.live {
-		l.believe(leaf)
-	}
-}
-
-func (l *lifetime) believe(leaf issuedLeaf) {
-	l.t.Helper()
-	if err := l.verify(l.t.Context(), leaf.chain, leaf.authority, leaf.usage); err != nil {
-		l.t.Fatalf("at %v: a certificate of %s that ends at %v is not believed: %v", l.clock.Now(), leaf.authority, leaf.end, err)
-	}
-	// Who has never fetched another root believes it too, until the end of that, and nothing after that.
 	if l.first == nil {
 		roots, err := l.Roots(l.t.Context())
 		if err != nil {
@@ -109,9 +98,20 @@ func (l *lifetime) believe(leaf issuedLeaf) {
 		}
 		l.first = roots[0]
 	}
-	err := verifyUnder(leaf.chain, []*x509.Certificate{l.first}, l.clock.Now(), leaf.usage)
-	if ended := l.clock.Now().After(l.first.NotAfter); (err == nil) == ended {
-		l.t.Fatalf("at %v: by the first root alone, which ends at %v, a certificate that ends at %v: %v", l.clock.Now(), l.first.NotAfter, leaf.end, err)
+	for _, leaf := range l.live {
+		l.believe(leaf)
+		// Who has never fetched another root believes it too, until the end of that, and nothing after that.
+		err := verifyUnder(leaf.chain, []*x509.Certificate{l.first}, l.clock.Now(), leaf.usage)
+		if ended := l.clock.Now().After(l.first.NotAfter); (err == nil) == ended {
+			l.t.Fatalf("at %v: by the first root alone, which ends at %v, a certificate that ends at %v: %v", l.clock.Now(), l.first.NotAfter, leaf.end, err)
+		}
+	}
+}
+
+func (l *lifetime) believe(leaf issuedLeaf) {
+	l.t.Helper()
+	if err := l.verify(l.t.Context(), leaf.chain, leaf.authority, leaf.usage); err != nil {
+		l.t.Fatalf("at %v: a certificate of %s that ends at %v is not believed: %v", l.clock.Now(), leaf.authority, leaf.end, err)
 	}
 	if len(leaf.chain) > 3 {
 		l.t.Fatalf("at %v: a chain has %d certificates", l.clock.Now(), len(leaf.chain))

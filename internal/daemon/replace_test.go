@@ -36,7 +36,7 @@ func TestInternalCertificatesAreReplaced(t *testing.T) {
 			serial := fmt.Sprintf("%032x", leaf.SerialNumber)
 			list, err := admin.IssuedCertificates(t.Context(), serial)
 			if err != nil || len(list.Certificates) != 1 || serial == before {
-				return fmt.Errorf("served is %s of %v: %v", serial, leaf.Issuer, err)
+				return errors.Join(fmt.Errorf("served is %s of %v", serial, leaf.Issuer), err)
 			}
 			served = serial
 			return nil
@@ -74,4 +74,20 @@ func revokedIn(t *testing.T, admin *api.Client, serial string) bool {
 		t.Fatalf("the log has of %s: %+v, %v", serial, list, err)
 	}
 	return list.Certificates[0].Revoked != nil
+}
+
+// A route gets no certificate that opens more than a server's.
+func TestProfilesOfRoutes(t *testing.T) {
+	n := start(t, t.TempDir(), fakeengine.New(t).Host())
+	defer n.stop(t)
+	if _, err := n.ca.Begin(t.Context(), ruche.AuthorityRequest{Names: []string{"services", "clients", "docker"}}); err != nil {
+		t.Fatal(err)
+	}
+	for profile, ok := range map[string]bool{"": true, "server": true, "short": true, "peer": true, "client": false, "docker-read": false, "docker-full": false, "docker-server": false, "none": false} {
+		request := &x509.CertificateRequest{PublicKey: newKey(t).Public()}
+		_, err := n.issueInternally(t.Context(), ruche.CertificateSpec{Names: []string{"shop.example"}, Profile: profile}, request)
+		if (err == nil) != ok {
+			t.Errorf("the profile %q: %v", profile, err)
+		}
+	}
 }
