@@ -24,7 +24,7 @@ const (
 	stormClients, stormRate = 8, 200
 	stormHandshakes         = 50 // a second: connections made anew
 	// stormRounds is how often the load is measured without a storm and with one, in turn.
-	stormRounds = 3
+	stormRounds = 2
 	stormQuiet  = 10 * time.Second
 )
 
@@ -154,12 +154,12 @@ func (s *storm) awaitIssued() {
 
 func (s *storm) until(what string, condition func() bool) {
 	s.b.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !condition(); {
+	for deadline := time.Now().Add(5 * time.Minute); !condition(); {
 		if err := s.up.ended(); err != nil {
 			s.b.Fatal(err)
 		}
 		if time.Now().After(deadline) {
-			s.b.Fatalf("waited two minutes for %s", what)
+			s.b.Fatalf("waited five minutes for %s", what)
 		}
 		_ = pause(s.b.Context(), 100*time.Millisecond)
 	}

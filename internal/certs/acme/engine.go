@@ -109,7 +109,7 @@ const (
 	restFactor = 9
 	// renewEvery is the pace at which renewals begin of certificates that are served well meanwhile, maxRenewals how many begin at once: a thousand are not to take the
 	// processor from visitors.
-	renewEvery, maxRenewals = 20 * time.Millisecond, 10
+	renewEvery, maxRenewals = 100 * time.Millisecond, 5
 )
 
 // Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
@@ -131,7 +131,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	var began time.Time
 	var took time.Duration
 	for {
 		select {
@@ -144,10 +143,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-e.changed:
 		case <-pause.C:
 		}
-		now := time.Now()
-		t.renewals = int(min(now.Sub(began)/renewEvery, maxRenewals))
-		began = now
+		began := time.Now()
+		allowed := int(min(began.Sub(t.renewed)/renewEvery, maxRenewals))
+		t.renewals = allowed
 		next := t.pass(ctx)
+		if t.renewals < allowed {
+			t.renewed = began
+		}
 		took = time.Since(began)
 		pause.Reset(max(next.Sub(e.now()), 0))
 	}
@@ -180,8 +182,9 @@ type term struct {
 	leaves map[string]leaf
 	// list is what is wanted, as it was found out last; only the passes use it.
 	list wantList
-	// renewals is how many may begin in this pass.
+	// renewals is how many may begin in this pass, renewed when some began last.
 	renewals int
+	renewed  time.Time
 	// later has what is tried again at a time that is not worth a row: by revocation.
 	later map[string]time.Time
 	// tried has of which change of the authority a certificate was last asked of it; only passes use it.

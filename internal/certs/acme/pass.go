@@ -189,7 +189,7 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	}
 	if v.usable(w.ID) {
 		if t.renewals <= 0 {
-			t.poke()
+			v.at(v.now.Add(renewEvery))
 			return
 		}
 		t.renewals--
