@@ -51,7 +51,7 @@ func TestWhatIsStoredAndNotServedIsTold(t *testing.T) {
 	until(t, "the warning", func() error {
 		if _, ok := n.stands(ruche.CodeCertNotServed); !ok {
 			list, err := n.certificates.Certificates(t.Context())
-			return fmt.Errorf("it does not stand: %+v, %v", list.Certificates, err)
+			return fmt.Errorf("it does not stand: %+v, %w", list.Certificates, err)
 		}
 		return nil
 	})
