@@ -15,7 +15,7 @@ import (
 // TestWanted holds what is wanted against what is declared. A want is written as its names, with what keeps it from being ordered: "a.com", "b.com?" waits, "c.lan!" cannot be.
 func TestWanted(t *testing.T) {
 	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
-	usual := ruche.Issuer{Name: ruche.IssuerDefault, Directory: "https://ca.example/dir"}
+	usual := ruche.Issuer{Name: ruche.IssuerDefault, Directory: "https://ca.example/dir", Email: "ops@shop.com"}
 	with := func(change func(*ruche.Issuer)) ruche.Issuer { i := usual; change(&i); return i }
 	dns := with(func(i *ruche.Issuer) { i.DNS = &ruche.DNSProvider{Name: "rfc2136"} })
 	private := with(func(i *ruche.Issuer) { i.Bundle = []byte("a root") })
