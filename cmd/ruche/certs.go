@@ -25,11 +25,12 @@ func newCerts() *cobra.Command {
   ruche certs renew NAME        renew it out of turn
   ruche certs revoke NAME       replace it, and have its CA revoke it
   ruche certs import PATH...    take over certificates and CA accounts of another product
-  ruche certs check HOST        say whether the certificate that a server shows is good`,
+  ruche certs check HOST        say whether the certificate that a server shows is good
+  ruche certs ech               print the DNS records by which browsers hide the name that they ask for`,
 		Args: noSuchVerb,
 		RunE: showHelp,
 	}
-	cmd.AddCommand(newCertsList(), newCertsShow(), newCertsRenew(), newCertsRevoke(), newCertsImport(), newCertsCheck())
+	cmd.AddCommand(newCertsList(), newCertsShow(), newCertsRenew(), newCertsRevoke(), newCertsImport(), newCertsCheck(), newCertsECH())
 	return cmd
 }
 

@@ -61,6 +61,8 @@ type Config struct {
 	Doctor func(context.Context) (ruche.Checkup, error)
 	// Certificates answers for all certificates; nil on a node that has no state.
 	Certificates Certificates
+	// ECH tells of Encrypted Client Hello; nil on a node that has no state.
+	ECH ECH
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
 	NotReady func() []string
 	Logger   *slog.Logger
@@ -166,6 +168,11 @@ func (s *Server) handler() http.Handler {
 	} else {
 		mux.HandleFunc("/api/v1/state/seals", notControl)
 		mux.HandleFunc("/api/v1/state/reseal", notControl)
+	}
+	if s.cfg.ECH != nil {
+		mux.HandleFunc("GET /api/v1/ech", s.ech)
+	} else {
+		mux.HandleFunc("/api/v1/ech", notControl)
 	}
 	if s.cfg.Importer != nil {
 		mux.HandleFunc("POST /api/v1/certificates/import", fromHere(s.importCertificates))

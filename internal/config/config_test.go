@@ -157,6 +157,7 @@ func TestValues(t *testing.T) {
 		{"edge-networks", " ", func(c *config.Config) any { return len(c.EdgeNetworks) }, 0},
 		{"proxy-protocol", "10.0.0.0/8", func(c *config.Config) any { return c.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 		{"http3", "on", func(c *config.Config) any { return c.HTTP3 }, true},
+		{"ech-public-name", "Ech.Example.", func(c *config.Config) any { return c.ECHPublicName }, "ech.example"},
 		{"tls-min-version", "1.3", func(c *config.Config) any { return c.MinTLS }, uint16(tls.VersionTLS13)},
 		{"http3", "off", func(c *config.Config) any { return c.HTTP3 }, false},
 		{"max-connections", "20000", func(c *config.Config) any { return c.MaxConnections }, 20000},

@@ -185,7 +185,7 @@ func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 		settings.Nodes = d.control
 	}
 	if d.certificates != nil {
-		settings.Certificates = d.certificates
+		settings.Certificates, settings.ECH = d.certificates, d.certificates
 	}
 	d.api, err = api.New(settings)
 	return err

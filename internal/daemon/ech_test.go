@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/certs/ech"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
@@ -247,6 +248,9 @@ func TestTheNameIsHiddenOnOneHost(t *testing.T) {
 		}
 		return fmt.Errorf("there is an answer, accepted %v", state.ECHAccepted)
 	})
+	if s, err := api.NewClient(n.AdminAddr()).ECH(t.Context()); err != nil || s.PublicName != "" || s.Records == nil {
+		t.Errorf("without it: %+v, %v", s, err)
+	}
 	if body, _, _, err := n.hidden(t, "shop.example", nil, roots); err != nil || !strings.Contains(body, "I am shop") {
 		t.Errorf("without it: %q, %v", body, err)
 	}

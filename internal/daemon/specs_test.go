@@ -32,8 +32,11 @@ func (n *node) awaitSealed(t *testing.T, token string) (e ruche.Entry[ruche.Cert
 	t.Helper()
 	until(t, "sealed specs", func() error {
 		all, err := cluster.NewBucket[ruche.CertificateSpecs](n.cluster, vault.BucketSpecs).List(t.Context())
-		if err != nil || len(all) != 1 {
-			return fmt.Errorf("%d rows, %v", len(all), err)
+		if err == nil && len(all) != 1 {
+			err = errors.New("it is not one")
+		}
+		if err != nil {
+			return fmt.Errorf("%d rows: %w", len(all), err)
 		}
 		for key, row := range all {
 			if e = row; len(e.Value.Specs) != 1 {

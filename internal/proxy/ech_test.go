@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/ruche-project/ruche"
 )
 
 // echKey makes a key and the ECHConfigList of it (RFC 9849 section 4).
@@ -81,4 +83,16 @@ func TestTheNameIsHiddenByEveryProtocol(t *testing.T) {
 			t.Error("there was a handshake")
 		}
 	})
+}
+
+func TestTheNameIsHiddenWhereTLSEndsForTCP(t *testing.T) {
+	where := listening{}
+	r := start(t, Config{EntryPoints: entryPoints("db"), Listen: where.listen}, ends(carries("db", "", echoes(t, "any ")), ruche.TLSAuto))
+	key, list := echKey(t, "ech.example")
+	r.SetECHKeys("ech.example", []tls.EncryptedClientHelloKey{key})
+	c := tls.Client(where.dial(t, "db"), &tls.Config{ServerName: "db.example", InsecureSkipVerify: true, EncryptedClientHelloConfigList: list})
+	defer func() { _ = c.Close() }()
+	if err := c.Handshake(); err != nil || !c.ConnectionState().ECHAccepted {
+		t.Errorf("accepted %v, %v", c.ConnectionState().ECHAccepted, err)
+	}
 }

@@ -156,6 +156,19 @@ func TestGolden(t *testing.T) {
 		lacking.Lacking = []string{"c2", "c3"}
 		return report.Seals(b, lacking)
 	}
+	cases["seals-clear"] = func(b *bytes.Buffer) error {
+		return report.Seals(b, ruche.SealStatus{Node: "c1", Keys: []string{"1a2b3c4d"}, Values: []ruche.SealCount{{Bucket: "certspecs", Opens: true, Stale: true, Count: 2}}})
+	}
+	cases["ech"] = func(b *bytes.Buffer) error {
+		record := func(name string, p ruche.ECHPublished) ruche.ECHRecord {
+			return ruche.ECHRecord{Name: name, Record: name + `. HTTPS 1 . alpn="h2,http/1.1" ech="AEX+DQ=="`, Published: p, Problem: "cannot look up HTTPS of " + name}
+		}
+		return report.ECH(b, ruche.ECHStatus{PublicName: "ech.example", Rotated: now().Add(-72 * time.Hour), Next: now().Add(27 * 24 * time.Hour), Records: []ruche.ECHRecord{
+			record("a.example", ruche.ECHCurrent), record("b.example", ruche.ECHOutdated), record("c.example", ruche.ECHForeign),
+			record("d.example", ruche.ECHMissing), record("e.example", ruche.ECHUnknown),
+		}}, now())
+	}
+	cases["ech-off"] = func(b *bytes.Buffer) error { return report.ECH(b, ruche.ECHStatus{}, now()) }
 	cases["seals-unopened"] = func(b *bytes.Buffer) error {
 		return report.Seals(b, ruche.SealStatus{Node: "c1", Keys: []string{"1a2b3c4d"}, Values: []ruche.SealCount{{Bucket: "accounts", Stale: true, Count: 1}}, Unopened: []string{`accounts "f00d"`}})
 	}

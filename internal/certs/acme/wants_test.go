@@ -168,3 +168,31 @@ func TestWhoIssues(t *testing.T) {
 		}
 	}
 }
+
+// A name that a setting has published is certified as that of a route is.
+func TestWantedBySettings(t *testing.T) {
+	name := []ruche.Route{{Source: "--ech-public-name", Match: ruche.Match{Host: "ech.shop.com"}}}
+	agreed := ruche.Issuer{Name: ruche.IssuerDefault, Directory: "https://ca.example/dir", Email: "ops@shop.com"}
+	reported := func(kind ruche.CertificateKind) map[string]vault.Served {
+		return map[string]vault.Served{"edge": {Names: map[string]vault.Serving{"ech.shop.com": {Kind: kind, NotAfter: time.Now().Add(time.Hour)}}}}
+	}
+	for _, tc := range []struct {
+		name   string
+		issuer ruche.Issuer
+		served map[string]vault.Served
+		specs  []ruche.CertificateSpec
+		want   int
+	}{
+		{"an edge serves it", agreed, reported(ruche.CertificateSelfSigned), nil, 1},
+		{"from a file", agreed, reported(ruche.CertificateFile), nil, 0},
+		{"nobody has agreed to the terms", ruche.Issuer{Name: ruche.IssuerDefault, Directory: "https://ca.example/dir"}, reported(ruche.CertificateSelfSigned), nil, 0},
+		{"a workload wants it, too", agreed, reported(ruche.CertificateSelfSigned), []ruche.CertificateSpec{{Names: []string{"ech.shop.com"}, Source: "test"}}, 1},
+	} {
+		wants := acme.Wanted(acme.Input{
+			Now: time.Now(), Issuers: []ruche.Issuer{tc.issuer}, Served: tc.served, Routes: name, Specs: map[string]ruche.CertificateSpecs{"w": {Specs: tc.specs}},
+		})
+		if len(wants) != tc.want || tc.want > 0 && (wants[0].Problem != "" || wants[0].Waiting != "") {
+			t.Errorf("%s: %+v", tc.name, wants)
+		}
+	}
+}

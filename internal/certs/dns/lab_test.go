@@ -63,6 +63,9 @@ child NS ns1
 www A 192.0.2.1
 www AAAA 2001:db8::1
 alias CNAME www
+hidden HTTPS 1 . alpn="h2" ech="AEX+DQBB"
+hides CNAME hidden
+www HTTPS 1 . alpn="h2"
 _acme-challenge.www TXT "somebody else's"
 _acme-challenge.shop CNAME shop.acme.test.
 _acme-challenge.far CNAME hop.example.test.

@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,6 +22,12 @@ func TestLooksAtBIND(t *testing.T) {
 	}
 	if none, err := r.Addresses(t.Context(), "nothing.example.test"); err != nil || len(none) != 0 {
 		t.Errorf("addresses of nothing: %v, %v", none, err)
+	}
+	for name, want := range map[string]string{"hidden.example.test": "0045fe0d0041", "hides.example.test": "0045fe0d0041", "www.example.test": "", "nothing.example.test": ""} {
+		lists, err := r.ECH(t.Context(), name)
+		if got := fmt.Sprintf("%x", bytes.Join(lists, nil)); err != nil || got != want {
+			t.Errorf("ECH of %s: %s, %v, want %s", name, got, err, want)
+		}
 	}
 	for name, owner := range map[string]string{
 		"www.example.test": "example.test", "a.b.c.example.test": "example.test", "*.example.test": "example.test", "strict.example.test": "strict.example.test",
