@@ -91,8 +91,8 @@ type CertificateList struct {
 	Certificates []CertificateInfo `json:"certificates"`
 	Names        []ServedName      `json:"names"`
 	// Silent are the edges that were not heard of lately, and when they were last. What they serve is not in the list.
-	Silent map[string]time.Time `json:"silent,omitempty"`
-	Warnings     []Warning         `json:"warnings"`
+	Silent   map[string]time.Time `json:"silent,omitempty"`
+	Warnings []Warning            `json:"warnings"`
 }
 
 // CertificateSelection says which certificates a command is about. The zero value selects none; those that are set have all to fit.

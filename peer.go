@@ -80,16 +80,12 @@ func (e *CertificateRefused) Error() string { return e.Brief + ": " + e.Err.Erro
 // Unwrap returns the details.
 func (e *CertificateRefused) Unwrap() error { return e.Err }
 
-// BucketTrust is where edges find Trust, under TrustKey, and agents that of clients of the Docker API, under TrustKeyDocker.
-const (
-	BucketTrust    = "trust"
-	TrustKey       = "internal"
-	TrustKeyDocker = "docker"
-)
+// BucketTrust is where edges find Trust of AuthorityServices and AuthorityClients, and agents that of AuthorityDocker, each under its name.
+const BucketTrust = "trust"
 
-// Trust is what edges and agents verify certificates of Ruche's own authority by.
+// Trust is what edges and agents verify certificates of one of Ruche's own authorities by.
 type Trust struct {
-	// Authorities are its roots, for servers and for clients, or those of the authority "docker", the next ones included; Revoked what they have revoked. Both are PEM.
+	// Authorities are its roots, the next one included; Revoked what they have revoked. Both are PEM.
 	Authorities []byte `json:"authorities"`
 	Revoked     []byte `json:"revoked"`
 }

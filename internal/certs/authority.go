@@ -243,16 +243,21 @@ func forgotten(w ruche.Warning) bool {
 	return false
 }
 
-// internalAuthority is Ruche's own, made of what it says when that has changed.
-func (c *Certs) internalAuthority() (*ruche.PeerCheck, error) {
+// internalAuthority is one of Ruche's own: that of clients, or that of servers, whose certificates are to be had for a proof of a name and open nothing. It is made of what it says when
+// that has changed.
+func (c *Certs) internalAuthority(name string) (*ruche.PeerCheck, error) {
 	if c.cfg.InternalAuthority == nil {
 		return nil, errNoInternal
 	}
-	authorities, revoked := c.cfg.InternalAuthority()
+	authorities, revoked := c.cfg.InternalAuthority(name)
 	if len(authorities) == 0 {
 		return nil, errNoInternal
 	}
-	if last := c.internal.Load(); last != nil && bytes.Equal(last.authorities, authorities) && bytes.Equal(last.revoked, revoked) {
+	kept := &c.internalServices
+	if name == ruche.AuthorityClients {
+		kept = &c.internalClients
+	}
+	if last := kept.Load(); last != nil && bytes.Equal(last.authorities, authorities) && bytes.Equal(last.revoked, revoked) {
 		return last.check, last.err
 	}
 	made := &internalCheck{authorities: authorities, revoked: revoked}
@@ -264,7 +269,7 @@ func (c *Certs) internalAuthority() (*ruche.PeerCheck, error) {
 		made.err = fmt.Errorf("the internal authority is of no use: %w", made.err)
 	}
 	made.check = &ruche.PeerCheck{Source: "the internal authority", CAs: v.roots, Check: v.check}
-	c.internal.Store(made)
+	kept.Store(made)
 	return made.check, made.err
 }
 

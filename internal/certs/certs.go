@@ -41,9 +41,9 @@ type Config struct {
 	ApplyTickets func(keys [][32]byte)
 	// ApplyECH puts keys of Encrypted Client Hello in force, with the name that clients ask for openly; none switch it off.
 	ApplyECH func(publicName string, keys []tls.EncryptedClientHelloKey)
-	// InternalAuthority gives the certificates of Ruche's own authority and what it has revoked, both PEM; nothing while it is not known, and nil where there is
+	// InternalAuthority gives the certificates of one of Ruche's own authorities (ruche.AuthorityClients, AuthorityServices) and what it has revoked, both PEM; nothing while it is not known, and nil where there is
 	// none. It is asked for every handshake and request that is verified by it, from many goroutines at once. What it gives must not be changed.
-	InternalAuthority func() (authorities, revoked []byte)
+	InternalAuthority func(authority string) (authorities, revoked []byte)
 	Logger            *slog.Logger
 	Health            *health.Registry
 }
@@ -58,7 +58,8 @@ type Certs struct {
 	challenges *challenges
 	changed    signal
 	system     *ruche.PeerCheck
-	internal   atomic.Pointer[internalCheck]
+	// internalClients and internalServices are what the two internal authorities were last.
+	internalClients, internalServices atomic.Pointer[internalCheck]
 }
 
 // files is what was found in the directories at one time.

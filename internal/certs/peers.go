@@ -19,6 +19,8 @@ func (c *Certs) ClientCheck(declared *ruche.ClientAuth, named, pattern string) (
 	switch {
 	case declared != nil && declared.Mode == ruche.ClientAuthOff:
 		return nil, nil
+	case declared != nil && declared.CA == ruche.AuthorityInternal:
+		return c.internalAuthority(ruche.AuthorityClients)
 	case declared != nil && declared.CA != "":
 		return c.authority(declared.CA, declared.CRL)
 	}
@@ -54,16 +56,16 @@ func (c *Certs) EndpointCheck(e ruche.EndpointTLS) (check *ruche.PeerCheck, own 
 		return nil, own, nil
 	case ruche.AuthoritySystem:
 		return c.system, own, nil
+	case ruche.AuthorityInternal:
+		check, err = c.internalAuthority(ruche.AuthorityServices)
+		return check, own, err
 	}
 	check, err = c.authority(e.CA, "")
 	return check, own, err
 }
 
-// authority returns the check by a name that a declaration gives.
+// authority returns the check by the name of a file that a declaration gives.
 func (c *Certs) authority(name, revoked string) (*ruche.PeerCheck, error) {
-	if name == ruche.AuthorityInternal {
-		return c.internalAuthority()
-	}
 	files, base := c.files.Load(), strings.ToLower(name)
 	if files.authorities[base] == nil {
 		return nil, fmt.Errorf("there is no %s%s in %s", name, authoritySuffix, c.cfg.Dir)

@@ -248,12 +248,17 @@ func TestWhatEndpointsAreVerifiedBy(t *testing.T) {
 }
 
 func TestInternalAuthority(t *testing.T) {
-	a := testpki.New(t, "a")
+	a, services := testpki.New(t, "a"), testpki.New(t, "services")
 	shown := a.Issue(testpki.Leaf{})
 	var authorities, revoked []byte
 	c := New(Config{
 		Dir: t.TempDir(), StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Health: &health.Registry{},
-		InternalAuthority: func() ([]byte, []byte) { return authorities, revoked },
+		InternalAuthority: func(name string) ([]byte, []byte) {
+			if name != ruche.AuthorityClients {
+				return services.PEM(), nil
+			}
+			return authorities, revoked
+		},
 	})
 	accepted := func() bool {
 		check, err := c.ClientCheck(&ruche.ClientAuth{Mode: ruche.ClientAuthRequire, CA: ruche.AuthorityInternal}, "a.example", "")
@@ -265,6 +270,11 @@ func TestInternalAuthority(t *testing.T) {
 	if authorities = a.PEM(); !accepted() {
 		t.Error("not accepted by the authority")
 	}
+	good := shown
+	if shown = services.Issue(testpki.Leaf{}); accepted() {
+		t.Error("accepted by the authority of servers, whose certificates anybody gets who has a name")
+	}
+	shown = good
 	if revoked = a.Revoke(time.Hour, shown); accepted() {
 		t.Error("accepted although it was revoked")
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ruche-project/ruche"
@@ -37,6 +38,11 @@ const (
 
 // Settings is the table of all settings, in the order in which people should meet them.
 func Settings() []Setting {
+	return slices.Concat(reachSettings(), issuerSettings(), nodeSettings(), authoritySettings(), loadSettings())
+}
+
+// reachSettings are about what is served, and where that is found.
+func reachSettings() []Setting {
 	return []Setting{
 		{Name: fileSetting, Roles: every, Help: "The YAML file with settings; its keys are the names of this table.",
 			set: func(*Config, string) error { return nil }},
@@ -66,6 +72,12 @@ func Settings() []Setting {
 			set: into(func(c *Config) *bool { return &c.NoDocker }, boolean)},
 		{Name: "edge-networks", Roles: Control, Help: "The networks of a Swarm through which services are reached, by name or ID, as a list with commas; by default those of the service with the label `ruche.role=edge`, else those of Ruche's own container.",
 			set: into(func(c *Config) *[]string { return &c.EdgeNetworks }, names)},
+	}
+}
+
+// issuerSettings describe the CA that certificates are ordered from.
+func issuerSettings() []Setting {
+	return []Setting{
 		{Name: "acme-email", Roles: Control, Help: "The e-mail address of the account at the CA that certificates are ordered from. Setting it says that you agree to the CA's terms, and has every published name that has no certificate file get one. Without it only those are ordered that somebody asks for.",
 			set: byDefault(email, func(i *Issuer, v string) { i.Email = v })},
 		{Name: "acme-ca", Roles: Control, Default: letsEncrypt, Help: "The CA: the URL of its ACME directory, `letsencrypt`, `letsencrypt-staging`, whose certificates are for tests, or `internal`, which is Ruche's own authority.",
@@ -90,6 +102,12 @@ func Settings() []Setting {
 			set: byDefault(line, func(i *Issuer, v string) { i.PreferredChain = v })},
 		{Name: "watch-certificates", Roles: Control, Help: "Servers whose certificates are looked at every hour and listed with the others, as a list of host, host:port or https URLs with commas.",
 			set: into(func(c *Config) *[]string { return &c.WatchCertificates }, watched)},
+	}
+}
+
+// nodeSettings say which node this is, and how it finds others.
+func nodeSettings() []Setting {
+	return []Setting{
 		{Name: "node-name", Roles: every, Help: "The name of this host in the cluster: letters, digits, dots, dashes and underscores; by default the one that the data directory was made with, else the host's.",
 			set: into(func(c *Config) *string { return &c.NodeName }, nodeName)},
 		{Name: "control", Roles: every, Apart: true, Help: "The addresses of control nodes to begin with, as host or host:port, as a list with commas; more are learned from them. Control nodes and agents take the managers of the Swarm by default.",
@@ -106,6 +124,12 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.PeerAddr }, addr)},
 		{Name: "advertise-addr", Roles: Control, Apart: true, Help: "The IP address, without a port, at which other nodes reach this one; by default the one by which the Swarm knows it.",
 			set: into(func(c *Config) *string { return &c.AdvertiseAddr }, ipOnly)},
+	}
+}
+
+// authoritySettings are about the internal authority, and what it is used for.
+func authoritySettings() []Setting {
+	return []Setting{
 		{Name: "ca-url", Roles: Control, Help: "The URL under which others reach `/ca/` of the admin address, such as `http://ca.example`; the internal authority writes it into certificates, as the place of the lists of revoked ones. Empty: they name none.",
 			set: into(func(c *Config) *string { return &c.CAURL }, baseURL)},
 		{Name: "ca-addr", Roles: Control, Default: Off, Help: "The address, such as `:8443`, at which other servers get certificates of the internal authority by ACME; `off` serves none. It needs `ca-acme-url`.",
@@ -120,6 +144,12 @@ func Settings() []Setting {
 			set: into(func(c *Config) *string { return &c.DockerTLSAddr }, listenAddr)},
 		{Name: "docker-tls-names", Roles: Control | Agent, Help: "More names and addresses by which clients reach `docker-tls-addr`, as a list with commas, beside this host's own. Those of another node are refused.",
 			set: into(func(c *Config) *[]string { return &c.DockerTLSNames }, names)},
+	}
+}
+
+// loadSettings are about logs, trust in proxies and bounds.
+func loadSettings() []Setting {
+	return []Setting{
 		{Name: "log-level", Roles: every, Default: "info", Help: "The least important messages to log: `debug`, `info`, `warn` or `error`.",
 			set: into(func(c *Config) *slogLevel { return &c.LogLevel }, logLevel)},
 		{Name: "log-format", Roles: every, Default: LogText, Help: "How to write log messages: `text` or `json`.",

@@ -104,7 +104,7 @@ func (a *agentCertificate) Run(ctx context.Context) error {
 
 func (a *agentCertificate) follow(ctx context.Context) error {
 	return mesh.Follow[ruche.Trust](a.client, ruche.BucketTrust).Watch(ctx, func(u ruche.Update[ruche.Trust]) {
-		row, ok := u.Puts[ruche.TrustKeyDocker]
+		row, ok := u.Puts[ruche.AuthorityDocker]
 		if !ok {
 			return
 		}

@@ -57,44 +57,49 @@ func (d *Daemon) publishTrust(ctx context.Context) error {
 
 // writeTrust writes what is new of it.
 func (d *Daemon) writeTrust(ctx context.Context) error {
-	return errors.Join(
-		d.writeTrustOf(ctx, ruche.TrustKey, ruche.AuthorityServices, ruche.AuthorityClients),
-		d.writeTrustOf(ctx, ruche.TrustKeyDocker, ruche.AuthorityDocker))
+	var errs []error
+	for _, name := range []string{ruche.AuthorityServices, ruche.AuthorityClients, ruche.AuthorityDocker} {
+		errs = append(errs, d.writeTrustOf(ctx, name))
+	}
+	return errors.Join(errs...)
 }
 
-// writeTrustOf writes what is to be known of some authorities, if it is something new.
-func (d *Daemon) writeTrustOf(ctx context.Context, key string, authorities ...string) error {
+// writeTrustOf writes what is to be known of an authority, if it is something new.
+func (d *Daemon) writeTrustOf(ctx context.Context, authority string) error {
 	var t ruche.Trust
-	for _, name := range authorities {
-		roots, err := d.ca.Bundle(ctx, name)
-		if errors.Is(err, ruche.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		revoked, err := d.ca.CRLs(ctx, name)
-		if err != nil {
-			return err
-		}
-		t.Authorities, t.Revoked = append(t.Authorities, roots...), append(t.Revoked, revoked...)
+	var err error
+	if t.Authorities, err = d.ca.Bundle(ctx, authority); errors.Is(err, ruche.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		t.Revoked, err = d.ca.CRLs(ctx, authority)
+	}
+	if err != nil {
+		return err
 	}
 	bucket := cluster.NewBucket[ruche.Trust](d.cluster, ruche.BucketTrust)
-	there, err := bucket.Get(ctx, key)
+	there, err := bucket.Get(ctx, authority)
 	if err != nil && !errors.Is(err, ruche.ErrNotFound) {
 		return err
 	}
 	if bytes.Equal(there.Value.Authorities, t.Authorities) && bytes.Equal(there.Value.Revoked, t.Revoked) {
 		return nil
 	}
-	_, err = bucket.CompareAndSet(ctx, key, t, there.Revision)
+	_, err = bucket.CompareAndSet(ctx, authority, t, there.Revision)
 	return err
 }
 
-// trust is what this edge verifies certificates of the authority by.
+// trust is what this edge verifies certificates of the authorities by.
 type trust struct {
-	watch func(context.Context, func(ruche.Update[ruche.Trust])) error
-	now   atomic.Pointer[ruche.Trust]
+	watch             func(context.Context, func(ruche.Update[ruche.Trust])) error
+	services, clients atomic.Pointer[ruche.Trust]
+}
+
+func (t *trust) of(authority string) *atomic.Pointer[ruche.Trust] {
+	if authority == ruche.AuthorityClients {
+		return &t.clients
+	}
+	return &t.services
 }
 
 func (d *Daemon) newTrust() *trust {
@@ -110,15 +115,17 @@ func (d *Daemon) newTrust() *trust {
 // run follows it until ctx ends.
 func (t *trust) run(ctx context.Context) error {
 	return t.watch(ctx, func(u ruche.Update[ruche.Trust]) {
-		if now, ok := u.Puts[ruche.TrustKey]; ok {
-			t.now.Store(&now)
+		for _, name := range []string{ruche.AuthorityServices, ruche.AuthorityClients} {
+			if now, ok := u.Puts[name]; ok {
+				t.of(name).Store(&now)
+			}
 		}
 	})
 }
 
 // known gives it, or nothing.
-func (t *trust) known() (authorities, revoked []byte) {
-	if now := t.now.Load(); now != nil {
+func (t *trust) known(authority string) (authorities, revoked []byte) {
+	if now := t.of(authority).Load(); now != nil {
 		return now.Authorities, now.Revoked
 	}
 	return nil, nil

@@ -91,9 +91,9 @@ func (l *lister) unserved(info *ruche.CertificateInfo) (problems []string) {
 		return nil
 	}
 	for _, node := range slices.Sorted(maps.Keys(l.in.Served)) {
-		for _, host := range slices.Sorted(maps.Keys(l.in.Served[node].Names)) {
-			s := l.in.Served[node].Names[host]
-			if !slices.Contains(info.Names, host) || s.Kind == ruche.CertificateFile || s.NotAfter.After(info.NotAfter) {
+		for _, host := range info.Names {
+			s, known := l.in.Served[node].Names[host]
+			if !known || s.Kind == ruche.CertificateFile || s.NotAfter.After(info.NotAfter) {
 				continue
 			}
 			if _, another := l.prints[s.Fingerprint]; another && l.in.Now.Before(s.NotAfter) {
