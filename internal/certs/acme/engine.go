@@ -89,7 +89,7 @@ const (
 	restFactor = 49
 	// renewEvery is the pace at which renewals begin of certificates that are served well meanwhile, maxRenewals how many begin at once: a thousand are not to take the
 	// processor from visitors.
-	renewEvery, maxRenewals = 100 * time.Millisecond, 5
+	renewEvery, maxRenewals = 200 * time.Millisecond, 5
 )
 
 // Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
