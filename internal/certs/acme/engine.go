@@ -106,10 +106,10 @@ const (
 	longestPause = 10 * time.Minute
 	// gather is how long the engine waits after a change for others that come with it, and at least restFactor times what the last look at everything took.
 	gather     = 20 * time.Millisecond
-	restFactor = 9
+	restFactor = 49
 	// renewEvery is the pace at which renewals begin of certificates that are served well meanwhile, maxRenewals how many begin at once: a thousand are not to take the
 	// processor from visitors.
-	renewEvery, maxRenewals = 100 * time.Millisecond, 5
+	renewEvery, maxRenewals = 200 * time.Millisecond, 5
 )
 
 // Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
