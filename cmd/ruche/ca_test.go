@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,36 +12,12 @@ import (
 	"testing"
 
 	"github.com/ruche-project/ruche"
-	"github.com/ruche-project/ruche/internal/config"
-	"github.com/ruche-project/ruche/internal/daemon"
 )
 
 // startNode runs one host that serves route files alone, and has the commands ask it.
 func startNode(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
-	cfg, err := config.Load(map[string]string{
-		"http-addr": "127.0.0.1:0", "https-addr": "off", "admin-addr": "127.0.0.1:0", "data-dir": dir, "certs-dir": dir, "routes-dir": dir, "no-docker": "true", "node-name": "n1",
-		"ca-url": "http://ca.corp.example",
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := daemon.New(t.Context(), config.All, cfg, "test", slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	<-d.Ready()
-	t.Setenv("RUCHE_ADMIN_ADDR", d.AdminAddr())
+	t.Setenv("RUCHE_ADMIN_ADDR", upAlone(t, "ca-url", "http://ca.corp.example"))
 }
 
 // ruche runs a command line that must work.

@@ -200,7 +200,7 @@ func TestRevocationListsThatEndAreWarnedOf(t *testing.T) {
 			t.Errorf("warned at the beginning: %+v", w)
 		}
 		for _, severity := range []ruche.Severity{ruche.SeverityWarning, ruche.SeverityError} {
-			time.Sleep(80 * time.Hour) //nolint:forbidigo // of the bubble's clock
+			<-time.After(80 * time.Hour) // of the bubble's clock
 			c.warnListExpiry(c.files.Load().revoked["a"])
 			if w := warning(t, c); w.Code != ruche.CodeRevocationListInvalid || w.Severity != severity {
 				t.Errorf("warned by %+v, want severity %s", w, severity)

@@ -2,8 +2,6 @@ package report_test
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -48,24 +46,6 @@ func TestGoldenAuthorities(t *testing.T) {
 		"ca-keys-none":   func(b *bytes.Buffer) error { return report.ACMEKeys(b, ruche.ACMEKeyList{}, now()) },
 		"ca-issued-none": func(b *bytes.Buffer) error { return report.Issued(b, ruche.IssuedList{}, now()) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			var got bytes.Buffer
-			if err := write(&got); err != nil {
-				t.Fatal(err)
-			}
-			golden := filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != string(want) {
-				t.Errorf("%s differs (go test ./internal/report -update rewrites it); got:\n%s", golden, got.String())
-			}
-		})
+		t.Run(name, func(t *testing.T) { isGolden(t, name, write) })
 	}
 }

@@ -218,25 +218,29 @@ func TestGolden(t *testing.T) {
 		}, "renewed", now())
 	}
 	for name, write := range cases {
-		t.Run(name, func(t *testing.T) {
-			var got bytes.Buffer
-			if err := write(&got); err != nil {
-				t.Fatal(err)
-			}
-			golden := filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != string(want) {
-				t.Errorf("%s differs (go test ./internal/report -update rewrites it); got:\n%s", golden, got.String())
-			}
-		})
+		t.Run(name, func(t *testing.T) { isGolden(t, name, write) })
+	}
+}
+
+// isGolden holds what is written against the file of that name.
+func isGolden(t *testing.T, name string, write func(*bytes.Buffer) error) {
+	t.Helper()
+	var got bytes.Buffer
+	if err := write(&got); err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("%s differs (go test ./internal/report -update rewrites it); got:\n%s", golden, got.String())
 	}
 }
 

@@ -150,6 +150,15 @@ func TestACertificateThatHasEnded(t *testing.T) {
 	}
 }
 
+// network is how the test's CA is reached.
+func (w *world) network() *http.Transport {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(w.ca.Bundle())
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	w.t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
 // silent is a CA that takes connections and says nothing, beside one that answers.
 type silent struct{ next http.RoundTripper }
 
@@ -164,10 +173,7 @@ func (s silent) RoundTrip(r *http.Request) (*http.Response, error) {
 // TestOneCAKeepsNoOtherWaiting has more certificates wanted of a CA that says nothing than are ordered at a time, and one of another.
 func TestOneCAKeepsNoOtherWaiting(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(w.ca.Bundle())
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
-	t.Cleanup(transport.CloseIdleConnections)
+	transport := w.network()
 	w.tune = func(e *acme.Engine) { e.SetTransport(silent{transport}) }
 	var specs []ruche.CertificateSpec
 	for i := range 25 {
@@ -203,10 +209,7 @@ func (m mute) RoundTrip(r *http.Request) (*http.Response, error) {
 // TestQuestionsKeepNoRevocationWaiting revokes a certificate while more questions for windows than are asked at a time wait for an answer.
 func TestQuestionsKeepNoRevocationWaiting(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(w.ca.Bundle())
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
-	t.Cleanup(transport.CloseIdleConnections)
+	transport := w.network()
 	w.tune = func(e *acme.Engine) { e.SetTransport(mute{transport}) }
 	var specs []ruche.CertificateSpec
 	for i := range 10 {
