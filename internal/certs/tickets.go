@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/rotation"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
@@ -19,8 +20,6 @@ const (
 	// ticketLife is how long a key seals new tickets, ticketKeys how many are kept: who stayed away for longer than the others last does a whole handshake.
 	ticketLife = 12 * time.Hour
 	ticketKeys = 3
-	// ticketRetry is the pause after a rotation that failed.
-	ticketRetry = 5 * time.Second
 )
 
 // TicketBucket is the bucket of ticket keys, as whoever rotates them needs it.
@@ -32,23 +31,9 @@ type TicketBucket interface {
 // RotateTickets sees to it that there are session ticket keys, and that the newest is not older than 12 hours, until ctx ends; then it returns nil. One node
 // runs it at a time, the one that leads.
 func RotateTickets(ctx context.Context, bucket TicketBucket, seal vault.Sealer, logger *slog.Logger) error {
-	for {
-		wait, err := rotate(ctx, bucket, seal, logger, time.Now())
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			logger.Warn("cannot rotate the session ticket keys, trying on", "error", err)
-			wait = ticketRetry
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-	}
+	return rotation.Run(ctx, logger, "the session ticket keys", func(ctx context.Context, now time.Time) (time.Duration, error) {
+		return rotate(ctx, bucket, seal, logger, now)
+	})
 }
 
 // rotate puts a new key before the others if it is time, and gives how long to wait.

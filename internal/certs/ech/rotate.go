@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/rotation"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
@@ -20,8 +21,6 @@ const (
 	Life = 30 * 24 * time.Hour
 	// kept is how many keys are taken.
 	kept = 3
-	// retry is the pause after a rotation that failed.
-	retry = 5 * time.Second
 )
 
 // Bucket is the bucket of the keys, as whoever rotates them needs it.
@@ -34,23 +33,9 @@ type Bucket interface {
 // Rotate sees to it that there are keys for the public name, and that the newest is not older than 30 days, until ctx ends; then it returns nil. Without a public name it sees to it that there are
 // none. One node runs it at a time, the one that leads.
 func Rotate(ctx context.Context, bucket Bucket, seal vault.Sealer, publicName string, logger *slog.Logger) error {
-	for {
-		wait, err := Renew(ctx, bucket, seal, publicName, time.Now())
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			logger.Warn("cannot rotate the keys of Encrypted Client Hello, trying on", slog.Any("error", err))
-			wait = retry
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-	}
+	return rotation.Run(ctx, logger, "the keys of Encrypted Client Hello", func(ctx context.Context, now time.Time) (time.Duration, error) {
+		return Renew(ctx, bucket, seal, publicName, now)
+	})
 }
 
 // Renew puts a new key before the others if it is time, or if the public name is another one, and gives how long to wait.
