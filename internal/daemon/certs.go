@@ -24,16 +24,6 @@ const (
 	certificatesWait = 10 * time.Second
 )
 
-// stateSafe opens what is sealed in the state of this node, and keeps its own keys: with the sealing key, and to open also with the one that was made in the data
-// directory while there was no other.
-func stateSafe(cfg *config.Config, seal *mesh.Seal) mesh.Safe {
-	safe := mesh.Safe{seal}
-	if own, err := mesh.ReadSeal(ownSeal(cfg)); err == nil {
-		safe = append(safe, own)
-	}
-	return safe
-}
-
 // certsConfig is that of what chooses certificates on an edge.
 func (d *Daemon) certsConfig(cfg *config.Config) certs.Config {
 	c := certs.Config{

@@ -83,7 +83,7 @@ func (d *Daemon) newControl(ctx context.Context, cfg *config.Config) (_ *control
 		},
 		Deliver: deliveries(d.safe, logger),
 		Rows: func(node string) mesh.Rows {
-			return rows{sealedRows{discovery.NodeState(d.cluster, node), sealer{d}}, d.cluster}
+			return rows{sealedRows{discovery.NodeState(d.cluster, node), d.seal}, d.cluster}
 		},
 		Status: d.status, Logger: logger, Health: d.health,
 	})

@@ -130,7 +130,7 @@ func (d *Daemon) join(ctx context.Context, cfg *config.Config) (err error) {
 
 func (d *Daemon) makeDiscovery(cfg *config.Config) {
 	if d.client == nil {
-		d.finder = newFinder(cfg, d.roles, d.node, d.cluster, sealer{d}, d.logger, d.health)
+		d.finder = newFinder(cfg, d.roles, d.node, d.cluster, d.seal, d.logger, d.health)
 		d.discover, d.found = d.finder.run, d.finder.synced
 		return
 	}

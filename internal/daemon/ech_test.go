@@ -161,7 +161,7 @@ func TestTheNameOfASiteIsHidden(t *testing.T) {
 
 func staleKeysAreReplaced(t *testing.T, s *stage, roots *x509.CertPool) {
 	foreign := &echMemory{}
-	if _, err := ech.Renew(t.Context(), foreign, sealer{s.control.Daemon}, publicName, time.Now()); err != nil {
+	if _, err := ech.Renew(t.Context(), foreign, s.control.Daemon.seal, publicName, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	_, _, sent, err := s.edges[0].hidden(t, "shop.example", ech.List(foreign.row.Configs[0]), roots)
@@ -196,7 +196,7 @@ func (m *echMemory) Delete(context.Context, string) error { return nil }
 func echKeysRotate(t *testing.T, s *stage, first []byte, roots *x509.CertPool) {
 	bucket := cluster.NewBucket[vault.ECH](s.control.cluster, vault.BucketECH)
 	for turn := 1; turn <= 3; turn++ {
-		if _, err := ech.Renew(t.Context(), bucket, sealer{s.control.Daemon}, publicName, time.Now().Add(time.Duration(turn)*ech.Life)); err != nil {
+		if _, err := ech.Renew(t.Context(), bucket, s.control.Daemon.seal, publicName, time.Now().Add(time.Duration(turn)*ech.Life)); err != nil {
 			t.Fatal(err)
 		}
 		row := s.control.echRow(t)

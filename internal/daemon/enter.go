@@ -111,7 +111,7 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 		if d.seal, err = openSeal(cfg); err != nil {
 			return err
 		}
-		d.safe = stateSafe(cfg, d.seal)
+		d.safe = mesh.Safe{d.seal}
 		d.cluster, err = cluster.Open(ctx, cluster.Config{Dir: stateDir(cfg.DataDir), Name: d.node, Logger: d.logger.With("component", "cluster")})
 		return err
 	}
@@ -128,7 +128,7 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 		err = errors.Join(bad, d.cluster.Close())
 	}
 	if err == nil {
-		d.site, d.seal, d.member, d.safe = e.site, e.seal, e.member, stateSafe(cfg, e.seal)
+		d.site, d.seal, d.member, d.safe = e.site, e.seal, e.member, mesh.Safe{e.seal}
 	}
 	return err
 }
@@ -270,7 +270,7 @@ const (
 
 // join makes this node a member of the state of other control nodes.
 func (e *entrance) join(ctx context.Context) (c *cluster.Cluster, err error) {
-	e.seal, err = mesh.ReadSeal(e.cfg.SealKeyFile)
+	e.seal, err = mesh.ReadSeal(e.cfg.SealKeyFile, ownSeal(e.cfg))
 	if errors.Is(err, fs.ErrNotExist) {
 		e.seal, err = mesh.ReadSeal(ownSeal(e.cfg))
 	}

@@ -52,7 +52,7 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 			Challenges:   cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges),
 			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
 		},
-		Internal: d.issueInternally, RevokeInternal: d.revokeInternally, Issuers: issuers, Routes: echRoutes(cfg.ECHPublicName), Seal: sealer{d},
+		Internal: d.issueInternally, RevokeInternal: d.revokeInternally, Issuers: issuers, Routes: echRoutes(cfg.ECHPublicName), Seal: d.seal,
 		Published: d.Published, DNS: solver, Records: resolver, Logger: logger, Health: d.health,
 	})
 	d.certificates, d.echName = d.newCertificates(cfg.WatchCertificates), cfg.ECHPublicName
@@ -135,13 +135,6 @@ func (a authority) Replace(ctx context.Context, r ruche.ReplacementRequest) (ruc
 	return list, nil
 }
 
-// sealer closes with the sealing key, and opens also what was closed with the key that was made before there was another.
-type sealer struct{ d *Daemon }
-
-func (s sealer) Close(what string, data []byte) []byte { return s.d.seal.Close(what, data) }
-
-func (s sealer) Open(what string, sealed []byte) ([]byte, error) { return s.d.safe.Open(what, sealed) }
-
 // leadCerts does what one of the control nodes does for certificates.
 func (d *Daemon) leadCerts(ctx context.Context) error {
 	logger := d.logger.With("component", "certs")
@@ -156,7 +149,7 @@ func (d *Daemon) leadCerts(ctx context.Context) error {
 				return certs.RotateTickets(ctx, cluster.NewBucket[vault.Tickets](d.cluster, vault.BucketTickets), d.seal, logger)
 			},
 			func(ctx context.Context) error {
-				return ech.Rotate(ctx, cluster.NewBucket[vault.ECH](d.cluster, vault.BucketECH), sealer{d}, d.echName, logger)
+				return ech.Rotate(ctx, cluster.NewBucket[vault.ECH](d.cluster, vault.BucketECH), d.seal, d.echName, logger)
 			},
 		}
 		return together(ctx, cancel, tasks)

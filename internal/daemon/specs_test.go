@@ -46,7 +46,7 @@ func (n *node) awaitSealed(t *testing.T, token string) (e ruche.Entry[ruche.Cert
 			if spec.EAB != nil || spec.DNS == nil || len(spec.DNS.Settings) > 0 || len(spec.Sealed) == 0 {
 				return errors.New("something is in the clear")
 			}
-			opened, _ := vault.OpenSpecs(sealer{n.Daemon}, key, e.Value)
+			opened, _ := vault.OpenSpecs(n.Daemon.seal, key, e.Value)
 			got := opened.Specs[0]
 			if got.EAB == nil || got.EAB.Key != macKey || len(got.DNS.Settings) != 1 {
 				return fmt.Errorf("what was sealed is not what was declared: %d settings", len(got.DNS.Settings))
@@ -133,7 +133,7 @@ func TestSecretsThatWorkloadsDeclareAreSealedOnOneHost(t *testing.T) {
 
 	// An older release left it in the clear: it counts all the same, is left alone by discovery, and sealed when somebody asks for that.
 	bucket := cluster.NewBucket[ruche.CertificateSpecs](n.cluster, vault.BucketSpecs)
-	plain, _ := vault.OpenSpecs(sealer{n.Daemon}, row.Key, row.Value)
+	plain, _ := vault.OpenSpecs(n.Daemon.seal, row.Key, row.Value)
 	if _, err := bucket.Put(t.Context(), row.Key, plain); err != nil {
 		t.Fatal(err)
 	}
