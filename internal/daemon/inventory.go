@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -94,6 +96,8 @@ func wants(all []acme.Want) map[string]inventory.Want {
 		by[w.ID] = inventory.Want{
 			Names: w.Spec.Names, Issuer: w.Terms.Name, Directory: w.Terms.Directory, Profile: w.Terms.Profile,
 			Sources: []string{w.Spec.Source}, Problem: w.Problem, Hint: w.Hint, Waiting: w.Waiting,
+			// A wildcard can be had: it wants a setting. What else an auto route cannot have, such as a name of one label, is told and nobody's failure.
+			Optional: w.Mode == ruche.TLSAuto && !slices.ContainsFunc(w.Spec.Names, func(n string) bool { return strings.HasPrefix(n, "*.") }),
 		}
 	}
 	return by
