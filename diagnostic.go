@@ -57,6 +57,7 @@ const (
 	CodeFileInvalid        Code = "file-invalid"
 	CodeEntryPointUnknown  Code = "entry-point-unknown"
 	CodeNameUnserved       Code = "name-unserved"
+	CodeHostUncovered      Code = "host-uncovered"
 )
 
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
@@ -104,7 +105,7 @@ func Codes() []Code {
 		CodeProtoUnsupported, CodeValueInvalid, CodeRuleInvalid, CodeRouterIncomplete,
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
-		CodeEntryPointUnknown, CodeNameUnserved,
+		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
