@@ -67,7 +67,7 @@ func TestOwnLabels(t *testing.T) {
 			"host-uncovered label ruche.tls.names no certificate that is asked for here has the name b.example, which is served; it gets another one",
 			"host-uncovered label ruche.tls.names no certificate that is asked for here has the name *.c.example"}},
 		{"a host that is not in ACME_HOST", "VIRTUAL_HOST=a.example,b.example ACME_HOST=a.example", "", " ", []string{"a.example"}, []string{"host-uncovered env ACME_HOST no certificate that is asked for here has the name b.example"}},
-		{"a host of another vocabulary than ACME_HOST", "VIRTUAL_HOST=a.example ACME_HOST=a.example", "R.x.rule=Host(`b.example`) R.x.tls=true", "auto ", []string{"a.example"}, nil},
+		{"a host of another vocabulary than ACME_HOST", "VIRTUAL_HOST=a.example ACME_HOST=a.example", "R.x.rule=Host(`b.example`)", " ", []string{"a.example"}, nil},
 		{"a host that is not in the domains", "VIRTUAL_HOST=v.example", "R.x.rule=Host(`a.example`)||Host(`b.example`) R.x.tls.certresolver=le R.x.tls.domains[0].main=a.example R.y.rule=Host(`c.example`) R.y.tls.certresolver=le", "acme acme ",
 			[]string{"a.example le", "c.example le"}, []string{"host-uncovered label traefik.http.routers.x.tls.domains[0].main no certificate that is asked for here has the name b.example"}},
 		{"a host that another router's domains have", "", "R.x.rule=Host(`b.a.example`) R.x.tls.certresolver=le R.x.tls.domains[0].main=a.example R.y.rule=Host(`a.example`) R.y.tls.certresolver=le R.y.tls.domains[0].main=*.a.example R.y.tls.domains[0].sans=a.example", "acme acme",

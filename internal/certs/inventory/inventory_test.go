@@ -129,12 +129,12 @@ func TestAWantThatCannotBeHadIsFailing(t *testing.T) {
 		records map[string]vault.Record
 		state   ruche.CertificateState
 	}{
-		"it cannot be ordered":             {wild, nil, ruche.CertificateFailing},
-		"it waits for an edge":             {waits, nil, ruche.CertificatePending},
+		"it cannot be ordered":              {wild, nil, ruche.CertificateFailing},
+		"it waits for an edge":              {waits, nil, ruche.CertificatePending},
 		"it waits for an edge all the same": {both, nil, ruche.CertificatePending},
-		"nobody asked in so many words":    {optional, nil, ruche.CertificatePending},
-		"an imported one has the names":    {wild, map[string]vault.Record{"imported": good}, ruche.CertificatePending},
-		"an imported one has ended":        {wild, map[string]vault.Record{"imported": ended}, ruche.CertificateFailing},
+		"nobody asked in so many words":     {optional, nil, ruche.CertificatePending},
+		"an imported one has the names":     {wild, map[string]vault.Record{"imported": good}, ruche.CertificatePending},
+		"an imported one has ended":         {wild, map[string]vault.Record{"imported": ended}, ruche.CertificateFailing},
 		"one that is retired has the names": {wild, map[string]vault.Record{"imported": retired}, ruche.CertificateFailing},
 		"it is there and cannot be renewed": {wild, map[string]vault.Record{"id": good}, ruche.CertificateValid},
 	} {
