@@ -41,6 +41,11 @@ func SelectCertificates(list []ruche.CertificateInfo, s ruche.CertificateSelecti
 	return inventory.Select(list, s)
 }
 
+// CompareCertificate holds what a server shows against what is stored for its name. ok is false where there is nothing to say.
+func CompareCertificate(list ruche.CertificateList, c ruche.CertificateCheck) (f ruche.Finding, ok bool) {
+	return inventory.Compare(list, c)
+}
+
 // importer keeps certificates that other products had.
 func (d *Daemon) importer() importer.Store {
 	return importer.Store{
