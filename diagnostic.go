@@ -90,6 +90,7 @@ const (
 	CodeClockWrong          Code = "clock-wrong"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
+	CodeFileUnused            Code = "file-unused"
 
 	CodeCARotationOverdue Code = "ca-rotation-overdue"
 	CodeCAParentDue       Code = "ca-parent-due"
@@ -113,7 +114,7 @@ func Codes() []Code {
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
-		CodeRevocationListInvalid,
+		CodeRevocationListInvalid, CodeFileUnused,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}
 }
