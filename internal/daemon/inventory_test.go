@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
@@ -171,4 +172,23 @@ func TestCertificatesOfOthersAreLookedAt(t *testing.T) {
 		return nil
 	})
 	n.stop(t)
+}
+
+// A name that a route merely may have a certificate for is nobody's failure, but a wildcard is: it wants a setting.
+func TestWhatMayFailIsOptional(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		mode     ruche.TLSMode
+		optional bool
+	}{
+		{"intranet", ruche.TLSAuto, true},
+		{"*.shop.example", ruche.TLSAuto, false},
+		{"intranet", ruche.TLSACME, false},
+		{"shop.example", "", false}, // by a spec
+	} {
+		w := acme.Want{ID: "id", Spec: ruche.CertificateSpec{Names: []string{tc.name}}, Mode: tc.mode, Problem: "no"}
+		if got := wants([]acme.Want{w})["id"]; got.Optional != tc.optional || got.Problem != "no" {
+			t.Errorf("%s with the mode %q: %+v, want optional %v", tc.name, tc.mode, got, tc.optional)
+		}
+	}
 }
