@@ -34,12 +34,12 @@ func (t *term) pass(ctx context.Context) (next time.Time) {
 // view is what is wanted and what is there, at one time.
 type view struct {
 	now     time.Time
-	wants   []Want
+	wants   []*Want
 	records map[string]ruche.Entry[vault.Record]
 	states  map[string]ruche.Entry[vault.State]
 	leaves  map[string]leaf
 	// own has the wants by ID; instead the record that serves a want in place of its own.
-	own     map[string]Want
+	own     map[string]*Want
 	instead map[string]string
 	// byName has the records by the names in them; nil before having was asked.
 	byName map[string][]string
@@ -70,35 +70,36 @@ func (t *term) look(now time.Time) *view {
 	t.Engine.mu.Unlock()
 	v := &view{
 		now: now, authority: authority, records: t.certificates.all(), states: t.states.all(), next: now.Add(t.rest),
-		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
+		instead: make(map[string]string), used: make(map[string]bool),
 	}
 	v.leaves = t.readLeaves(v.records)
-	v.wants = t.wanted(now)
-	for _, w := range v.wants {
-		v.own[w.ID] = w
-	}
+	v.wants, v.own = t.wanted(now)
 	for _, w := range v.wants {
 		v.find(w)
 	}
 	return v
 }
 
-// wantList is what is wanted at a time, and of which versions of what it follows from.
+// wantList is what is wanted at a time, and of which versions of what it follows from. Nobody changes it.
 type wantList struct {
 	at    time.Time
 	of    [3]int
-	wants []Want
+	wants []*Want
+	byID  map[string]*Want
 }
 
 // wanted gives what is wanted, which is found out again when something has changed that it follows from, or after a while, since files end.
-func (t *term) wanted(now time.Time) []Want {
-	const good = time.Second
+func (t *term) wanted(now time.Time) (wants []*Want, byID map[string]*Want) {
+	const good = 10 * time.Second
 	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version()}
 	if age := now.Sub(t.list.at); t.list.of != of || age < 0 || age > good {
 		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers, Routes: t.cfg.Routes}
-		t.list = wantList{at: now, of: of, wants: Wanted(in)}
+		t.list = wantList{at: now, of: of, byID: make(map[string]*Want)}
+		for _, w := range Wanted(in) {
+			t.list.wants, t.list.byID[w.ID] = append(t.list.wants, &w), &w
+		}
 	}
-	return t.list.wants
+	return t.list.wants, t.list.byID
 }
 
 // readLeaves reads the certificates of the records. Those that cannot be read are left out: they serve nobody.
@@ -128,8 +129,9 @@ func (v *view) usable(id string) bool {
 // plan gives what the plan has to know of a record.
 func (v *view) plan(id string) plan.Certificate {
 	l, st := v.leaves[id], v.states[id].Value
-	c := plan.Certificate{
-		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.issued(id), RenewAfter: v.own[id].Spec.RenewAfter,
+	c := plan.Certificate{ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.issued(id)}
+	if w := v.own[id]; w != nil {
+		c.RenewAfter = w.Spec.RenewAfter
 	}
 	if st.Of == l.fingerprint {
 		c.WindowStart, c.WindowEnd = st.WindowStart, st.WindowEnd
@@ -138,7 +140,7 @@ func (v *view) plan(id string) plan.Certificate {
 }
 
 // byUrgency orders the wants: what is not served at all first, then what ends soonest.
-func (v *view) byUrgency() []Want {
+func (v *view) byUrgency() []*Want {
 	type ending struct {
 		at   time.Time
 		want int
@@ -150,7 +152,7 @@ func (v *view) byUrgency() []Want {
 		}
 	}
 	slices.SortStableFunc(ends, func(a, b ending) int { return a.at.Compare(b.at) })
-	sorted := make([]Want, len(ends))
+	sorted := make([]*Want, len(ends))
 	for i, e := range ends {
 		sorted[i] = v.wants[e.want]
 	}
@@ -164,13 +166,21 @@ func (v *view) isAsked(id string) bool {
 }
 
 // tend does what one want needs now.
-func (t *term) tend(ctx context.Context, v *view, w Want) {
+func (t *term) tend(ctx context.Context, v *view, w *Want) {
 	if w.Problem != "" {
 		t.note(ctx, w.ID, w.Problem+" ("+w.Hint+")", time.Time{})
 		return
 	}
 	journal, underway := t.orders.get(w.ID)
-	if !t.needed(ctx, v, w, underway) || t.isBusy(w.ID) {
+	if !t.needed(ctx, v, w, underway) {
+		return
+	}
+	missing, done := !v.usable(w.ID), t.calmly
+	if missing || len(v.states[w.ID].Value.Revoke) > 0 {
+		done = t.poke
+	}
+	if t.isBusy(w.ID) {
+		t.hurry = t.hurry || missing
 		return
 	}
 	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
@@ -187,9 +197,9 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	if len(slots) == cap(slots) {
 		return // who is done wakes us
 	}
-	if v.usable(w.ID) {
+	if !missing {
 		if t.renewals <= 0 {
-			v.at(v.now.Add(renewEvery))
+			v.at(v.now.Add(calm))
 			return
 		}
 		t.renewals--
@@ -197,9 +207,10 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	seen := v.records[w.ID].Revision
 	if terms.Internal() {
 		t.tried[w.ID] = v.authority
-		t.start(w.ID, slots, func() {
+		t.hurry = t.hurry || missing
+		t.start(w.ID, slots, done, func() {
 			if t.unchanged(w.ID, seen, underway) {
-				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
+				t.done(ctx, *w, w.Terms, failureOf(t.makeInternal(ctx, *w)))
 			}
 		})
 		return
@@ -221,13 +232,14 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		v.at(at)
 		return
 	}
-	started := t.start(w.ID, slots, func() {
+	t.hurry = t.hurry || missing
+	started := t.start(w.ID, slots, done, func() {
 		defer t.release(w.Spec.Names)
 		if !t.unchanged(w.ID, seen, underway) {
 			t.unused(terms.Directory)
 			return
 		}
-		t.order(ctx, w, terms)
+		t.order(ctx, *w, terms)
 	})
 	if !started {
 		t.release(w.Spec.Names)
@@ -244,7 +256,7 @@ func (t *term) unchanged(id string, revision int64, underway bool) bool {
 }
 
 // needed reports whether there is something to do for a want: there is no certificate, it is due or asked for, or an order is under way.
-func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool {
+func (t *term) needed(ctx context.Context, v *view, w *Want, underway bool) bool {
 	if !v.usable(w.ID) {
 		if v.instead[w.ID] != "" && !v.isAsked(w.ID) {
 			return underway
@@ -265,7 +277,7 @@ func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool 
 }
 
 // termsNow are the terms to order by: after three failures those of the fallback, and after three more the first ones again.
-func (t *term) termsNow(w Want, st vault.State, now time.Time) Terms {
+func (t *term) termsNow(w *Want, st vault.State, now time.Time) Terms {
 	const turns = 3
 	fallback, ok := issuerNamed(t.cfg.Issuers, w.Terms.Fallback)
 	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {

@@ -6,7 +6,7 @@ import (
 )
 
 // find says which records serve a want: its own, another that does as well, or, until its own is there, whatever has one of its names.
-func (v *view) find(w Want) {
+func (v *view) find(w *Want) {
 	if v.usable(w.ID) {
 		v.used[w.ID] = true
 		return
@@ -45,7 +45,7 @@ func (v *view) having(names []string) map[string]bool {
 
 // standsIn reports whether a record makes an order unnecessary: it has all names, is not about to need renewal itself, or is renewed by somebody who wants it, and nobody meant
 // another CA.
-func (v *view) standsIn(w Want, id string, r vault.Record) bool {
+func (v *view) standsIn(w *Want, id string, r vault.Record) bool {
 	if !vault.CoversAll(r.Names, w.Spec.Names) {
 		return false
 	}

@@ -27,13 +27,13 @@ func BenchmarkLook(b *testing.B) {
 		v.leaves[id] = leaf{cert: &x509.Certificate{NotBefore: now, NotAfter: now.Add(time.Hour)}}
 	}
 	for b.Loop() {
-		v.byName, v.own, v.instead, v.used = nil, map[string]Want{}, map[string]string{}, map[string]bool{}
+		v.byName, v.own, v.instead, v.used = nil, map[string]*Want{}, map[string]string{}, map[string]bool{}
 		wants := Wanted(in)
 		if len(wants) != n {
 			b.Fatalf("%d are wanted", len(wants))
 		}
-		for _, w := range wants {
-			v.find(w)
+		for i := range wants {
+			v.find(&wants[i])
 		}
 	}
 }
