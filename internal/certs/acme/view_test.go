@@ -6,9 +6,37 @@ import (
 	"testing"
 	"time"
 
+	acmez "github.com/mholt/acmez/v3/acme"
+
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
+
+// TestOutage tells what ends one: a word of the CA, and nothing that goes wrong here.
+func TestOutage(t *testing.T) {
+	now, terms := time.Now(), Terms{Issuer: ruche.Issuer{Name: "one", Directory: "https://ca.example"}}
+	gone := &failure{text: "no answer", unreachable: true}
+	for name, tc := range map[string]struct {
+		f    *failure
+		down bool
+	}{
+		"it does not answer again": {gone, true}, "it issues": {nil, false}, "it refuses": {explain(acmez.Problem{Type: "urn:ietf:params:acme:error:caa", Status: 403}, nil), false},
+		"its answer is of no use": {&failure{text: "the CA leaves the order pending"}, false}, "the state cannot be written": {failureOf(ruche.ErrConflict), true},
+	} {
+		term := &term{down: make(map[string]*outage)}
+		term.told(terms, gone, now)
+		if ok, at := term.mayAsk(terms.Directory, now.Add(outagePause)); !ok {
+			t.Fatalf("%s: it may be asked at %s", name, at)
+		}
+		term.told(terms, tc.f, now.Add(outagePause))
+		if got := term.down[terms.Directory] != nil; got != tc.down {
+			t.Errorf("%s: the outage stands: %t", name, got)
+		}
+		if ok, at := term.mayAsk(terms.Directory, now.Add(time.Hour)); !ok {
+			t.Errorf("%s: it may not be asked an hour later, but at %s", name, at)
+		}
+	}
+}
 
 // BenchmarkLook is what one look costs with ten thousand certificates, of which half are still to be had.
 func BenchmarkLook(b *testing.B) {
