@@ -1,8 +1,10 @@
 package acme
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -10,6 +12,8 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
+	"github.com/ruche-project/ruche/internal/health"
+	"github.com/ruche-project/ruche/internal/testpki"
 )
 
 // TestOutage tells what ends one: a word of the CA, and nothing that goes wrong here.
@@ -62,6 +66,39 @@ func BenchmarkLook(b *testing.B) {
 		}
 		for i := range wants {
 			v.find(&wants[i])
+		}
+	}
+}
+
+// kept is a bucket that takes what is written.
+type kept[T any] struct{ Bucket[T] }
+
+func (kept[T]) CompareAndSet(context.Context, string, T, int64) (int64, error) { return 1, nil }
+
+// BenchmarkPass is what a pass costs while all of a thousand certificates are served and none is due.
+func BenchmarkPass(b *testing.B) {
+	const n = 1000
+	now := time.Now()
+	e := New(Config{Buckets: Buckets{States: kept[vault.State]{}}, Health: &health.Registry{}, Logger: slog.New(slog.DiscardHandler)})
+	t := &term{
+		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
+		busy: make(map[string]bool), pools: make(map[string]chan struct{}), names: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf),
+		later: make(map[string]time.Time), tried: make(map[string]int), preflights: make(map[string]preflight), refused: make(map[string]string), swept: now,
+	}
+	t.states.bucket = e.cfg.Buckets.States
+	t.states.rows, t.certificates.rows = make(map[string]ruche.Entry[vault.State]), make(map[string]ruche.Entry[vault.Record])
+	t.specs.rows = make(map[string]ruche.CertificateSpecs)
+	der := testpki.New(b, "a CA").Issue(testpki.Leaf{Hosts: []string{"shop.example"}, Server: true, Life: 90 * 24 * time.Hour}).Certificate[0]
+	for i := range n {
+		w := fmt.Sprintf("w%d", i)
+		names := []string{w + ".shop.example"}
+		id := vault.ID(names, ruche.IssuerInternal, ruche.KeyP256)
+		t.specs.rows[w] = ruche.CertificateSpecs{Workload: ruche.Workload{ID: w}, Specs: []ruche.CertificateSpec{{Names: names, Issuer: ruche.IssuerInternal}}}
+		t.certificates.rows[id] = ruche.Entry[vault.Record]{Key: id, Revision: 1, Value: vault.Record{Names: names, Origin: vault.OriginInternal, Chain: [][]byte{der}, Issued: now}}
+	}
+	for b.Loop() {
+		if next := t.pass(b.Context()); next.Before(now) || len(t.list.wants) != n {
+			b.Fatalf("%d are wanted, the next look is at %s", len(t.list.wants), next)
 		}
 	}
 }
