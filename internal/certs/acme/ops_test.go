@@ -557,12 +557,13 @@ func TestTheBudget(t *testing.T) {
 // TestAnUnknownIssuer has names ordered from the default issuer, and tells of it.
 func TestAnUnknownIssuer(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	w.cfg.Issuers = append(w.cfg.Issuers, ruche.Issuer{Name: "letsencrypt", Directory: ruche.LetsEncrypt})
 	a, b := spec("a.example"), spec("b.example")
 	a.Issuer, b.Issuer = "lestencrypt", "lestencrypt"
 	w.want("service/a", a, b)
 	w.run()
 	w.certificate(a)
-	if told := w.awaitWarning(ruche.CodeIssuerUnknown, `"lestencrypt"`, "and 1 more"); told.Severity != ruche.SeverityInfo {
+	if told := w.awaitWarning(ruche.CodeIssuerUnknown, `"lestencrypt"`, "and 1 more", `did you mean "letsencrypt"?`); told.Severity != ruche.SeverityInfo {
 		t.Errorf("the severity is %s", told.Severity)
 	}
 	a.Issuer, b.Issuer = "", ""

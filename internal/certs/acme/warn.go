@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/plan"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // warnings says what is wrong now.
@@ -36,6 +38,10 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 			wanted[name] = append(wanted[name], w)
 		}
 	}
+	known := []string{ruche.IssuerInternal}
+	for _, i := range t.cfg.Issuers {
+		known = append(known, i.Name)
+	}
 	var all []ruche.Warning
 	for name, by := range wanted {
 		who := by[0].Spec.Source
@@ -45,7 +51,7 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 		all = append(all, ruche.Warning{
 			Code: ruche.CodeIssuerUnknown, Severity: ruche.SeverityInfo, Subject: name,
 			Message: fmt.Sprintf("certificates are to be of issuer %q (%s), which is not described here, and are ordered from the default one: %s", name, who, by[0].Terms.Directory),
-			Hint:    "correct the name, or describe the issuer under issuers: in ruche.yaml",
+			Hint:    cmp.Or(strictyaml.DidYouMean(name, known), "correct the name, or describe the issuer under issuers: in ruche.yaml"),
 		})
 	}
 	return all
