@@ -54,7 +54,7 @@ func wordsOf(e ruche.Explanation) *regexp.Regexp {
 	if e.Route != nil {
 		names = append(names, e.Route.Hosts...)
 		for _, s := range e.Route.Sources {
-			place, _, _ := strings.Cut(s.Source, ":") // of a file
+			place := s.Source // with its line: a file may have hundreds of routes
 			if s.WorkloadKind != ruche.KindFile {
 				place = string(s.WorkloadKind) + " " + s.Workload
 			}

@@ -31,6 +31,8 @@ func TestWarningsAboutAName(t *testing.T) {
 		"the wildcard above, in words":        {container, self, ruche.Warning{Code: ruche.CodeCertNotIssued, Message: "for *.shop.example (x)"}, true},
 		"the end of a sentence":               {container, self, ruche.Warning{Code: ruche.CodeCertNotIssued, Message: "for www.shop.example. It waits"}, true},
 		"who declares it":                     {container, self, ruche.Warning{Code: ruche.CodeDockerUnreachable, Subject: "container shop"}, true},
+		"its line":                            {file, self, ruche.Warning{Code: ruche.CodeCertNotIssued, Message: "for c.example (site.yaml:3, route b)"}, true},
+		"another route of its file":           {file, self, ruche.Warning{Code: ruche.CodeCertNotIssued, Message: "for c.example (site.yaml:31)"}, false},
 		"a container of another name":         {file, self, ruche.Warning{Code: ruche.CodeIngressMesh, Subject: "container shop2"}, false},
 		"the Engine, of a container":          {container, acme, ruche.Warning{Code: ruche.CodeDockerUnreachable}, true},
 		"the Engine, of a file":               {file, acme, ruche.Warning{Code: ruche.CodeDockerUnreachable}, false},
