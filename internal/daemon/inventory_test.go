@@ -68,6 +68,34 @@ func TestWhatIsStoredAndNotServedIsTold(t *testing.T) {
 	n.stop(t)
 }
 
+// Of all certificates those are revoked that are there.
+func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	shop := site(t, "shop")
+	shop.Env = append(shop.Env, "ACME_HOST=shop.example", "ACME_CA_URI=https://127.0.0.1:1/directory")
+	engine.Run(shop)
+	n := start(t, t.TempDir(), engine.Host())
+	certificate(t, n, "elsewhere", "elsewhere.example")
+	until(t, "both to be known", func() error {
+		list, err := n.certificates.Certificates(t.Context())
+		if err == nil && len(list.Certificates) != 2 {
+			err = fmt.Errorf("there are %+v", list.Certificates)
+		}
+		return err
+	})
+	for _, tc := range []struct {
+		selection ruche.CertificateSelection
+		want      string
+	}{{ruche.CertificateSelection{All: true}, "elsewhere"}, {ruche.CertificateSelection{IDs: []string{"shop.example"}}, vault.ID([]string{"shop.example"}, "https://127.0.0.1:1/directory", ruche.KeyP256)}} {
+		tasks, err := n.certificates.Revoke(t.Context(), ruche.RevokeRequest{CertificateSelection: tc.selection, Reason: 1})
+		if err != nil || len(tasks) != 1 || tasks[0].ID != tc.want {
+			t.Errorf("%+v: %+v, %v", tc.selection, tasks, err)
+		}
+	}
+	n.stop(t)
+}
+
 // What edges said counts while they are heard of, and goes with them when they are removed.
 func TestEdgesThatAreGoneServeNothing(t *testing.T) {
 	t.Parallel()
