@@ -79,6 +79,7 @@ const (
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
 	CodeIssuerUnknown       Code = "issuer-unknown"
+	CodeIssuerOutOfService  Code = "issuer-out-of-service"
 	CodeCertNotServed       Code = "certificate-not-served"
 	CodeCertShort           Code = "certificate-short"
 	CodeCertRevoked         Code = "certificate-revoked"
@@ -109,7 +110,7 @@ func Codes() []Code {
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
 		CodeIngressMesh,
-		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
+		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid,

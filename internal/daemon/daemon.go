@@ -51,7 +51,8 @@ type Daemon struct {
 	dockerFront *dockerFront
 	acmeKeys    *acmeserver.Keys
 	acmeServer  *acmeServer // nil where nobody wants it
-	// issuing has certificates issued, certificates answers for all of them; on nodes with the state.
+	// issuing has certificates issued by issuers, certificates answers for all of them; on nodes with the state.
+	issuers      *issuers
 	issuing      *acme.Engine
 	certificates *certificates
 	leadsCerts   atomic.Bool // this node has certificates issued
@@ -237,6 +238,7 @@ func (d *Daemon) table() []component {
 		{name: "quorum", roles: config.Control, run: d.watchQuorum},
 		{name: "certs", roles: config.Edge, run: d.certs.Run},
 		{name: "trust", roles: config.Edge, observer: true, run: d.trust.run},
+		{name: "issuers", roles: config.Control, observer: true, run: d.followIssuers},
 		{name: "certs-leader", roles: config.Control, observer: true, run: d.leadCerts},
 		{name: "discovery", roles: config.Control | config.Agent, run: d.discover},
 		{name: "api", roles: config.All, observer: true, run: d.runAPI},

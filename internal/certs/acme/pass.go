@@ -86,16 +86,17 @@ func (t *term) look(now time.Time) *view {
 // wantList is what is wanted at a time, and of which versions of what it follows from.
 type wantList struct {
 	at    time.Time
-	of    [3]int
+	of    [4]int
 	wants []Want
 }
 
 // wanted gives what is wanted, which is found out again when something has changed that it follows from, or after a while, since files end.
 func (t *term) wanted(now time.Time) []Want {
 	const good = time.Second
-	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version()}
+	issuers, version := t.issuersNow()
+	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version(), version}
 	if age := now.Sub(t.list.at); t.list.of != of || age < 0 || age > good {
-		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers, Routes: t.cfg.Routes}
+		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: issuers, Routes: t.cfg.Routes}
 		t.list = wantList{at: now, of: of, wants: Wanted(in)}
 	}
 	return t.list.wants
@@ -166,6 +167,9 @@ func (v *view) isAsked(id string) bool {
 // tend does what one want needs now.
 func (t *term) tend(ctx context.Context, v *view, w Want) {
 	if w.Problem != "" {
+		if v.usable(w.ID) {
+			return // nothing has failed, and the want itself says what is wrong
+		}
 		t.note(ctx, w.ID, w.Problem+" ("+w.Hint+")", time.Time{})
 		return
 	}
@@ -267,8 +271,8 @@ func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool 
 // termsNow are the terms to order by: after three failures those of the fallback, and after three more the first ones again.
 func (t *term) termsNow(w Want, st vault.State, now time.Time) Terms {
 	const turns = 3
-	fallback, ok := issuerNamed(t.cfg.Issuers, w.Terms.Fallback)
-	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {
+	fallback, ok := issuerNamed(t.issuers(), w.Terms.Fallback)
+	if !ok || fallback.Problem != "" || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {
 		return w.Terms
 	}
 	terms := w.Terms

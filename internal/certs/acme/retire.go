@@ -120,7 +120,10 @@ func (t *term) sweep(ctx context.Context, v *view) {
 			continue
 		}
 		terms := Terms{}
-		if i, ok := issuerNamed(t.cfg.Issuers, e.Value.Issuer); ok {
+		if i, ok := issuerNamed(t.issuers(), e.Value.Issuer); ok {
+			if i.Problem != "" {
+				continue // DNS records are removed by what stands in its files
+			}
 			terms.Issuer = i
 		}
 		r := &run{term: t, want: Want{ID: id}, terms: terms, journal: e.Value, log: t.log}
