@@ -73,6 +73,7 @@ const (
 	CodeConnectionsLimited  Code = "connections-limited"
 	CodeIdentityUnavailable Code = "identity-unavailable"
 	CodeControlUnreachable  Code = "control-unreachable"
+	CodeControlOlder        Code = "control-older"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
@@ -108,7 +109,7 @@ func Codes() []Code {
 		CodeEntryPointUnknown, CodeNameUnserved,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
-		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
+		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
