@@ -96,6 +96,7 @@ const (
 	CodeCAParentDue       Code = "ca-parent-due"
 	CodeCACRLStale        Code = "ca-crl-stale"
 	CodeCAKeyUnreadable   Code = "ca-key-unreadable"
+	CodeACMEServerFull    Code = "acme-server-full"
 	CodeDockerFrontDown   Code = "docker-front-down"
 )
 
@@ -115,7 +116,7 @@ func Codes() []Code {
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid,
-		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
+		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeACMEServerFull, CodeDockerFrontDown,
 	}
 }
 
