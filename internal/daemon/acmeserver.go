@@ -56,6 +56,8 @@ func (d *Daemon) makeACMEServer(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	kept := d.keptACME(cfg)
+	held.Keep(kept.before(logger), kept.save)
 	listener, err := d.sockets.Listen("acme", cfg.CAAddr)
 	if err != nil {
 		return fmt.Errorf("cannot listen for ACME clients: %w (choose another address with --ca-addr)", err)
