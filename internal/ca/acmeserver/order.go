@@ -109,8 +109,7 @@ func parseNames(ids []Identifier) (names []string, _ *Problem) {
 		name, p := id.parse()
 		switch {
 		case p != nil:
-			p.Identifier = &id
-			wrong = append(wrong, p)
+			wrong = append(wrong, p.about(id))
 		case !slices.Contains(names, name):
 			names = append(names, name)
 		}
@@ -143,12 +142,12 @@ func (s *Server) permit(ctx context.Context, q *query, o *Order) error {
 	var wrong []*Problem
 	for _, name := range o.names() {
 		if !allowed(patterns, name) {
-			wrong = append(wrong, problem(rejectedIdentifier, "the account's external account key does not allow %s", name).about(name))
+			wrong = append(wrong, problem(rejectedIdentifier, "the account's external account key does not allow %s", name).about(identifierOf(name)))
 			continue
 		}
 		err := s.cfg.Authority.Permits(ctx, o.Profile, name)
 		if errors.Is(err, ca.ErrRefused) {
-			wrong = append(wrong, problem(rejectedIdentifier, "the authority does not certify %s: %s", name, err).about(name))
+			wrong = append(wrong, problem(rejectedIdentifier, "the authority does not certify %s: %s", name, err).about(identifierOf(name)))
 		} else if err != nil {
 			return err
 		}

@@ -155,7 +155,7 @@ func (o *Order) settle() {
 			o.Status = StatusPending
 		case a.Status != StatusValid:
 			o.Status = StatusInvalid
-			o.Error = problem(unauthorized, "the authorization for %s is %s", a.Name, a.Status).about(a.Name).kept()
+			o.Error = problem(unauthorized, "the authorization for %s is %s", a.Name, a.Status).about(identifierOf(a.Name)).kept()
 			return
 		}
 	}

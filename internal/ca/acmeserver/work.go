@@ -228,7 +228,7 @@ func note(results []*result, o *Order) (changed bool) {
 		}
 		changed = true
 		if r.problem != nil {
-			a.Status, a.Error = StatusInvalid, r.problem.about(a.Name).kept()
+			a.Status, a.Error = StatusInvalid, r.problem.about(identifierOf(a.Name)).kept()
 			continue
 		}
 		a.Status, a.Validated, a.Expires = StatusValid, r.at, o.Expires
