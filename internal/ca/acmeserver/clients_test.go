@@ -95,7 +95,8 @@ func TestCertbotWithKey(t *testing.T) {
 
 func TestLego(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.RequireKey = true })
+	key := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
 	for _, tc := range []struct {
 		name string
 		args []string
@@ -106,7 +107,7 @@ func TestLego(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			args := append([]string{"--server", r.url + "/directory", "--email", "ops@dept.example", "--accept-tos", "--path", dir}, tc.args...)
+			args := append([]string{"--server", r.url + "/directory", "--email", "ops@dept.example", "--accept-tos", "--path", dir, "--eab", "--kid", key.ID, "--hmac", key.Secret}, tc.args...)
 			env := []string{"LEGO_CA_CERTIFICATES=" + r.caFile}
 			r.run(env, "lego", append(args, "run")...)
 			first := r.verify(r.file(dir, "certificates", tc.want+".crt"), tc.want)
@@ -125,7 +126,8 @@ func TestLego(t *testing.T) {
 
 func TestDehydrated(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.RequireKey = true })
+	key := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
 	dir := t.TempDir()
 	// The hook writes the TXT record with nsupdate, as people do.
 	hook := fmt.Sprintf(`#!/bin/sh
@@ -138,7 +140,7 @@ printf 'server 127.0.0.1 %s\n%%s\nsend\n' "$verb" | nsupdate
 `, r.dns.port())
 	for name, text := range map[string]string{
 		"hook": hook, "domains.txt": "*.apps.dept.example apps.dept.example > apps\n",
-		"config": fmt.Sprintf("CA=%s/directory\nCHALLENGETYPE=dns-01\nHOOK=%s/hook\nCONTACT_EMAIL=ops@dept.example\nKEY_ALGO=prime256v1\n", r.url, dir),
+		"config": fmt.Sprintf("CA=%s/directory\nCHALLENGETYPE=dns-01\nHOOK=%s/hook\nCONTACT_EMAIL=ops@dept.example\nKEY_ALGO=prime256v1\nEAB_KID=%s\nEAB_HMAC_KEY=%s\nRENEW_DAYS=15\n", r.url, dir, key.ID, key.Secret),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
