@@ -51,7 +51,9 @@ func (a *Authority) Hold(profile string, names []string, requester string) (*Hel
 
 // Keep has the certificate outlive the process: before is that of the process before, nil without one, and goes on where it is good; save is given each new one, with a key of ECDSA. It is to be
 // called before Run.
-func (h *Held) Keep(before *tls.Certificate, save func(*tls.Certificate) error) { h.before, h.save = before, save }
+func (h *Held) Keep(before *tls.Certificate, save func(*tls.Certificate) error) {
+	h.before, h.save = before, save
+}
 
 // Certificate gives the certificate of now.
 func (h *Held) Certificate() (*tls.Certificate, error) {

@@ -228,7 +228,9 @@ func TestNodesStartWithoutControlNodes(t *testing.T) {
 	control := startControl()
 	address = control.control.listener.Addr().String()
 	token := joinToken(t, control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})
-	join := func(c *config.Config) { c.Control, c.JoinTokenFile, c.DockerHost = []string{address}, token, engine.Host() }
+	join := func(c *config.Config) {
+		c.Control, c.JoinTokenFile, c.DockerHost = []string{address}, token, engine.Host()
+	}
 	agent, edge := apart(t, config.Agent, dirs[config.Agent], "a1", join), apart(t, config.Edge, dirs[config.Edge], "e1", join)
 	edge.eventually(t, "http", "one.example", 200, "I am one")
 	for _, n := range []*node{agent, edge} {

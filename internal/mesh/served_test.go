@@ -27,7 +27,9 @@ func TestHowMuchAnEdgeMayTell(t *testing.T) {
 	edge := h.enrolled("edge-1", c, h.token(1, RoleEdge))
 	const good, seen = `{"kind":"acme"}`, `{"seen":"2027-01-01T00:00:00Z"}`
 	print64, long := strings.Repeat("0a", 32), strings.Repeat("x", maxServedText+1)
-	names := func(name, value string) json.RawMessage { return raw(`{"node":"edge-1","names":{"` + name + `":` + value + `}}`) }
+	names := func(name, value string) json.RawMessage {
+		return raw(`{"node":"edge-1","names":{"` + name + `":` + value + `}}`)
+	}
 	for _, tc := range []struct {
 		name, key string
 		value     json.RawMessage

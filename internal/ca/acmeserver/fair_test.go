@@ -51,7 +51,9 @@ func TestOneClientHasHalf(t *testing.T) {
 		}
 		return false
 	}
-	wait(t, "a warning tells of it", func() bool { return stands("orders of the network 127.0.0.0/24") && stands("accounts of the network 127.0.0.0/24") })
+	wait(t, "a warning tells of it", func() bool {
+		return stands("orders of the network 127.0.0.0/24") && stands("accounts of the network 127.0.0.0/24")
+	})
 
 	one, two := r.bound(), r.bound()
 	begun("another client", one.order(nil, "a.dept.example"))

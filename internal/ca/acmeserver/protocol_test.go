@@ -297,7 +297,10 @@ func TestOrders(t *testing.T) {
 				t.Errorf("%d %s, want %s with %d subproblems", a.status, a.text, tc.kind, tc.subs)
 			}
 			// RFC 8555 section 6.7.1
-			if a.body["identifier"] != nil || slices.ContainsFunc(subs, func(s any) bool { sub, _ := s.(map[string]any); return sub["identifier"] == nil || sub["subproblems"] != nil }) {
+			if a.body["identifier"] != nil || slices.ContainsFunc(subs, func(s any) bool {
+				sub, _ := s.(map[string]any)
+				return sub["identifier"] == nil || sub["subproblems"] != nil
+			}) {
 				t.Errorf("identifiers do not stand in subproblems alone: %s", a.text)
 			}
 		})
