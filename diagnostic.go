@@ -74,12 +74,14 @@ const (
 	CodeConnectionsLimited  Code = "connections-limited"
 	CodeIdentityUnavailable Code = "identity-unavailable"
 	CodeControlUnreachable  Code = "control-unreachable"
+	CodeControlOlder        Code = "control-older"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
 	CodeIssuerUnknown       Code = "issuer-unknown"
+	CodeIssuerOutOfService  Code = "issuer-out-of-service"
 	CodeCertNotServed       Code = "certificate-not-served"
 	CodeCertShort           Code = "certificate-short"
 	CodeCertRevoked         Code = "certificate-revoked"
@@ -96,6 +98,7 @@ const (
 	CodeCAParentDue       Code = "ca-parent-due"
 	CodeCACRLStale        Code = "ca-crl-stale"
 	CodeCAKeyUnreadable   Code = "ca-key-unreadable"
+	CodeACMEServerFull    Code = "acme-server-full"
 	CodeDockerFrontDown   Code = "docker-front-down"
 )
 
@@ -109,13 +112,13 @@ func Codes() []Code {
 		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
-		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
+		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
-		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
+		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid, CodeFileUnused,
-		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
+		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeACMEServerFull, CodeDockerFrontDown,
 	}
 }
 

@@ -37,7 +37,7 @@ func (d *Daemon) makeACMEServer(cfg *config.Config) error {
 		return errors.New("cannot serve ACME without the URL under which clients reach it (give --ca-acme-url, such as https://ca.example:8443)")
 	}
 	settings := acmeserver.Config{
-		URL: cfg.CAACMEURL + "/acme", RequireKey: cfg.CARequireKey, Authority: d.ca, Keys: d.acmeKeys, Logger: logger,
+		URL: cfg.CAACMEURL + "/acme", RequireKey: cfg.CARequireKey, Authority: d.ca, Keys: d.acmeKeys, Logger: logger, Health: d.health,
 		Accounts: cluster.NewBucket[acmeserver.Account](d.cluster, acmeserver.BucketAccounts),
 		Orders:   cluster.NewBucket[acmeserver.Order](d.cluster, acmeserver.BucketOrders),
 	}
@@ -56,6 +56,8 @@ func (d *Daemon) makeACMEServer(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	kept := d.keptACME(cfg)
+	held.Keep(kept.before(logger), kept.save)
 	listener, err := d.sockets.Listen("acme", cfg.CAAddr)
 	if err != nil {
 		return fmt.Errorf("cannot listen for ACME clients: %w (choose another address with --ca-addr)", err)

@@ -453,7 +453,7 @@ func TestWhatIsServedHasRoomInTheState(t *testing.T) {
 	for _, tt := range []struct {
 		names        map[string]ruche.CertificateStatus
 		rows, writes int
-	}{{all, 3, 3}, {all, 3, 0}, {status(1), 1, 3}, {nil, 1, 1}, {nil, 1, 0}} {
+	}{{all, 3, 3}, {all, 3, 0}, {status(1), 1, 3}, {status(mesh.ServedRows*mesh.ServedNames + 1), mesh.ServedRows, mesh.ServedRows}, {nil, 1, mesh.ServedRows}, {nil, 1, 0}} {
 		writes = 0
 		if err := r.report(tt.names); err != nil || len(written) != tt.rows || writes != tt.writes {
 			t.Errorf("%d names: %d rows, %d writes, %v, want %d and %d", len(tt.names), len(written), writes, err, tt.rows, tt.writes)

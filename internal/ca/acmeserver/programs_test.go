@@ -73,7 +73,7 @@ func (n *named) port() string {
 }
 
 // start runs a program until the test ends.
-func start(t *testing.T, dir, name string, args ...string) {
+func start(t *testing.T, dir, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -93,4 +93,5 @@ func start(t *testing.T, dir, name string, args ...string) {
 			t.Logf("%s said:\n%s", name, out.text.String())
 		}
 	})
+	return c
 }

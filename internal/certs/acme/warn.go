@@ -34,12 +34,12 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 	wanted := make(map[string][]*Want)
 	for _, w := range v.wants {
 		name := w.Spec.Issuer
-		if _, known := issuerNamed(t.cfg.Issuers, name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
+		if _, known := issuerNamed(t.issuers(), name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
 			wanted[name] = append(wanted[name], w)
 		}
 	}
 	known := []string{ruche.IssuerInternal}
-	for _, i := range t.cfg.Issuers {
+	for _, i := range t.issuers() {
 		known = append(known, i.Name)
 	}
 	var all []ruche.Warning
@@ -84,10 +84,7 @@ func (t *term) notRenewed(v *view, w *Want) (ruche.Warning, bool) {
 		severity = ruche.SeverityError
 	}
 	st, end := v.states[w.ID].Value, v.leaves[w.ID].cert.NotAfter
-	reason := st.LastError
-	if reason == "" {
-		reason = "no reason is known"
-	}
+	reason := cmp.Or(w.Problem, st.LastError, "no reason is known")
 	return ruche.Warning{
 		Code: ruche.CodeCertNotRenewed, Severity: severity, Subject: w.ID,
 		Message: fmt.Sprintf("the certificate of %s was due at %s, ends at %s, and is not renewed: %s", w, st.Due.UTC().Format(time.RFC3339), end.UTC().Format(time.RFC3339), reason),
