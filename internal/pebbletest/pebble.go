@@ -57,6 +57,7 @@ type CA struct {
 	management http.Handler
 	roots      []*x509.Certificate
 	down       atomic.Bool
+	store      *db.MemoryStore
 	serving    sync.Mutex // held while Pebble handles a request
 	mu         sync.Mutex
 	hook       Hook
@@ -68,8 +69,8 @@ type CA struct {
 func Start(t testing.TB, o Options) *CA {
 	t.Helper()
 	environment(t, o)
-	c := &CA{DNS: startDNS(t)}
 	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	c := &CA{DNS: startDNS(t), store: store}
 	logger.SetOutput(io.Discard) // then nothing is formatted either
 	for id, key := range o.EAB {
 		must(t, store.AddExternalAccountKeyByID(id, key))
@@ -189,7 +190,8 @@ func (c *CA) manage(method, path, body string) (code int, text string) {
 	r := httptest.NewRequest(method, "https://management"+path, strings.NewReader(body))
 	r.Header.Set("User-Agent", "pebbletest")
 	w := httptest.NewRecorder()
-	c.management.ServeHTTP(w, r)
+	c.serving.Lock()
+	c.serve(c.management, w, r)
 	return w.Code, w.Body.String()
 }
 
