@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
 )
 
 // Options say how the CA is. The zero value is a good one but for the ports, without which nothing but DNS can be validated.
@@ -83,6 +85,7 @@ func Start(t testing.TB, o Options) *CA {
 		c.roots = append(c.roots, authority.GetRootCert(i).Cert)
 	}
 	validation := va.New(logger, o.HTTPPort, o.TLSPort, true, c.DNS.Addr(), store)
+	bePatient(validation)
 	front := wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
 	c.handler, c.management = c.watch(front.Handler()), front.ManagementHandler()
 	c.server = httptest.NewUnstartedServer(c.handler)
@@ -92,6 +95,9 @@ func Start(t testing.TB, o Options) *CA {
 	return c
 }
 
+// patience is how long is waited in this process for something that comes.
+const patience = time.Minute
+
 // Domain is how CAA and standing DNS records call the CA.
 const Domain = "pebble.letsencrypt.org"
 
@@ -100,6 +106,12 @@ func environment(t testing.TB, o Options) {
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", strconv.Itoa(percent(o.NonceReject, 10)))
 	t.Setenv("PEBBLE_AUTHZREUSE", strconv.Itoa(percent(o.AuthzReuse, 50)))
 	t.Setenv("PEBBLE_VA_ALWAYS_VALID", strconv.FormatBool(o.AlwaysValid))
+}
+
+// bePatient has Pebble wait for the name server, which is in this process, however busy the machine is. It gives up after two seconds, of which there is no setting.
+func bePatient(validation *va.VAImpl) {
+	asking := (*dns.Client)(reflect.ValueOf(validation).Elem().FieldByName("dnsClient").UnsafePointer())
+	asking.Timeout = patience
 }
 
 func percent(asked, usual int) int {

@@ -116,7 +116,6 @@ func TestTwoHundredNames(t *testing.T) {
 	const names, there = 200, 20
 	w := newWorld(t, pebbletest.Options{NonceReject: 5})
 	w.cfg.Issuers[0].Challenges = []ruche.ChallengeType{ruche.ChallengeHTTP01}
-	w.patience = 2 * time.Minute
 	var first []ruche.CertificateSpec
 	for i := range there {
 		first = append(first, spec(fmt.Sprintf("n%d.shop.example", i)))

@@ -320,7 +320,7 @@ func TestInternal(t *testing.T) {
 		if err != nil || !bytes.Equal(got, before.Chain[0]) || bytes.Equal(got, rec.Chain[0]) || !rec.Revoked.IsZero() {
 			t.Errorf("another one was revoked than the one before, or that was not replaced: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("it was not revoked")
 	}
 }

@@ -49,7 +49,6 @@ func TestMassRevocation(t *testing.T) {
 		for _, s := range specs {
 			rec, _, err := w.record(w.id(s))
 			if err == nil && string(rec.Chain[0]) == string(before[w.id(s)].Chain[0]) {
-				w.advance(time.Minute) // an order that failed is tried again
 				return fmt.Errorf("%s is the same", s.Names[0])
 			}
 			if err != nil {
