@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -67,10 +68,9 @@ type CA struct {
 	calls      []Call
 }
 
-// Start runs a CA until the test ends. The test must not be parallel to others: Pebble is configured by the environment.
+// Start runs a CA until the test ends.
 func Start(t testing.TB, o Options) *CA {
 	t.Helper()
-	environment(t, o)
 	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	c := &CA{DNS: startDNS(t), store: store}
 	logger.SetOutput(io.Discard) // then nothing is formatted either
@@ -84,9 +84,12 @@ func Start(t testing.TB, o Options) *CA {
 	for i := range authority.GetNumberOfRootCerts() {
 		c.roots = append(c.roots, authority.GetRootCert(i).Cert)
 	}
-	validation := va.New(logger, o.HTTPPort, o.TLSPort, true, c.DNS.Addr(), store)
-	bePatient(validation)
-	front := wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
+	var front wfe.WebFrontEndImpl
+	configured(t, o, func() {
+		validation := va.New(logger, o.HTTPPort, o.TLSPort, true, c.DNS.Addr(), store)
+		bePatient(validation)
+		front = wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
+	})
 	c.handler, c.management = c.watch(front.Handler()), front.ManagementHandler()
 	c.server = httptest.NewUnstartedServer(c.handler)
 	c.server.Config.ErrorLog = logger
@@ -101,11 +104,21 @@ const patience = time.Minute
 // Domain is how CAA and standing DNS records call the CA.
 const Domain = "pebble.letsencrypt.org"
 
-func environment(t testing.TB, o Options) {
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", strconv.Itoa(percent(o.NonceReject, 10)))
-	t.Setenv("PEBBLE_AUTHZREUSE", strconv.Itoa(percent(o.AuthzReuse, 50)))
-	t.Setenv("PEBBLE_VA_ALWAYS_VALID", strconv.FormatBool(o.AlwaysValid))
+// configuring is held while the environment is set.
+var configuring sync.Mutex //nolint:gochecknoglobals // the environment belongs to the process
+
+// configured calls fn with the environment by which Pebble is configured.
+func configured(t testing.TB, o Options, fn func()) {
+	t.Helper()
+	configuring.Lock()
+	defer configuring.Unlock()
+	for name, value := range map[string]string{
+		"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": strconv.Itoa(percent(o.NonceReject, 10)), "PEBBLE_AUTHZREUSE": strconv.Itoa(percent(o.AuthzReuse, 50)),
+		"PEBBLE_VA_ALWAYS_VALID": strconv.FormatBool(o.AlwaysValid),
+	} {
+		must(t, os.Setenv(name, value))
+	}
+	fn()
 }
 
 // bePatient has Pebble wait for the name server, which is in this process, however busy the machine is. It gives up after two seconds, of which there is no setting.

@@ -366,6 +366,7 @@ func TestTheAuthorityIsMade(t *testing.T) {
 
 // TestTheFallback asks another CA when the first one refuses or fails, and tries the first one again at the renewal.
 func TestTheFallback(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebbletest.Options{NonceReject: -1, Blocked: []string{"blocked.example"}})
 	second := pebbletest.Start(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
 	w.cfg.Issuers[0].Fallback = "second"
