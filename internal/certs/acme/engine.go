@@ -56,10 +56,9 @@ type Config struct {
 type Engine struct {
 	cfg Config
 	log *slog.Logger
-	// poll is how often a CA is asked that does not say how often; rest is how long nothing is done at most; calm is restFactor; transport is how CAs are reached.
+	// poll is how often a CA is asked that does not say how often; rest is how long nothing is done at most; transport is how CAs are reached.
 	poll      time.Duration
 	rest      time.Duration
-	calm      time.Duration
 	transport func(Terms) (http.RoundTripper, error)
 
 	warnings health.Group // Run's own
@@ -82,7 +81,7 @@ func New(cfg Config) *Engine {
 	}
 	cfg.Buckets.Specs = openedSpecs{cfg.Buckets.Specs, cfg.Seal}
 	return &Engine{
-		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, calm: restFactor, transport: newTransport,
+		cfg: cfg, log: cfg.Logger, poll: pollInterval, rest: longestPause, transport: newTransport,
 		clients: make(map[[sha256.Size]byte]caClient), clocks: make(map[string]time.Duration), warnings: health.Group{Registry: cfg.Health}, changed: make(chan struct{}, 1),
 	}
 }
@@ -138,7 +137,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.wake:
-			if sleep(ctx, max(gather, e.calm*took)) != nil {
+			if sleep(ctx, max(gather, restFactor*took)) != nil {
 				return nil
 			}
 		case <-e.changed:

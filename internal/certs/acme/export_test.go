@@ -11,9 +11,6 @@ func (e *Engine) SetPoll(d time.Duration) { e.poll = d }
 // SetRest sets how long the engine does nothing at most.
 func (e *Engine) SetRest(d time.Duration) { e.rest = d }
 
-// SetCalm sets how many times as long as a look at everything took the engine does nothing after it.
-func (e *Engine) SetCalm(factor int) { e.calm = time.Duration(factor) }
-
 // SetTransport sets how CAs are reached.
 func (e *Engine) SetTransport(rt http.RoundTripper) {
 	e.transport = func(Terms) (http.RoundTripper, error) { return rt, nil }

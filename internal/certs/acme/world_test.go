@@ -121,7 +121,6 @@ func (w *world) touch() {
 func (w *world) engine() *acme.Engine {
 	e := acme.New(w.cfg)
 	e.SetPoll(5 * time.Millisecond)
-	e.SetCalm(1) // a busy machine would make it rest for seconds
 	if w.tune != nil {
 		w.tune(e)
 	}
