@@ -57,6 +57,7 @@ const (
 	CodeFileInvalid        Code = "file-invalid"
 	CodeEntryPointUnknown  Code = "entry-point-unknown"
 	CodeNameUnserved       Code = "name-unserved"
+	CodeHostUncovered      Code = "host-uncovered"
 )
 
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
@@ -89,6 +90,7 @@ const (
 	CodeClockWrong          Code = "clock-wrong"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
+	CodeFileUnused            Code = "file-unused"
 
 	CodeCARotationOverdue Code = "ca-rotation-overdue"
 	CodeCAParentDue       Code = "ca-parent-due"
@@ -104,7 +106,7 @@ func Codes() []Code {
 		CodeProtoUnsupported, CodeValueInvalid, CodeRuleInvalid, CodeRouterIncomplete,
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
-		CodeEntryPointUnknown, CodeNameUnserved,
+		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
@@ -112,7 +114,7 @@ func Codes() []Code {
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
-		CodeRevocationListInvalid,
+		CodeRevocationListInvalid, CodeFileUnused,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
 	}
 }

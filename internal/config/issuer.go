@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // Issuer is a CA as the settings name it. What stands in files of its own is not read yet: they are there on control nodes alone.
@@ -137,10 +138,24 @@ func (c *Config) checkIssuers() []error {
 		}
 		known := slices.ContainsFunc(c.Issuers, func(o Issuer) bool { return o.Name == i.Fallback && o.Name != i.Name })
 		if i.Fallback != "" && !known {
-			errs = append(errs, fmt.Errorf("%s: fallback: there is no other issuer %q", i.place, i.Fallback))
+			errs = append(errs, fmt.Errorf("%s: fallback: there is no other issuer %q%s", i.place, i.Fallback, c.nearIssuer(i)))
 		}
 	}
 	return errs
+}
+
+// nearIssuer adds to a message the issuer that the fallback of another is most likely to be, if there is one.
+func (c *Config) nearIssuer(of Issuer) string {
+	var others []string
+	for _, i := range c.Issuers {
+		if i.Name != of.Name {
+			others = append(others, i.Name)
+		}
+	}
+	if near := strictyaml.DidYouMean(of.Fallback, others); near != "" && of.Fallback != of.Name {
+		return " (" + near + ")"
+	}
+	return ""
 }
 
 type issuerProblem struct{ setting, message string }

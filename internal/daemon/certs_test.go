@@ -42,6 +42,12 @@ type stage struct {
 
 func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
 	t.Helper()
+	return newStageWith(t, engine, func(*config.Config) {})
+}
+
+// newStageWith changes the settings of the control node.
+func newStageWith(t *testing.T, engine *fakeengine.Engine, change func(*config.Config)) *stage {
+	t.Helper()
 	s := &stage{dirs: map[string]string{}}
 	for _, name := range []string{"c1", "a1", "e1", "e2"} {
 		s.dirs[name] = t.TempDir()
@@ -52,6 +58,7 @@ func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
 	}
 	s.control = apart(t, config.Control, s.dirs["c1"], "c1", func(c *config.Config) {
 		c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap, c.SealKeyFile, c.ECHPublicName = true, host, host+":0", host+":0", true, sealFile, publicName
+		change(c)
 	})
 	address := s.control.control.listener.Addr().String()
 	token := joinToken(t, s.control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})

@@ -441,6 +441,7 @@ func TestTheCAForgets(t *testing.T) {
 func TestAnotherDirectory(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
 	second := pebbletest.Start(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	w.cfg.Issuers = append(w.cfg.Issuers, ruche.Issuer{Name: "second", Directory: second.Directory(), Bundle: second.Bundle()})
 	before := spec("shop.example")
 	w.want("service/a", before)
 	w.run()
@@ -448,7 +449,6 @@ func TestAnotherDirectory(t *testing.T) {
 	after := before
 	after.Directory = second.Directory()
 	second.SetDown(true)
-	// Both servers have a certificate of httptest, which is the same.
 	w.want("service/a", after)
 	w.advance(30 * time.Hour)
 	w.await("the failure", func() error {
@@ -565,12 +565,13 @@ func TestTheBudget(t *testing.T) {
 // TestAnUnknownIssuer has names ordered from the default issuer, and tells of it.
 func TestAnUnknownIssuer(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
+	w.cfg.Issuers = append(w.cfg.Issuers, ruche.Issuer{Name: "letsencrypt", Directory: ruche.LetsEncrypt})
 	a, b := spec("a.example"), spec("b.example")
 	a.Issuer, b.Issuer = "lestencrypt", "lestencrypt"
 	w.want("service/a", a, b)
 	w.run()
 	w.certificate(a)
-	if told := w.awaitWarning(ruche.CodeIssuerUnknown, `"lestencrypt"`, "and 1 more"); told.Severity != ruche.SeverityInfo {
+	if told := w.awaitWarning(ruche.CodeIssuerUnknown, `"lestencrypt"`, "and 1 more", `did you mean "letsencrypt"?`); told.Severity != ruche.SeverityInfo {
 		t.Errorf("the severity is %s", told.Severity)
 	}
 	a.Issuer, b.Issuer = "", ""

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/plan"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // warnings says what is wrong now.
@@ -29,12 +31,16 @@ func (t *term) warnings(v *view) []ruche.Warning {
 
 // unknownIssuers tells of issuers that somebody names and nobody describes, for whom the default one stands in.
 func (t *term) unknownIssuers(v *view) []ruche.Warning {
-	wanted := make(map[string][]Want)
+	wanted := make(map[string][]*Want)
 	for _, w := range v.wants {
 		name := w.Spec.Issuer
 		if _, known := issuerNamed(t.cfg.Issuers, name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
 			wanted[name] = append(wanted[name], w)
 		}
+	}
+	known := []string{ruche.IssuerInternal}
+	for _, i := range t.cfg.Issuers {
+		known = append(known, i.Name)
 	}
 	var all []ruche.Warning
 	for name, by := range wanted {
@@ -45,7 +51,7 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 		all = append(all, ruche.Warning{
 			Code: ruche.CodeIssuerUnknown, Severity: ruche.SeverityInfo, Subject: name,
 			Message: fmt.Sprintf("certificates are to be of issuer %q (%s), which is not described here, and are ordered from the default one: %s", name, who, by[0].Terms.Directory),
-			Hint:    "correct the name, or describe the issuer under issuers: in ruche.yaml",
+			Hint:    cmp.Or(strictyaml.DidYouMean(name, known), "correct the name, or describe the issuer under issuers: in ruche.yaml"),
 		})
 	}
 	return all
@@ -68,7 +74,7 @@ func (t *term) outages() []ruche.Warning {
 }
 
 // notRenewed warns of a certificate that is behind its plan.
-func (t *term) notRenewed(v *view, w Want) (ruche.Warning, bool) {
+func (t *term) notRenewed(v *view, w *Want) (ruche.Warning, bool) {
 	level := plan.LevelAt(v.plan(w.ID), v.now)
 	if level == plan.Fine {
 		return ruche.Warning{}, false
@@ -90,7 +96,7 @@ func (t *term) notRenewed(v *view, w Want) (ruche.Warning, bool) {
 }
 
 // notIssued warns of a name that has no certificate, unless the CA is away, which is told once, or nobody asked for one in so many words.
-func (t *term) notIssued(v *view, w Want) (ruche.Warning, bool) {
+func (t *term) notIssued(v *view, w *Want) (ruche.Warning, bool) {
 	st := v.states[w.ID].Value
 	problem := st.LastError
 	switch {
