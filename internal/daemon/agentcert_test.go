@@ -56,6 +56,7 @@ func ping(c *http.Client, n *node) string {
 // An agent serves its Engine's API with a certificate that a control node gives: for as long as it is good, also when it starts while no control node is there; it has another one when that is
 // revoked, and refuses clients that are.
 func TestAnAgentServesTheDockerAPI(t *testing.T) {
+	t.Parallel()
 	engine := fakeengine.New(t)
 	controlDir, agentDir, address, host := t.TempDir(), t.TempDir(), "", ownHost()
 	startControl := func() *node {

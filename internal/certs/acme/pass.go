@@ -240,7 +240,8 @@ func (t *term) succeeded(ctx context.Context, id string, rec vault.Record, prove
 	}
 	of := vault.Fingerprint(cert.Raw)
 	err = t.states.change(ctx, id, func(st *vault.State) bool {
-		if st.Of == of && st.Failures == 0 && st.LastError == "" {
+		// A pass between the commit and now may have written whose state it is, but not how the order went.
+		if st.Of == of && st.Failures == 0 && st.LastError == "" && !st.LastTry.Before(rec.Issued) {
 			return false
 		}
 		next := vault.State{Of: of, LastTry: t.now(), Proved: cmp.Or(proved, st.Proved), Revoke: st.Revoke}
