@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/ca/acmeserver"
 	"github.com/ruche-project/ruche/internal/cluster"
@@ -81,6 +83,9 @@ func (a *acmeServer) over(files http.Handler, logger *slog.Logger) *http.Server 
 	}
 }
 
+// acmeConnections is how many connections of ACME clients are open at most; others wait until one ends, an idle one after two minutes.
+const acmeConnections = 1000
+
 // run serves, proves names, and renews the certificate, until ctx ends.
 func (a *acmeServer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -90,7 +95,7 @@ func (a *acmeServer) run(ctx context.Context) error {
 	defer stop()
 	wait.Go(func() { _ = a.held.Run(ctx) }) // it ends because it is told to
 	served := make(chan error, 1)
-	wait.Go(func() { served <- a.http.ServeTLS(a.listener, "", "") })
+	wait.Go(func() { served <- a.http.ServeTLS(netutil.LimitListener(a.listener, acmeConnections), "", "") })
 	followed := make(chan error, 1)
 	wait.Go(func() { followed <- a.server.Run(ctx) })
 	var err error
