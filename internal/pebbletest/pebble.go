@@ -3,6 +3,7 @@
 package pebbletest
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -55,6 +56,7 @@ type CA struct {
 	// DNS is what it asks for names.
 	DNS *DNS
 
+	name       string // no other CA of the process has it
 	server     *httptest.Server
 	handler    http.Handler
 	management http.Handler
@@ -72,7 +74,7 @@ type CA struct {
 func Start(t testing.TB, o Options) *CA {
 	t.Helper()
 	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
-	c := &CA{DNS: startDNS(t), store: store}
+	c := &CA{DNS: startDNS(t), name: rand.Text(), store: store}
 	logger.SetOutput(io.Discard) // then nothing is formatted either
 	for id, key := range o.EAB {
 		must(t, store.AddExternalAccountKeyByID(id, key))
@@ -145,8 +147,8 @@ func profiles(lifetimes map[string]time.Duration) map[string]ca.Profile {
 	return all
 }
 
-// Directory is the URL of its directory.
-func (c *CA) Directory() string { return c.server.URL + wfe.DirectoryPath }
+// Directory is the URL of its directory. It is like no other: clients keep directories by URL as long as the process lives, and ports are given again.
+func (c *CA) Directory() string { return c.server.URL + wfe.DirectoryPath + "?" + c.name }
 
 // Bundle holds, in PEM, the root by which the server of the CA is trusted. Certificates that it issues have another: Roots.
 func (c *CA) Bundle() []byte {

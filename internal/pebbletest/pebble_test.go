@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/ruche-project/ruche/internal/pebbletest"
@@ -78,6 +79,9 @@ func TestWithoutNetwork(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || len(ca.Calls(pebbletest.Directory)) != 1 {
 		t.Errorf("the answer is %s after %d calls, want 200 after one", resp.Status, len(ca.Calls(pebbletest.Directory)))
+	}
+	if other := pebbletest.Start(t, pebbletest.Options{}); r.URL.RawQuery == "" || strings.HasSuffix(other.Directory(), r.URL.RawQuery) {
+		t.Errorf("two directories may have the same URL: %s, %s", ca.Directory(), other.Directory())
 	}
 	if len(ca.Roots()) != 1 {
 		t.Errorf("there are %d roots, want one", len(ca.Roots()))
