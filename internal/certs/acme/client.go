@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
 )
@@ -16,9 +17,13 @@ import (
 type caClient struct {
 	*acmez.Client
 	wire *wire
+	made time.Time
 }
 
-// client gives the client of a CA that answers. It is made once, so that connections and nonces are used again.
+// clientLife is how long a client is used: it keeps the CA's directory, which may get other profiles or URLs. The library keeps it for half as long once more.
+const clientLife = 24 * time.Hour
+
+// client gives the client of a CA that answers. It is kept for a day, so that connections and nonces are used again.
 func (e *Engine) client(ctx context.Context, terms Terms) (*acmez.Client, error) {
 	c, err := e.clientOf(terms)
 	if err != nil {
@@ -34,7 +39,7 @@ func (e *Engine) clientOf(terms Terms) (caClient, error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%t\n%s", terms.Directory, terms.Declared, terms.Bundle))
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c, ok := e.clients[sum]; ok {
+	if c, ok := e.clients[sum]; ok && time.Since(c.made) < clientLife {
 		return c, nil
 	}
 	next, err := e.transport(terms)
@@ -42,7 +47,7 @@ func (e *Engine) clientOf(terms Terms) (caClient, error) {
 		return caClient{}, err
 	}
 	w := &wire{next: next, engine: e, url: terms.Directory}
-	c := caClient{wire: w, Client: &acmez.Client{
+	c := caClient{wire: w, made: time.Now(), Client: &acmez.Client{
 		Directory: terms.Directory, UserAgent: "ruche", PollInterval: e.poll, PollTimeout: pollTimeout,
 		HTTPClient: &http.Client{Transport: w, Timeout: requestTimeout},
 	}}

@@ -34,7 +34,7 @@ type Config struct {
 	// Routes are those that settings ask for, beside what is declared.
 	Routes []ruche.Route
 	Seal   vault.Sealer
-	// Published returns when all edges that are up have what the state had at a revision, or with an error when ctx ends before.
+	// Published returns when all edges that are up have the challenges that the state had at a revision, or with an error when ctx ends before.
 	Published func(ctx context.Context, revision int64) error
 	// DNS is nil where no records can be written, Records where none are looked up beforehand.
 	DNS     DNS

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
@@ -21,10 +22,13 @@ const (
 	// compromised is how long the revocation of a certificate whose key is not secret any more waits for its successor; CAs want it within a day.
 	compromised = 24 * time.Hour
 	retryRevoke = 5 * time.Minute
+	// outOfService is how long a revocation waits at most, once there is a successor, for edges that say that they serve the old one: one that is away says so for good.
+	outOfService = 2 * time.Minute
 )
 
 // revoke has certificates revoked that somebody asked for, as soon as their successors are served.
 func (t *term) revoke(ctx context.Context, v *view) {
+	served := sync.OnceValue(t.fingerprints)
 	for id, e := range v.states {
 		if len(e.Value.Revoke) == 0 {
 			continue
@@ -46,9 +50,12 @@ func (t *term) revoke(ctx context.Context, v *view) {
 				continue // its successor's commit wakes us
 			}
 		}
-		revision := v.records[id].Revision
+		if at := v.issued(id).Add(outOfService); wanted && v.now.Before(at) && served()[vault.Fingerprint(rv.Certificate)] {
+			v.at(at)
+			continue // what an edge says next wakes us
+		}
 		t.start("revocation of "+id, t.slots("revocation", rv.Directory, maxQuestions), t.poke, func() {
-			err := t.revokeOne(ctx, id, rv, revision)
+			err := t.revokeOne(ctx, id, rv)
 			if err == nil || ended(ctx, err) {
 				return
 			}
@@ -67,13 +74,21 @@ func (t *term) triedAgain(id string) time.Time {
 	return t.later[id]
 }
 
-func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation, revision int64) error {
+// fingerprints are those of the certificates that edges say they serve.
+func (t *term) fingerprints() map[string]bool {
+	all := make(map[string]bool)
+	for _, row := range t.served.all() {
+		for _, s := range row.Names {
+			all[s.Fingerprint] = true
+		}
+	}
+	return all
+}
+
+func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation) error {
 	cert, err := x509.ParseCertificate(rv.Certificate)
 	if err != nil {
 		return fmt.Errorf("the certificate cannot be read: %w", err)
-	}
-	if revision > 0 {
-		t.published(ctx, revision) // edges have the successor before the old one is worth nothing
 	}
 	if err := t.haveRevoked(ctx, id, rv, cert); err != nil {
 		return err
