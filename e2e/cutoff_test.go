@@ -17,6 +17,7 @@ import (
 
 // An edge is cut off from the control node alone, while services are updated. It serves what it knows as long as that lives, and the rest soon after the way is healed.
 func TestEdgeIsCutOff(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarmOf(1)
 	first, cut := l.Nodes[0], l.Nodes[1]

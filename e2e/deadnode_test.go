@@ -11,6 +11,7 @@ import (
 
 // A node loses its power: nothing refuses, nothing says goodbye. Requests find the other node's task long before the Swarm knows, and the node's own when it is back.
 func TestDeadNodeLeavesTheRotation(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 3, lab.Options{})
 	l.JoinSwarm()
 	first, dies := l.Nodes[0], l.Nodes[1]

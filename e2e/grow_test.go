@@ -14,6 +14,7 @@ import (
 // A host with "ruche up" becomes three managers with the stack, as docs/grow.md tells: what it knew is there, control nodes come and go with the managers of the Swarm, and
 // both are served all the time from when the edge of the first host is up.
 func TestFromOneHostToThreeManagers(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 3, lab.Options{})
 	first, second, third := l.Nodes[0], l.Nodes[1], l.Nodes[2]
 	for _, n := range l.Nodes {

@@ -26,8 +26,10 @@ func enough(err error, n, want int) error {
 
 // docker stop of one of two containers must not cost a request, however the container takes the signal.
 func TestStopUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, onTerm := range []string{"graceful", "exit"} {
 		t.Run(onTerm, func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, 1, lab.Options{})
 			node := l.Nodes[0]
 			node.StartRuche()
@@ -59,6 +61,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 
 // A killed and restarted Engine must not be noticed by visitors, and what changes afterwards must be picked up.
 func TestEngineIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{LiveRestore: true})
 	node := l.Nodes[0]
 	node.StartRuche()

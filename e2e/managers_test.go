@@ -101,6 +101,7 @@ func (s *swarmOfRuche) powerOn(i int) {
 
 // Managers die as by a power cut, first the one that leads, then two of three: what is served is served on, and all heals by itself when they are back.
 func TestManagersDie(t *testing.T) {
+	t.Parallel()
 	s := newSwarmOfRuche(t)
 	first := s.Nodes[0]
 	first.CreateService(lab.SiteImage, "shop", "--mode", "global", "--constraint", "node.hostname!=n1", "--constraint", "node.hostname!=n2",

@@ -13,6 +13,7 @@ import (
 // The stack on two nodes, grown from a host that ran alone: a control node, an edge and an agent on both. Services are updated under load through both edges, which then
 // go on, and start again, without any control node.
 func TestEdgesOfASwarm(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarm()
 	first := l.Nodes[0]

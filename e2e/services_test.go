@@ -21,6 +21,7 @@ const aMinute = time.Minute
 // second is known from the Swarm alone; a single task there is the worst case.
 // What lacks here, stop-first without a health check, is what TestUpdatesInARowLoseNothing begins with.
 func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, image, order string
 		replicas           int
@@ -33,6 +34,7 @@ func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
 		{"one elsewhere, stop-first", lab.SiteImage, "stop-first", 1, []string{"--constraint", "node.hostname==n2"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, 2, lab.Options{})
 			l.JoinSwarm()
 			node := l.Nodes[0]
@@ -68,6 +70,7 @@ func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
 // A service is updated again and again under load, its tasks alone and its image in turn. All cases and as many updates as RUCHE_TEST_UPDATES says take minutes, so
 // the usual run has three updates of one case.
 func TestUpdatesInARowLoseNothing(t *testing.T) {
+	t.Parallel()
 	updates, err := strconv.Atoi(os.Getenv("RUCHE_TEST_UPDATES"))
 	all := err == nil
 	if !all {
@@ -83,6 +86,7 @@ func TestUpdatesInARowLoseNothing(t *testing.T) {
 			continue
 		}
 		t.Run(fmt.Sprintf("%s, %d replicas", tc.order, tc.replicas), func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, 2, lab.Options{})
 			l.JoinSwarm()
 			node := l.Nodes[0]
@@ -130,6 +134,7 @@ func servedByTasks(client *lab.Client, url string, want int) error {
 
 // Ruche in a container reaches tasks in the networks that it shares with them, and says so where it shares none.
 func TestServicesInANetworkOfTheSwarm(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarm()
 	node := l.Nodes[0]

@@ -11,6 +11,7 @@ import (
 
 // A stack is begun, deployed, and upgraded node by node, while requests come as from a load balancer in front: where an edge takes no connections, the other one gets them.
 func TestStackUpgrade(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarmOf(1) // a second manager's control node would be on standby, and an upgrade waits for that
 	first, second := l.Nodes[0], l.Nodes[1]

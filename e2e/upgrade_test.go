@@ -10,6 +10,7 @@ import (
 
 // A new process takes the place of the running one three times, and no visitor notices; one that fails or is killed half-way changes nothing.
 func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	ruche := node.StartRuche("--drain-timeout", "4s")
