@@ -26,6 +26,7 @@ type certificates struct {
 	last atomic.Pointer[[]ruche.CertificateInfo]
 	// issuers are the internal authorities, likewise.
 	issuers atomic.Pointer[[]ruche.AuthorityStatus]
+	memory  inventory.Memory
 }
 
 func (d *Daemon) newCertificates(watched []string) *certificates {
@@ -53,7 +54,7 @@ func (c *certificates) known(ctx context.Context) (in inventory.Input, silent ma
 	if err != nil {
 		return in, nil, fmt.Errorf("cannot list certificates: %w", err)
 	}
-	in = inventory.Input{Now: time.Now(), Records: s.Records, States: s.States, Wants: wants(s.Wants), Served: byNode(s.Served), Sights: make(map[string]vault.Sight, len(sights))}
+	in = inventory.Input{Now: time.Now(), Records: s.Records, States: s.States, Wants: wants(s.Wants), Served: byNode(s.Served), Sights: make(map[string]vault.Sight, len(sights)), Memory: &c.memory}
 	for name, e := range sights {
 		in.Sights[name] = e.Value
 	}

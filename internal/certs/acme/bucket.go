@@ -86,20 +86,29 @@ type table[T any] struct {
 	rows   map[string]ruche.Entry[T]
 }
 
-// load reads the bucket. What is known and newer stays.
+// load reads the bucket. What is known and newer stays; what is known and was not found may have been written since then, and is asked for once more.
 func (t *table[T]) load(ctx context.Context) error {
 	rows, err := t.bucket.List(ctx)
 	if err != nil {
 		return err
 	}
+	var missing []string
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	for key, e := range t.rows {
+		if _, found := rows[key]; !found {
+			missing = append(missing, key)
+		}
 		if e.Revision > rows[key].Revision {
 			rows[key] = e
 		}
 	}
 	t.rows = rows
+	t.mu.Unlock()
+	for _, key := range missing {
+		if err := t.refresh(ctx, key); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

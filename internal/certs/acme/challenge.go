@@ -214,19 +214,31 @@ func (r *run) again(ctx context.Context, order acmez.Order) (acmez.Order, error)
 		return order, err
 	}
 	if !more && (reason.cause != nil || !r.resumed) {
-		return order, reason
+		return order, joined(r.reason, reason)
 	}
 	// Without a cause an order that was begun earlier has run out.
 	r.resumed = false
 	r.log.Info("an order has failed, another one is made", slog.Any("error", reason))
 	r.journal.URL = ""
 	if reason.cause != nil {
-		r.reason = reason
+		r.reason = joined(r.reason, reason)
 	}
 	if err := r.save(ctx); err != nil {
 		return order, err
 	}
 	return r.anew(ctx)
+}
+
+// joined is the later one of two failures, with what both say: a name was tried in two ways, and whoever mends one wants to know which.
+func joined(before, f *failure) *failure {
+	if before == nil {
+		return f
+	}
+	all := *f
+	if all.text = before.text + "; then " + f.text; before.hint != f.hint {
+		all.hint = strings.Trim(before.hint+"; "+f.hint, "; ")
+	}
+	return &all
 }
 
 // whatFailed finds the authorizations that made an order invalid, and writes down what failed. more tells that all of them may be had in another way.

@@ -31,7 +31,7 @@ func (e *Engine) client(ctx context.Context, terms Terms) (*acmez.Client, error)
 }
 
 func (e *Engine) clientOf(terms Terms) (caClient, error) {
-	sum := sha256.Sum256(append([]byte(terms.Directory+"\n"), terms.Bundle...))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%t\n%s", terms.Directory, terms.Declared, terms.Bundle))
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c, ok := e.clients[sum]; ok {

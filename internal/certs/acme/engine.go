@@ -105,11 +105,11 @@ const (
 	// longestPause is how long the engine rests when nothing is to be done.
 	longestPause = 10 * time.Minute
 	// gather is how long the engine waits after a change for others that come with it, and at least restFactor times what the last look at everything took.
-	gather     = 20 * time.Millisecond
-	restFactor = 49
+	gather, restFactor = 20 * time.Millisecond, 9
 	// renewEvery is the pace at which renewals begin of certificates that are served well meanwhile, maxRenewals how many begin at once: a thousand are not to take the
-	// processor from visitors.
+	// processor from visitors. Nobody waits for them: one look in calm is made for all that end within that time.
 	renewEvery, maxRenewals = 200 * time.Millisecond, 5
+	calm                    = maxRenewals * renewEvery
 )
 
 // Run looks after the certificates until ctx ends, which has to be when this node leads no more (cluster.Lead); its writes are to be fenced by ctx. It returns nil, or an
@@ -131,27 +131,38 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	var took time.Duration
+	var began, next time.Time
+	var rest time.Duration
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.wake:
-			if sleep(ctx, max(gather, restFactor*took)) != nil {
+			if sleep(ctx, rest) != nil {
 				return nil
 			}
+		case <-t.ended:
+			if soon := began.Add(calm); soon.Before(next) {
+				next = soon
+				pause.Reset(time.Until(next))
+			}
+			continue
 		case <-e.changed:
 		case <-pause.C:
 		}
-		began := time.Now()
+		began = time.Now()
 		allowed := int(min(began.Sub(t.renewed)/renewEvery, maxRenewals))
-		t.renewals = allowed
-		next := t.pass(ctx)
+		t.renewals, t.hurry = allowed, false
+		wait := t.pass(ctx).Sub(e.now())
 		if t.renewals < allowed {
 			t.renewed = began
 		}
-		took = time.Since(began)
-		pause.Reset(max(next.Sub(e.now()), 0))
+		took := time.Since(began)
+		if rest = max(gather, restFactor*took); t.hurry {
+			rest = max(gather, took)
+		}
+		next = time.Now().Add(wait)
+		pause.Reset(wait)
 	}
 }
 
@@ -170,8 +181,9 @@ type term struct {
 	issuances    table[vault.Issuance]
 
 	accountsKnown accounts
-	wake          chan struct{}
-	working       sync.WaitGroup
+	// wake gets something when there is news, ended when work has ended that nobody waits for.
+	wake, ended chan struct{}
+	working     sync.WaitGroup
 
 	mu     sync.Mutex
 	busy   map[string]bool          // by what is worked on
@@ -185,6 +197,8 @@ type term struct {
 	// renewals is how many may begin in this pass, renewed when some began last.
 	renewals int
 	renewed  time.Time
+	// hurry tells that the last pass found names without a certificate that one is being had for.
+	hurry bool
 	// later has what is tried again at a time that is not worth a row: by revocation.
 	later map[string]time.Time
 	// tried has of which change of the authority a certificate was last asked of it; only passes use it.
@@ -198,7 +212,7 @@ func (e *Engine) begin(ctx context.Context) (*term, error) {
 	b := e.cfg.Buckets
 	t := &term{
 		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}, 1),
 		busy: make(map[string]bool), pools: make(map[string]chan struct{}), names: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf),
 		later: make(map[string]time.Time), tried: make(map[string]int), preflights: make(map[string]preflight), refused: make(map[string]string),
 	}
@@ -239,8 +253,16 @@ func (t *term) poke() {
 	}
 }
 
-// start does work for a key in a goroutine of its own, unless some is done for it already, or all slots are taken.
-func (t *term) start(key string, slots chan struct{}, work func()) bool {
+// calmly has the engine look within a second.
+func (t *term) calmly() {
+	select {
+	case t.ended <- struct{}{}:
+	default:
+	}
+}
+
+// start does work for a key in a goroutine of its own, and then calls done, unless some is done for it already, or all slots are taken.
+func (t *term) start(key string, slots chan struct{}, done, work func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.busy[key] {
@@ -253,7 +275,7 @@ func (t *term) start(key string, slots chan struct{}, work func()) bool {
 	}
 	t.busy[key] = true
 	t.working.Go(func() {
-		defer t.poke()
+		defer done()
 		defer func() {
 			t.mu.Lock()
 			defer t.mu.Unlock()

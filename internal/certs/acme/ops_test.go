@@ -433,6 +433,7 @@ func TestTheCAForgets(t *testing.T) {
 func TestAnotherDirectory(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
 	second := pebbletest.Start(t, pebbletest.Options{NonceReject: -1, AlwaysValid: true})
+	w.cfg.Issuers = append(w.cfg.Issuers, ruche.Issuer{Name: "second", Directory: second.Directory(), Bundle: second.Bundle()})
 	before := spec("shop.example")
 	w.want("service/a", before)
 	w.run()
@@ -440,7 +441,6 @@ func TestAnotherDirectory(t *testing.T) {
 	after := before
 	after.Directory = second.Directory()
 	second.SetDown(true)
-	// Both servers have a certificate of httptest, which is the same.
 	w.want("service/a", after)
 	w.advance(30 * time.Hour)
 	w.await("the failure", func() error {

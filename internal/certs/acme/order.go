@@ -30,7 +30,7 @@ type run struct {
 	// resumed tells that the journal is an earlier run's, whose order the CA may know although the journal does not.
 	resumed bool
 	waited  time.Duration // for the CA to go on
-	// reason is why the last order of this run failed.
+	// reason is why the orders of this run failed, each by another type of challenge.
 	reason *failure
 	log    *slog.Logger
 
@@ -84,8 +84,11 @@ func (r *run) open(ctx context.Context) error {
 			r.journal, r.resumed = e.Value, true
 			return nil
 		}
-		r.journal = e.Value
-		if err := r.drop(ctx); err != nil { // the order is with a CA that is not asked any more
+		former := &run{term: r.term, want: r.want, terms: r.configured(e.Value.Issuer), journal: e.Value, log: r.log}
+		if former.terms.DNS == nil { // then the workload has named it
+			former.terms.DNS = r.terms.DNS
+		}
+		if err := former.drop(ctx); err != nil { // the order is with a CA that is not asked any more
 			return err
 		}
 	}
@@ -274,8 +277,16 @@ func (r *run) finalize(ctx context.Context, order acmez.Order) (acmez.Order, err
 	return now, nil
 }
 
+// key opens the journal's key. One that cannot be opened for long never will be, since the sealing key is lost: then another order is begun.
 func (r *run) key() (crypto.Signer, error) {
-	return r.Engine.open(vault.SealedFor(r.want.ID), r.journal.Key)
+	key, err := r.Engine.open(vault.SealedFor(r.want.ID), r.journal.Key)
+	if err != nil {
+		return nil, &failure{
+			text: "cannot open the key of the order that is under way: " + err.Error(), cause: err, ours: true, final: r.now().Sub(r.journal.Began) > brokenAfter,
+			hint: "give this node the sealing key that the others have (--seal-key-file); if it is lost, another order is begun by itself an hour after this one",
+		}
+	}
+	return key, nil
 }
 
 // await asks for the order again after a while. An order that stays pending although there is nothing left to prove leads nowhere; one that the CA is at goes on

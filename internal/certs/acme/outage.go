@@ -49,6 +49,12 @@ func (t *term) told(terms Terms, f *failure, now time.Time) (next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.down[terms.Directory]
+	if f != nil && f.ours {
+		if o != nil {
+			o.trying = false
+		}
+		return time.Time{}
+	}
 	if f == nil || !f.unreachable {
 		delete(t.down, terms.Directory)
 		return time.Time{}

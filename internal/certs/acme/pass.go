@@ -3,10 +3,8 @@ package acme
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -31,146 +29,22 @@ func (t *term) pass(ctx context.Context) (next time.Time) {
 	return v.next
 }
 
-// view is what is wanted and what is there, at one time.
-type view struct {
-	now     time.Time
-	wants   []Want
-	records map[string]ruche.Entry[vault.Record]
-	states  map[string]ruche.Entry[vault.State]
-	leaves  map[string]leaf
-	// own has the wants by ID; instead the record that serves a want in place of its own.
-	own     map[string]Want
-	instead map[string]string
-	// byName has the records by the names in them; nil before having was asked.
-	byName map[string][]string
-	// used has the records that are to be served.
-	used map[string]bool
-	next time.Time
-	// authority is which change of Ruche's own authority it knows of.
-	authority int
-}
-
-// leaf is a record's certificate.
-type leaf struct {
-	revision    int64
-	cert        *x509.Certificate
-	fingerprint string
-}
-
-// at has the engine look again at a time.
-func (v *view) at(at time.Time) {
-	if at.Before(v.next) {
-		v.next = at
-	}
-}
-
-func (t *term) look(now time.Time) *view {
-	t.Engine.mu.Lock()
-	authority := t.authority
-	t.Engine.mu.Unlock()
-	v := &view{
-		now: now, authority: authority, records: t.certificates.all(), states: t.states.all(), next: now.Add(t.rest),
-		own: make(map[string]Want), instead: make(map[string]string), used: make(map[string]bool),
-	}
-	v.leaves = t.readLeaves(v.records)
-	v.wants = t.wanted(now)
-	for _, w := range v.wants {
-		v.own[w.ID] = w
-	}
-	for _, w := range v.wants {
-		v.find(w)
-	}
-	return v
-}
-
-// wantList is what is wanted at a time, and of which versions of what it follows from.
-type wantList struct {
-	at    time.Time
-	of    [3]int
-	wants []Want
-}
-
-// wanted gives what is wanted, which is found out again when something has changed that it follows from, or after a while, since files end.
-func (t *term) wanted(now time.Time) []Want {
-	const good = time.Second
-	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version()}
-	if age := now.Sub(t.list.at); t.list.of != of || age < 0 || age > good {
-		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers, Routes: t.cfg.Routes}
-		t.list = wantList{at: now, of: of, wants: Wanted(in)}
-	}
-	return t.list.wants
-}
-
-// readLeaves reads the certificates of the records. Those that cannot be read are left out: they serve nobody.
-func (t *term) readLeaves(records map[string]ruche.Entry[vault.Record]) map[string]leaf {
-	read := make(map[string]leaf, len(records))
-	for id, e := range records {
-		l := t.leaves[id]
-		if l.cert == nil || l.revision != e.Revision {
-			cert, err := e.Value.Leaf()
-			if err != nil {
-				continue
-			}
-			l = leaf{revision: e.Revision, cert: cert, fingerprint: vault.Fingerprint(cert.Raw)}
-		}
-		read[id] = l
-	}
-	t.leaves = read
-	return read
-}
-
-// usable reports whether a record can be served.
-func (v *view) usable(id string) bool {
-	l, ok := v.leaves[id]
-	return ok && v.records[id].Value.Revoked.IsZero() && v.now.Before(l.cert.NotAfter)
-}
-
-// plan gives what the plan has to know of a record.
-func (v *view) plan(id string) plan.Certificate {
-	l, st := v.leaves[id], v.states[id].Value
-	c := plan.Certificate{
-		ID: id, NotBefore: l.cert.NotBefore, NotAfter: l.cert.NotAfter, Issued: v.issued(id), RenewAfter: v.own[id].Spec.RenewAfter,
-	}
-	if st.Of == l.fingerprint {
-		c.WindowStart, c.WindowEnd = st.WindowStart, st.WindowEnd
-	}
-	return c
-}
-
-// byUrgency orders the wants: what is not served at all first, then what ends soonest.
-func (v *view) byUrgency() []Want {
-	type ending struct {
-		at   time.Time
-		want int
-	}
-	ends := make([]ending, len(v.wants))
-	for i, w := range v.wants {
-		if ends[i].want = i; v.usable(w.ID) {
-			ends[i].at = v.leaves[w.ID].cert.NotAfter
-		}
-	}
-	slices.SortStableFunc(ends, func(a, b ending) int { return a.at.Compare(b.at) })
-	sorted := make([]Want, len(ends))
-	for i, e := range ends {
-		sorted[i] = v.wants[e.want]
-	}
-	return sorted
-}
-
-// isAsked reports whether somebody wants a new certificate now, and it is not newer than the wish.
-func (v *view) isAsked(id string) bool {
-	st := v.states[id].Value
-	return !st.Asked.IsZero() && !v.now.Before(st.Asked) && st.Asked.After(v.issued(id))
-}
-
 // tend does what one want needs now.
-func (t *term) tend(ctx context.Context, v *view, w Want) {
+func (t *term) tend(ctx context.Context, v *view, w *Want) {
 	if w.Problem != "" {
 		t.note(ctx, w.ID, w.Problem+" ("+w.Hint+")", time.Time{})
 		return
 	}
 	journal, underway := t.orders.get(w.ID)
-	if !t.needed(ctx, v, w, underway) || t.isBusy(w.ID) {
+	if !t.needed(ctx, v, w, underway) {
+		return
+	}
+	missing, done := !v.usable(w.ID), t.calmly
+	if missing || len(v.states[w.ID].Value.Revoke) > 0 {
+		done = t.poke
+	}
+	if t.isBusy(w.ID) {
+		t.hurry = t.hurry || missing
 		return
 	}
 	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
@@ -187,9 +61,9 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	if len(slots) == cap(slots) {
 		return // who is done wakes us
 	}
-	if v.usable(w.ID) {
+	if !missing {
 		if t.renewals <= 0 {
-			v.at(v.now.Add(renewEvery))
+			v.at(v.now.Add(calm))
 			return
 		}
 		t.renewals--
@@ -197,9 +71,10 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 	seen := v.records[w.ID].Revision
 	if terms.Internal() {
 		t.tried[w.ID] = v.authority
-		t.start(w.ID, slots, func() {
+		t.hurry = t.hurry || missing
+		t.start(w.ID, slots, done, func() {
 			if t.unchanged(w.ID, seen, underway) {
-				t.done(ctx, w, w.Terms, failureOf(t.makeInternal(ctx, w)))
+				t.done(ctx, *w, w.Terms, failureOf(t.makeInternal(ctx, *w)))
 			}
 		})
 		return
@@ -221,13 +96,14 @@ func (t *term) tend(ctx context.Context, v *view, w Want) {
 		v.at(at)
 		return
 	}
-	started := t.start(w.ID, slots, func() {
+	t.hurry = t.hurry || missing
+	started := t.start(w.ID, slots, done, func() {
 		defer t.release(w.Spec.Names)
 		if !t.unchanged(w.ID, seen, underway) {
 			t.unused(terms.Directory)
 			return
 		}
-		t.order(ctx, w, terms)
+		t.order(ctx, *w, terms)
 	})
 	if !started {
 		t.release(w.Spec.Names)
@@ -244,7 +120,7 @@ func (t *term) unchanged(id string, revision int64, underway bool) bool {
 }
 
 // needed reports whether there is something to do for a want: there is no certificate, it is due or asked for, or an order is under way.
-func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool {
+func (t *term) needed(ctx context.Context, v *view, w *Want, underway bool) bool {
 	if !v.usable(w.ID) {
 		if v.instead[w.ID] != "" && !v.isAsked(w.ID) {
 			return underway
@@ -265,7 +141,7 @@ func (t *term) needed(ctx context.Context, v *view, w Want, underway bool) bool 
 }
 
 // termsNow are the terms to order by: after three failures those of the fallback, and after three more the first ones again.
-func (t *term) termsNow(w Want, st vault.State, now time.Time) Terms {
+func (t *term) termsNow(w *Want, st vault.State, now time.Time) Terms {
 	const turns = 3
 	fallback, ok := issuerNamed(t.cfg.Issuers, w.Terms.Fallback)
 	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {

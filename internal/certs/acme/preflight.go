@@ -54,17 +54,17 @@ func (t *term) lookAhead(ctx context.Context, v *view) {
 		if v.now.Before(p.at.Add(again)) && !st.LastTry.After(p.at) {
 			continue // the next look that is made anyway is soon enough
 		}
-		t.start("records of "+w.ID, t.slots("records", w.Terms.Directory, maxQuestions), func() { t.lookUp(ctx, v, w) })
+		t.start("records of "+w.ID, t.slots("records", w.Terms.Directory, maxQuestions), t.calmly, func() { t.lookUp(ctx, v, w) })
 	}
 }
 
 // missing reports whether there is no certificate for a want, or no next one although it was tried.
-func (v *view) missing(w Want) bool {
+func (v *view) missing(w *Want) bool {
 	return v.states[w.ID].Value.Failures > 0 || !v.usable(w.ID) && v.instead[w.ID] == ""
 }
 
 // standing reports whether a want depends on a standing record.
-func (t *term) standing(w Want, v *view) bool {
+func (t *term) standing(w *Want, v *view) bool {
 	types := w.Terms.types(v.states[w.ID].Value.Proved)
 	return len(types) > 0 && types[0] == ruche.ChallengeDNSPersist01
 }
@@ -87,7 +87,7 @@ func (t *term) forgetPreflights(v *view) {
 }
 
 // lookUp asks the DNS about all names of a want. An answer that does not come is no reason to warn.
-func (t *term) lookUp(ctx context.Context, v *view, w Want) {
+func (t *term) lookUp(ctx context.Context, v *view, w *Want) {
 	ctx, stop := context.WithTimeout(ctx, lookTimeout)
 	defer stop()
 	client, err := t.client(ctx, w.Terms)
@@ -132,7 +132,7 @@ func (t Terms) usableFor(name string) []ruche.ChallengeType {
 	})
 }
 
-func forbidden(w Want, q dns.Request, reason string) ruche.Warning {
+func forbidden(w *Want, q dns.Request, reason string) ruche.Warning {
 	tag, owner := "issue", q.Name
 	if rest, wild := strings.CutPrefix(q.Name, "*."); wild {
 		tag, owner = "issuewild", rest
@@ -145,7 +145,7 @@ func forbidden(w Want, q dns.Request, reason string) ruche.Warning {
 }
 
 // ending warns of a standing record that is missing, or ends before the next renewal is done.
-func (t *term) ending(v *view, w Want, name string, s dns.Standing) (ruche.Warning, bool) {
+func (t *term) ending(v *view, w *Want, name string, s dns.Standing) (ruche.Warning, bool) {
 	warning := ruche.Warning{
 		Code: ruche.CodePersistRecord, Severity: ruche.SeverityWarning, Subject: w.ID + " " + name,
 		Hint: fmt.Sprintf("write the record %s. IN TXT %q, without an end, or with a later one (persistUntil)", s.Name, s.Value),

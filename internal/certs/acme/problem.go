@@ -24,6 +24,8 @@ type failure struct {
 	final bool
 	// wait is how long the CA wants to be left alone.
 	wait time.Duration
+	// ours tells that the CA was not asked, or has nothing to do with it: the state could not be written, or a key not be opened.
+	ours bool
 }
 
 func (f *failure) Error() string {
@@ -47,6 +49,7 @@ func explain(err error, c *call) *failure {
 	}
 	p, ok := problemOf(err)
 	if !ok {
+		f.ours = c == nil
 		// What is neither an answer nor the end of the context came from the network.
 		if f.unreachable = c != nil && c.spoken && !errors.Is(err, context.Canceled); f.unreachable {
 			f.hint = "look whether this node reaches the CA: its name, its port, a proxy in between (HTTPS_PROXY), the CA's own certificate (--acme-ca-bundle)"

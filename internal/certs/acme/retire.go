@@ -119,11 +119,7 @@ func (t *term) sweep(ctx context.Context, v *view) {
 		if _, wanted := v.own[id]; wanted || v.now.Before(e.Value.Began.Add(dropUnwanted)) || t.isBusy(id) {
 			continue
 		}
-		terms := Terms{}
-		if i, ok := issuerNamed(t.cfg.Issuers, e.Value.Issuer); ok {
-			terms.Issuer = i
-		}
-		r := &run{term: t, want: Want{ID: id}, terms: terms, journal: e.Value, log: t.log}
+		r := &run{term: t, want: Want{ID: id}, terms: t.configured(e.Value.Issuer), journal: e.Value, log: t.log}
 		t.complain(ctx, id, r.drop(ctx))
 	}
 	for id, e := range v.states {

@@ -47,7 +47,7 @@ func (t *term) revoke(ctx context.Context, v *view) {
 			}
 		}
 		revision := v.records[id].Revision
-		t.start("revocation of "+id, t.slots("revocation", rv.Directory, maxQuestions), func() {
+		t.start("revocation of "+id, t.slots("revocation", rv.Directory, maxQuestions), t.poke, func() {
 			err := t.revokeOne(ctx, id, rv, revision)
 			if err == nil || ended(ctx, err) {
 				return

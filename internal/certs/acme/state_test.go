@@ -18,6 +18,7 @@ type state struct {
 	mu       sync.Mutex
 	revision int64
 	changed  chan struct{} // closed and replaced at each write
+	resets   int           // how often watches have lost the thread
 	// hook is asked before a write, and after it, whether the writer still leads.
 	hook func(bucket string, after bool) bool
 }
@@ -28,6 +29,17 @@ func (s *state) setHook(h func(bucket string, after bool) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hook = h
+}
+
+// lose changes rows without a watch seeing how, and has all watches begin again.
+func (s *state) lose(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	s.revision++
+	s.resets++
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 func (s *state) ask(bucket string, after bool) bool {
@@ -172,10 +184,15 @@ func (b *bucket[T]) Delete(ctx context.Context, key string) error {
 }
 
 func (b *bucket[T]) Watch(ctx context.Context, fn func(ruche.Update[T])) error {
-	known := make(map[string]row)
-	for first := true; ; first = false {
+	var known map[string]row
+	resets := -1
+	for {
 		b.s.mu.Lock()
-		u := ruche.Update[T]{Reset: first, Puts: make(map[string]T), Revision: b.s.revision}
+		reset := resets != b.s.resets
+		if resets = b.s.resets; reset {
+			known = nil
+		}
+		u := ruche.Update[T]{Reset: reset, Puts: make(map[string]T), Revision: b.s.revision}
 		for key, r := range b.rows {
 			if known[key].revision != r.revision {
 				u.Puts[key] = decode[T](key, r).Value
@@ -189,7 +206,7 @@ func (b *bucket[T]) Watch(ctx context.Context, fn func(ruche.Update[T])) error {
 		known = maps.Clone(b.rows)
 		changed := b.s.changed
 		b.s.mu.Unlock()
-		if first || len(u.Puts)+len(u.Deletes) > 0 {
+		if reset || len(u.Puts)+len(u.Deletes) > 0 {
 			fn(u)
 		}
 		select {

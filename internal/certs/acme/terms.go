@@ -16,6 +16,8 @@ type Terms struct {
 	ruche.Issuer
 	// Only is the one challenge type to use; empty: those of the issuer.
 	Only ruche.ChallengeType
+	// Declared tells that a workload names the CA, and no settings do: whoever starts containers must not have the leader reach what they cannot reach themselves.
+	Declared bool
 }
 
 // Internal tells that the certificate comes from Ruche's own authority.
@@ -30,7 +32,11 @@ func termsOf(issuers []ruche.Issuer, spec ruche.CertificateSpec) (terms Terms, o
 	if !found || spec.Directory != "" {
 		issuer, found = issuerNamed(issuers, ruche.IssuerDefault)
 	}
-	if spec.Directory != "" && spec.Directory != issuer.Directory {
+	declared := spec.Directory != "" && spec.Directory != issuer.Directory
+	if n := slices.IndexFunc(issuers, func(i ruche.Issuer) bool { return i.Directory == spec.Directory }); declared && n >= 0 {
+		issuer, found, declared = issuers[n], true, false
+	}
+	if declared {
 		// What was agreed with one CA means nothing to another.
 		issuer.Directory, issuer.Name = spec.Directory, cmp.Or(issuer.Name, ruche.IssuerDefault)
 		issuer.EAB, issuer.Profile, issuer.PreferredChain, issuer.Fallback = nil, "", "", ""
@@ -50,7 +56,7 @@ func termsOf(issuers []ruche.Issuer, spec ruche.CertificateSpec) (terms Terms, o
 	if issuer.Directory == ruche.DirectoryInternal {
 		return Terms{Issuer: ruche.Issuer{Name: ruche.IssuerInternal, Profile: issuer.Profile, KeyType: issuer.KeyType}}, true
 	}
-	return Terms{Issuer: issuer, Only: spec.Challenge}, found && issuer.Directory != ""
+	return Terms{Issuer: issuer, Only: spec.Challenge, Declared: declared}, found && issuer.Directory != ""
 }
 
 // over replaces a field that a spec has a value for.
@@ -66,6 +72,12 @@ func issuerNamed(issuers []ruche.Issuer, name string) (ruche.Issuer, bool) {
 		return ruche.Issuer{}, false
 	}
 	return issuers[n], true
+}
+
+// configured are the terms of an issuer of the settings, by which what an order has left in the DNS is removed; empty where there is none of that name.
+func (e *Engine) configured(issuer string) Terms {
+	i, _ := issuerNamed(e.cfg.Issuers, issuer)
+	return Terms{Issuer: i}
 }
 
 func keyType(t ruche.KeyType) ruche.KeyType { return cmp.Or(t, ruche.KeyP256) }

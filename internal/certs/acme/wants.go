@@ -114,6 +114,9 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 		w.Hint = "give this node the sealing key that they were sealed with (--seal-key-file); where that is lost, start Ruche again on the node that the workload runs on: it declares them anew"
 	case !ok:
 		w.Problem, w.Hint = "no issuer is configured", "give --acme-email, and --acme-ca for another CA than Let's Encrypt"
+	case terms.Declared && !strings.HasPrefix(terms.Directory, "https://"):
+		w.Problem = "the CA " + terms.Directory + " that " + spec.Source + " names is no https:// URL"
+		w.Hint = "correct it, or describe the CA under issuers: in ruche.yaml"
 	case badDNS != nil && (wild >= 0 || spec.Challenge == ruche.ChallengeDNS01):
 		w.Problem, w.Hint = badDNS.Error(), "correct "+spec.Source+", or describe the provider in the settings of an issuer"
 	case wild >= 0 && !terms.Internal() && !terms.wildcards():

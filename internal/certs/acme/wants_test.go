@@ -146,15 +146,16 @@ func TestWhoIssues(t *testing.T) {
 		spec                             ruche.CertificateSpec
 		issuer, directory, mail, profile string
 		key                              ruche.KeyType
-		eab                              bool
+		eab, declared                    bool
 	}{
-		{"none named", ruche.CertificateSpec{}, "default", "https://one.example", "a@b.example", "classic", ruche.KeyP256, true},
-		{"one named", ruche.CertificateSpec{Issuer: "two"}, "two", "https://two.example", "", "", ruche.KeyP384, false},
-		{"an unknown one", ruche.CertificateSpec{Issuer: "letsencrypt"}, "default", "https://one.example", "a@b.example", "classic", ruche.KeyP256, true},
-		{"our own", ruche.CertificateSpec{Issuer: ruche.IssuerInternal, KeyType: ruche.KeyP384}, "internal", "", "", "", ruche.KeyP384, false},
-		{"another directory", ruche.CertificateSpec{Directory: ruche.LetsEncryptStaging}, "default", ruche.LetsEncryptStaging, "a@b.example", "", ruche.KeyP256, false},
-		{"the same directory", ruche.CertificateSpec{Directory: "https://one.example"}, "default", "https://one.example", "a@b.example", "classic", ruche.KeyP256, true},
-		{"its own wishes", ruche.CertificateSpec{Email: "c@d.example", Profile: "short", KeyType: ruche.KeyRSA2048}, "default", "https://one.example", "c@d.example", "short", ruche.KeyRSA2048, true},
+		{"none named", ruche.CertificateSpec{}, "default", "https://one.example", "a@b.example", "classic", ruche.KeyP256, true, false},
+		{"one named", ruche.CertificateSpec{Issuer: "two"}, "two", "https://two.example", "", "", ruche.KeyP384, false, false},
+		{"an unknown one", ruche.CertificateSpec{Issuer: "letsencrypt"}, "default", "https://one.example", "a@b.example", "classic", ruche.KeyP256, true, false},
+		{"our own", ruche.CertificateSpec{Issuer: ruche.IssuerInternal, KeyType: ruche.KeyP384}, "internal", "", "", "", ruche.KeyP384, false, false},
+		{"another directory", ruche.CertificateSpec{Directory: ruche.LetsEncryptStaging}, "default", ruche.LetsEncryptStaging, "a@b.example", "", ruche.KeyP256, false, true},
+		{"the same directory", ruche.CertificateSpec{Directory: "https://one.example"}, "default", "https://one.example", "a@b.example", "classic", ruche.KeyP256, true, false},
+		{"the directory of another issuer", ruche.CertificateSpec{Directory: "https://two.example"}, "two", "https://two.example", "", "", ruche.KeyP384, false, false},
+		{"its own wishes", ruche.CertificateSpec{Email: "c@d.example", Profile: "short", KeyType: ruche.KeyRSA2048}, "default", "https://one.example", "c@d.example", "short", ruche.KeyRSA2048, true, false},
 	} {
 		tc.spec.Names = []string{"a.com"}
 		wants := acme.Wanted(acme.Input{Issuers: issuers, Specs: map[string]ruche.CertificateSpecs{"w": {Specs: []ruche.CertificateSpec{tc.spec}}}})
@@ -163,7 +164,7 @@ func TestWhoIssues(t *testing.T) {
 			continue
 		}
 		got := wants[0].Terms
-		if got.Name != tc.issuer || got.Directory != tc.directory || got.Email != tc.mail || got.Profile != tc.profile || got.KeyType != tc.key || (got.EAB != nil) != tc.eab {
+		if got.Name != tc.issuer || got.Directory != tc.directory || got.Email != tc.mail || got.Profile != tc.profile || got.KeyType != tc.key || (got.EAB != nil) != tc.eab || got.Declared != tc.declared {
 			t.Errorf("%s: %+v", tc.name, got)
 		}
 	}

@@ -29,7 +29,7 @@ func (t *term) warnings(v *view) []ruche.Warning {
 
 // unknownIssuers tells of issuers that somebody names and nobody describes, for whom the default one stands in.
 func (t *term) unknownIssuers(v *view) []ruche.Warning {
-	wanted := make(map[string][]Want)
+	wanted := make(map[string][]*Want)
 	for _, w := range v.wants {
 		name := w.Spec.Issuer
 		if _, known := issuerNamed(t.cfg.Issuers, name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
@@ -68,7 +68,7 @@ func (t *term) outages() []ruche.Warning {
 }
 
 // notRenewed warns of a certificate that is behind its plan.
-func (t *term) notRenewed(v *view, w Want) (ruche.Warning, bool) {
+func (t *term) notRenewed(v *view, w *Want) (ruche.Warning, bool) {
 	level := plan.LevelAt(v.plan(w.ID), v.now)
 	if level == plan.Fine {
 		return ruche.Warning{}, false
@@ -90,7 +90,7 @@ func (t *term) notRenewed(v *view, w Want) (ruche.Warning, bool) {
 }
 
 // notIssued warns of a name that has no certificate, unless the CA is away, which is told once, or nobody asked for one in so many words.
-func (t *term) notIssued(v *view, w Want) (ruche.Warning, bool) {
+func (t *term) notIssued(v *view, w *Want) (ruche.Warning, bool) {
 	st := v.states[w.ID].Value
 	problem := st.LastError
 	switch {

@@ -31,12 +31,12 @@ func (t *term) askWindows(ctx context.Context, v *view) {
 		if !ok || t.isDown(terms.Directory, v.now) {
 			continue
 		}
-		t.start("window of "+w.ID, t.slots("window", terms.Directory, maxQuestions), func() { t.askWindow(ctx, w.ID, l, terms) })
+		t.start("window of "+w.ID, t.slots("window", terms.Directory, maxQuestions), t.calmly, func() { t.askWindow(ctx, w.ID, l, terms) })
 	}
 }
 
 // termsFor are the terms by which a directory is reached that a record is of.
-func (t *term) termsFor(w Want, directory string) (Terms, bool) {
+func (t *term) termsFor(w *Want, directory string) (Terms, bool) {
 	if w.Terms.Directory == directory {
 		return w.Terms, true
 	}

@@ -9,11 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
@@ -138,10 +141,36 @@ func newTransport(terms Terms) (http.RoundTripper, error) {
 			return nil, fmt.Errorf("cannot use the roots of issuer %s: there is no certificate in PEM (see --acme-ca-bundle)", terms.Name)
 		}
 	}
-	return &http.Transport{
+	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: maxOrders,
 		IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 15 * time.Second, ResponseHeaderTimeout: requestTimeout,
-	}, nil
+	}
+	if !terms.Declared {
+		return t, nil
+	}
+	// A proxy keeps its own rules, and has an address of its own.
+	if r, err := http.NewRequest(http.MethodGet, terms.Directory, nil); err != nil {
+		return nil, err
+	} else if proxy, err := http.ProxyFromEnvironment(r); proxy == nil || err != nil {
+		t.Proxy = nil
+		t.DialContext = (&net.Dialer{Timeout: requestTimeout, Control: func(_, address string, _ syscall.RawConn) error { return allowed(terms.Directory, address) }}).DialContext
+	}
+	return t, nil
+}
+
+// allowed says why a connection to an address must not be made for a CA that a workload names: it is one that means this node, or its surroundings, to this node alone. By then names are resolved.
+func allowed(directory, address string) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := at.Addr().Unmap(); ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
+		return &failure{
+			text: fmt.Sprintf("the CA %s, which a workload names, leads to %s, which is not reached for workloads", directory, ip),
+			hint: "describe the CA under issuers: in ruche.yaml, if it is one", refused: true, final: true,
+		}
+	}
+	return nil
 }
 
 // listOrders gives the URLs of the account's orders that the CA lists (RFC 8555 section 7.1.2.1), at most as many as most. Many CAs have no such list.

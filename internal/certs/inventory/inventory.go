@@ -3,10 +3,6 @@ package inventory
 
 import (
 	"cmp"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/x509"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -35,6 +31,8 @@ type Input struct {
 	Wants   map[string]Want
 	Served  map[string]vault.Served // by node
 	Sights  map[string]vault.Sight  // of what is watched, by host or host:port
+	// Memory has what was found out before; it may be nil.
+	Memory *Memory
 }
 
 // List makes the inventory.
@@ -55,8 +53,9 @@ func List(in Input) ruche.CertificateList {
 // newLister puts together what is known.
 func newLister(in Input) *lister {
 	l := &lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}}
+	readings := l.in.Memory.read(in.Records)
 	for id, r := range in.Records {
-		l.record(id, r)
+		l.record(id, r, readings[id])
 	}
 	for id, w := range in.Wants {
 		l.want(id, w)
@@ -80,7 +79,7 @@ type lister struct {
 }
 
 // record adds a stored certificate.
-func (l *lister) record(id string, r vault.Record) {
+func (l *lister) record(id string, r vault.Record, c *reading) {
 	s := l.in.States[id]
 	info := &ruche.CertificateInfo{
 		ID: id, Kind: kind(r.Origin), Names: r.Names, Issuer: r.Issuer, Directory: r.Directory, Profile: r.Profile, Issued: r.Issued,
@@ -88,17 +87,18 @@ func (l *lister) record(id string, r vault.Record) {
 	}
 	l.infos[id] = info
 	l.state(info, s)
-	leaf, err := r.Leaf()
-	if err != nil {
-		info.State, info.Problems = ruche.CertificateFailing, append(info.Problems, "the stored certificate cannot be read: "+err.Error())
+	if c.err != nil {
+		info.State, info.Problems = ruche.CertificateFailing, append(info.Problems, "the stored certificate cannot be read: "+c.err.Error())
 		return
 	}
-	l.leaf(info, leaf)
+	info.CA, info.KeyType, info.Serial, info.Fingerprint, info.Key = c.ca, c.keyType, c.serial, c.fingerprint, c.key
+	info.NotBefore, info.NotAfter = c.notBefore, c.notAfter
+	l.prints[info.Fingerprint] = id
 	if w := s.Withdrawn; w != nil && w.Of == info.Fingerprint {
 		info.Withdrawn = w.At
 		info.Problems = append(info.Problems, "its CA has revoked it at "+w.At.UTC().Format(time.RFC3339))
 	}
-	info.Problems = append(info.Problems, chainProblems(r, leaf)...)
+	info.Problems = append(info.Problems, c.problems...)
 	info.State = l.stateOf(info)
 }
 
@@ -106,15 +106,6 @@ func (l *lister) record(id string, r vault.Record) {
 func (l *lister) state(info *ruche.CertificateInfo, s vault.State) {
 	info.Due, info.WindowStart, info.WindowEnd, info.Explanation = s.Due, s.WindowStart, s.WindowEnd, s.Explanation
 	info.Failures, info.LastError, info.NextTry = s.Failures, s.LastError, s.NextTry
-}
-
-// leaf adds what stands in the certificate itself.
-func (l *lister) leaf(info *ruche.CertificateInfo, leaf *x509.Certificate) {
-	info.CA, info.KeyType = caName(leaf), keyType(leaf)
-	info.Serial, info.Fingerprint = fmt.Sprintf("%x", leaf.SerialNumber), vault.Fingerprint(leaf.Raw)
-	info.Key = vault.Fingerprint(leaf.RawSubjectPublicKeyInfo)
-	info.NotBefore, info.NotAfter = leaf.NotBefore, leaf.NotAfter
-	l.prints[info.Fingerprint] = info.ID
 }
 
 // stateOf says in a word how a stored certificate is.
@@ -159,41 +150,6 @@ func (l *lister) want(id string, w Want) {
 	}
 }
 
-// chainProblems looks whether a stored chain is one, and good for the names that were asked for.
-func chainProblems(r vault.Record, leaf *x509.Certificate) (problems []string) {
-	for _, name := range r.Names {
-		if !goodFor(leaf, name) {
-			problems = append(problems, fmt.Sprintf("it is not good for %s, which was asked for", name))
-		}
-	}
-	child := leaf
-	for i, der := range r.Chain[1:] {
-		parent, err := x509.ParseCertificate(der)
-		if err != nil {
-			return append(problems, fmt.Sprintf("certificate %d of the chain cannot be read", i+2))
-		}
-		if err := child.CheckSignatureFrom(parent); err != nil {
-			return append(problems, fmt.Sprintf("certificate %d of the chain has not signed the one before it", i+2))
-		}
-		if parent.NotAfter.Before(leaf.NotAfter) {
-			problems = append(problems, fmt.Sprintf("%s in its chain expires before it, at %s", parent.Subject.CommonName, parent.NotAfter.UTC().Format(time.RFC3339)))
-		}
-		child = parent
-	}
-	if len(r.Chain) == 1 && caName(leaf) != leaf.Subject.CommonName && r.Origin != vault.OriginInternal {
-		problems = append(problems, "it is stored without the certificate of its issuer, by which clients find their root")
-	}
-	return problems
-}
-
-// goodFor is as clients look at it, for wildcards as well.
-func goodFor(leaf *x509.Certificate, name string) bool {
-	if slices.ContainsFunc(leaf.DNSNames, func(n string) bool { return strings.EqualFold(n, name) }) {
-		return true
-	}
-	return !strings.HasPrefix(name, "*.") && leaf.VerifyHostname(name) == nil
-}
-
 func kind(o vault.Origin) ruche.CertificateKind {
 	switch o {
 	case vault.OriginInternal:
@@ -202,18 +158,4 @@ func kind(o vault.Origin) ruche.CertificateKind {
 		return ruche.CertificateImported
 	}
 	return ruche.CertificateACME
-}
-
-func caName(c *x509.Certificate) string {
-	return cmp.Or(c.Issuer.CommonName, strings.Join(c.Issuer.Organization, ", "), c.Issuer.String())
-}
-
-func keyType(c *x509.Certificate) string {
-	switch k := c.PublicKey.(type) {
-	case *ecdsa.PublicKey:
-		return "ECDSA " + k.Params().Name
-	case *rsa.PublicKey:
-		return fmt.Sprintf("RSA %d", k.N.BitLen())
-	}
-	return c.PublicKeyAlgorithm.String()
 }

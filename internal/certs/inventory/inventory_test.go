@@ -25,13 +25,13 @@ func now() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
 // ca signs the certificates of a test.
 type ca struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	next int64
 }
 
-func newCA(t *testing.T, until time.Time) *ca {
+func newCA(t testing.TB, until time.Time) *ca {
 	c := &ca{t: t, next: 1}
 	c.key = key(t)
 	template := &x509.Certificate{
@@ -42,7 +42,7 @@ func newCA(t *testing.T, until time.Time) *ca {
 	return c
 }
 
-func key(t *testing.T) *ecdsa.PrivateKey {
+func key(t testing.TB) *ecdsa.PrivateKey {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
