@@ -67,7 +67,7 @@ func TestAsTheLoadBalancer(t *testing.T) {
 	}
 	strangersGetNothing(t, a)
 
-	load := client.StartLoad("https://shop.test/", loadRate/5, loadCount)
+	load := client.StartLoad("https://shop.test/", loadRate/5)
 	before := hopSerial(t, a, "cluster-a.internal")
 	verb(t, clusterA, "certs", "renew", "cluster-a.internal")
 	lab.Eventually(t, aMinute, func() error {
@@ -76,9 +76,7 @@ func TestAsTheLoadBalancer(t *testing.T) {
 		}
 		return nil
 	})
-	<-load.UnderWay()
-	load.Stop()
-	if err := load.Wait(); err != nil {
+	if err := load.End(); err != nil {
 		t.Errorf("while the certificate of the hop was renewed: %v", err)
 	}
 	t.Log(load)
@@ -116,12 +114,11 @@ backend cluster_a
 // revokeHop revokes the hop's certificate, while visitors come, and has another one issued.
 func revokeHop(t *testing.T, cluster, front *lab.Ruche, client *lab.Client) {
 	t.Helper()
-	load := client.StartLoad("https://shop.test/", loadRate/5, loadCount) // that connections are in use must not keep a revoked certificate alive
-	verb(t, cluster, "ca", "revoke", "cluster-a.internal", "--all")       // the one before as well: sessions that began with it go on
+	load := client.StartLoad("https://shop.test/", loadRate/5)      // that connections are in use must not keep a revoked certificate alive
+	verb(t, cluster, "ca", "revoke", "cluster-a.internal", "--all") // the one before as well: sessions that began with it go on
 	write(t, front, "cluster-a.crl.pem", verb(t, cluster, "ca", "export", "--crl"))
 	lab.Eventually(t, aMinute, func() error { return refusedBecause(front, client, "it was revoked") })
-	load.Stop()
-	_ = load.Wait()
+	_ = load.End()
 	verb(t, cluster, "certs", "renew", "cluster-a.internal")
 	lab.Eventually(t, aMinute, func() error { return client.IsServedBy("https://shop.test/", "shop") })
 	if err := client.IsServedBy("https://wiki.test/", "wiki"); err != nil {

@@ -100,7 +100,7 @@ func TestCertificatesOfManyNames(t *testing.T) {
 	c.mustHaveOrdered(t, 200)
 
 	more := c.publish("more", 60)
-	for i, orders := range []int{5, 20, 40} { // whoever leads dies, among others
+	for i, orders := range []int{5, 25, 45} { // whoever leads dies, among others
 		lab.Eventually(t, time.Minute, func() error {
 			if got := c.ca.Orders() - 200; got < orders {
 				return fmt.Errorf("there were %d orders, want %d", got, orders)
