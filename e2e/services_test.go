@@ -38,7 +38,11 @@ func TestUpdateOfAServiceUnderLoadLosesNothing(t *testing.T) {
 			l := lab.New(t, 2, lab.Options{})
 			l.JoinSwarm()
 			node := l.Nodes[0]
-			node.StartRuche()
+			var flags []string
+			if tc.replicas == 1 {
+				flags = []string{"--hold", "30s"} // requests wait while the only task is replaced; how long that takes is for the Swarm and the machine to say
+			}
+			node.StartRuche(flags...)
 			node.CreateService(tc.image, "shop", append(tc.more, "--replicas", strconv.Itoa(tc.replicas), "--publish", "mode=host,target=8080",
 				"--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080", "--label", "traefik.http.routers.shop.rule=Host(`label.test`)",
 				"--label", "traefik.http.services.shop.loadbalancer.server.port=8080",
