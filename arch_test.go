@@ -305,23 +305,79 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
+// TestEveryCodeIsExplained holds the constants of the source against what docs/errors.md explains, both as they are written.
 func TestEveryCodeIsExplained(t *testing.T) {
-	var explained []string
+	explained := explainedCodes(t)
+	declared := declaredCodes(t)
+	for c := range declared {
+		if strings.TrimSpace(explained[c]) == "" {
+			t.Errorf(`docs/errors.md has no heading "### %s" with a text below it`, c)
+		}
+		if !slices.Contains(ruche.Codes(), c) {
+			t.Errorf("Codes() has no %q", c)
+		}
+	}
+	for c := range explained {
+		if !declared[c] {
+			t.Errorf("docs/errors.md explains %q, which is no code", c)
+		}
+	}
+	if len(declared) != len(ruche.Codes()) {
+		t.Errorf("Codes() has %d codes, %d are declared", len(ruche.Codes()), len(declared))
+	}
+}
+
+// explainedCodes gives what docs/errors.md says below the heading of each code. A code has one heading.
+func explainedCodes(t *testing.T) map[ruche.Code]string {
+	explained := make(map[ruche.Code]string)
+	var code ruche.Code
 	for line := range strings.Lines(readFile(t, "docs/errors.md")) {
-		if code, ok := strings.CutPrefix(strings.TrimSpace(line), "### "); ok {
-			explained = append(explained, code)
+		if heading, ok := strings.CutPrefix(strings.TrimSpace(line), "### "); ok {
+			if code = ruche.Code(heading); explained[code] != "" {
+				t.Errorf("docs/errors.md explains %q twice", code)
+			}
+			continue
+		}
+		if strings.HasPrefix(line, "#") {
+			code = ""
+		}
+		if code != "" {
+			explained[code] += line
 		}
 	}
-	for _, c := range ruche.Codes() {
-		if !slices.Contains(explained, string(c)) {
-			t.Errorf(`docs/errors.md has no heading "### %s"`, c)
+	return explained
+}
+
+// declaredCodes gives the values of the constants of the type Code in the root package.
+func declaredCodes(t *testing.T) map[ruche.Code]bool {
+	declared := make(map[ruche.Code]bool)
+	for _, f := range goFiles(t) {
+		if f.dir != "." || f.test {
+			continue
 		}
-	}
-	for _, e := range explained {
-		if !slices.Contains(ruche.Codes(), ruche.Code(e)) {
-			t.Errorf("docs/errors.md explains %q, which is no code", e)
+		parsed, err := parser.ParseFile(token.NewFileSet(), f.path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "Code" {
+				return false
+			}
+			for _, value := range spec.Values {
+				text, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				declared[ruche.Code(text)] = true
+			}
+			return false
+		})
 	}
+	return declared
 }
 
 func readFile(t *testing.T, name string) string {

@@ -9,6 +9,9 @@ const (
 	AuthorityDocker   = "docker"   // the Docker Engine's API: its servers and its clients
 )
 
+// Authorities are the names of all that there can be.
+func Authorities() []string { return []string{AuthorityServices, AuthorityClients, AuthorityDocker} }
+
 // AuthorityList is how the installation's authorities are.
 type AuthorityList struct {
 	Authorities []AuthorityStatus `json:"authorities"`

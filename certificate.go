@@ -79,6 +79,9 @@ type Issuer struct {
 	DNS        *DNSProvider    `json:"dns,omitempty"`
 	// Fallback is the name of the issuer to ask when this one fails again and again.
 	Fallback string `json:"fallback,omitempty"`
+	// Problem is why nothing can be ordered from it for now, Hint what to do; both are empty while it is in service.
+	Problem string `json:"problem,omitempty"`
+	Hint    string `json:"hint,omitempty"`
 }
 
 // CertificateSpec is a certificate that somebody wants: what is to be in it, and who is to issue it. Zero values leave the choice to the issuer.

@@ -57,6 +57,7 @@ const (
 	CodeFileInvalid        Code = "file-invalid"
 	CodeEntryPointUnknown  Code = "entry-point-unknown"
 	CodeNameUnserved       Code = "name-unserved"
+	CodeHostUncovered      Code = "host-uncovered"
 )
 
 // Codes of health warnings: something stands wrong with Ruche itself or its surroundings.
@@ -73,12 +74,14 @@ const (
 	CodeConnectionsLimited  Code = "connections-limited"
 	CodeIdentityUnavailable Code = "identity-unavailable"
 	CodeControlUnreachable  Code = "control-unreachable"
+	CodeControlOlder        Code = "control-older"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
 	CodeCertNotIssued       Code = "certificate-not-issued"
 	CodeIssuerUnreachable   Code = "issuer-unreachable"
 	CodeIssuerUnknown       Code = "issuer-unknown"
+	CodeIssuerOutOfService  Code = "issuer-out-of-service"
 	CodeCertNotServed       Code = "certificate-not-served"
 	CodeCertShort           Code = "certificate-short"
 	CodeCertRevoked         Code = "certificate-revoked"
@@ -89,11 +92,13 @@ const (
 	CodeClockWrong          Code = "clock-wrong"
 
 	CodeRevocationListInvalid Code = "revocation-list-invalid"
+	CodeFileUnused            Code = "file-unused"
 
 	CodeCARotationOverdue Code = "ca-rotation-overdue"
 	CodeCAParentDue       Code = "ca-parent-due"
 	CodeCACRLStale        Code = "ca-crl-stale"
 	CodeCAKeyUnreadable   Code = "ca-key-unreadable"
+	CodeACMEServerFull    Code = "acme-server-full"
 	CodeDockerFrontDown   Code = "docker-front-down"
 )
 
@@ -104,16 +109,16 @@ func Codes() []Code {
 		CodeProtoUnsupported, CodeValueInvalid, CodeRuleInvalid, CodeRouterIncomplete,
 		CodeKeyUnknown, CodeKeyUnsupported, CodeAccessUnsupported, CodeNetworkUnreachable,
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
-		CodeEntryPointUnknown, CodeNameUnserved,
+		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
-		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeReplicaUnwritten,
+		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
-		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown,
+		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
-		CodeRevocationListInvalid,
-		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeDockerFrontDown,
+		CodeRevocationListInvalid, CodeFileUnused,
+		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeACMEServerFull, CodeDockerFrontDown,
 	}
 }
 

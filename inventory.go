@@ -11,7 +11,7 @@ const (
 	CertificateRetired CertificateState = "retired" // nobody wants it; it is not renewed
 	CertificateDue     CertificateState = "due"     // it is being renewed, or should be
 	CertificatePending CertificateState = "pending" // it is wanted, and there is none yet
-	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed
+	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed, or it cannot be ordered as it is asked for
 	CertificateExpired CertificateState = "expired"
 	CertificateRevoked CertificateState = "revoked"
 )

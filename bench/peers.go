@@ -186,7 +186,12 @@ func caddyReload(ctx context.Context, s setup, _ *process) error {
 		return err
 	}
 	defer func() { _ = config.Close() }()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Admin+"/load", config)
+	return caddyLoad(ctx, s.Admin, config)
+}
+
+// caddyLoad gives a running Caddy another configuration.
+func caddyLoad(ctx context.Context, admin string, config io.Reader) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+admin+"/load", config)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/report"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 func newCA() *cobra.Command {
@@ -56,6 +59,9 @@ below them, and to networks. "--permit any" binds nothing: then who steals the k
   ruche ca init services --import chain.pem                               take what it has signed: intermediate, those above, root`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Names = args
+			if err := knownAuthorities(args); err != nil {
+				return err
+			}
 			if chain != "" {
 				return importChain(cmd, q.adminAddr, args, chain)
 			}
@@ -72,6 +78,18 @@ below them, and to networks. "--permit any" binds nothing: then who steals the k
 	cmd.Flags().BoolVar(&r.Again, "again", false, "forget the authority that is there and begin anew: nothing that it has issued is believed under the new root, nor can be revoked any more")
 	cmd.Flags().StringVar(&chain, "import", "", "the file with what that has signed, in PEM: the intermediate, those above it, the root")
 	return cmd
+}
+
+// knownAuthorities refuses names that no authority can have.
+func knownAuthorities(names []string) error {
+	all := ruche.Authorities()
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			return hintError{fmt.Errorf("there can be no authority %q: there are %s", name, strings.Join(all, ", ")),
+				cmp.Or(strictyaml.DidYouMean(name, all), "ruche ca init without names makes services and clients; docker is made when it is needed")}
+		}
+	}
+	return nil
 }
 
 func initAuthorities(cmd *cobra.Command, q query, r ruche.AuthorityRequest) error {

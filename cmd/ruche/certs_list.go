@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,7 +14,9 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/api"
+	"github.com/ruche-project/ruche/internal/daemon"
 	"github.com/ruche-project/ruche/internal/report"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 func newCertsList() *cobra.Command {
@@ -120,7 +124,7 @@ func newCertsRenew() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return q.tasks(cmd, tasks, "renewed")
+			return q.tasks(cmd, tasks, "renewed", r.CertificateSelection)
 		},
 	}
 	q.addFlags(cmd)
@@ -139,11 +143,12 @@ func newCertsRevoke() *cobra.Command {
 	var q query
 	var r ruche.RevokeRequest
 	var reason string
+	var yes bool
 	cmd := &cobra.Command{
 		Use:   "revoke [ID|NAME...]",
 		Short: "Replace certificates, then have their CA revoke the old ones",
 		Long: `Replace certificates by new ones with new keys, wait until the edges serve them, and then have the CA revoke the old ones. Those that
-nobody wants any more are revoked without being replaced.
+nobody wants any more are revoked without being replaced. Where several are chosen otherwise than by their names, it asks first; --yes is the answer of who cannot be asked.
 
   ruche certs revoke shop.example --reason keyCompromise
   ruche certs revoke --issuer default --spread 1h`,
@@ -154,30 +159,78 @@ nobody wants any more are revoked without being replaced.
 				return errors.New("--reason is one of unspecified, keyCompromise, superseded, cessationOfOperation")
 			}
 			r.Reason = n
-			tasks, err := api.NewClient(q.adminAddr).RevokeCertificates(cmd.Context(), r)
+			client := api.NewClient(q.adminAddr)
+			if err := confirmRevoke(cmd, client, r, yes); err != nil {
+				return err
+			}
+			tasks, err := client.RevokeCertificates(cmd.Context(), r)
 			if err != nil {
 				return err
 			}
-			return q.tasks(cmd, tasks, "revoked")
+			return q.tasks(cmd, tasks, "revoked", r.CertificateSelection)
 		},
 	}
 	q.addFlags(cmd)
 	addSelection(cmd, &r.CertificateSelection)
 	cmd.Flags().StringVar(&reason, "reason", "superseded", "unspecified, keyCompromise, superseded or cessationOfOperation")
 	cmd.Flags().DurationVar(&r.Spread, "spread", 0, "the time over which they are spread, such as 2h; 0 is at once")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// confirmRevoke asks before several certificates are revoked that nobody has named.
+func confirmRevoke(cmd *cobra.Command, client *api.Client, r ruche.RevokeRequest, yes bool) error {
+	if yes || len(r.IDs) > 0 {
+		return nil
+	}
+	list, err := client.Certificates(cmd.Context())
+	if err != nil {
+		return err
+	}
+	chosen, err := daemon.SelectCertificates(list.Certificates, r.CertificateSelection)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range chosen {
+		if c.Fingerprint != "" && c.Revoked.IsZero() {
+			names = append(names, append(slices.Clone(c.Names), c.ID)[0])
+		}
+	}
+	if len(names) < 2 {
+		return nil
+	}
+	when, better := "at once", "with --spread 2h it takes two hours, so that what goes wrong shows with the first ones"
+	if r.Spread > 0 {
+		when, better = "over "+r.Spread.String(), "new ones are served first, but for those that nobody wants any more"
+	}
+	return confirm(cmd, fmt.Sprintf("would replace and revoke %d certificates %s: %s", len(names), when, report.Some(names, 5)), better)
 }
 
 // errTasks tells that some of what was asked for will not be done; the table has said why.
 var errTasks = errors.New("not all of it will be done")
 
-// errNoneFits tells that a selection is about no certificate, which whoever wrote it did not mean.
-var errNoneFits = hintError{errors.New("nothing was done: no certificate fits"), `"ruche certs list --output json" has issuers, serial numbers and fingerprints`}
+// noneFits tells that a selection is about no certificate, which whoever wrote it did not mean.
+func (q *query) noneFits(cmd *cobra.Command, s ruche.CertificateSelection) error {
+	hint := `"ruche certs list --output json" has issuers, serial numbers and fingerprints`
+	if list, err := api.NewClient(q.adminAddr).Certificates(cmd.Context()); err == nil && s.Issuer != "" && len(list.Certificates) > 0 {
+		var issuers, quoted []string
+		for _, c := range list.Certificates {
+			for _, name := range []string{c.Issuer, c.CA} {
+				if name != "" && !slices.Contains(issuers, name) {
+					issuers, quoted = append(issuers, name), append(quoted, strconv.Quote(name))
+				}
+			}
+		}
+		hint = cmp.Or(strictyaml.DidYouMean(s.Issuer, issuers), "there are certificates of "+report.Some(quoted, 10))
+	}
+	return hintError{errors.New("nothing was done: no certificate fits"), hint}
+}
 
-func (q *query) tasks(cmd *cobra.Command, tasks []ruche.CertificateTask, done string) error {
+func (q *query) tasks(cmd *cobra.Command, tasks []ruche.CertificateTask, done string, s ruche.CertificateSelection) error {
 	err := q.write(cmd.OutOrStdout(), tasks, func(w io.Writer) error { return report.CertificateTasks(w, tasks, done, time.Now()) })
 	if err == nil && len(tasks) == 0 {
-		err = errNoneFits
+		err = q.noneFits(cmd, s)
 	}
 	if err == nil && slices.ContainsFunc(tasks, func(t ruche.CertificateTask) bool { return t.Error != "" }) {
 		err = errTasks

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -157,6 +158,32 @@ func TestCertificatesAreImported(t *testing.T) {
 	}
 	if _, err := runRuche(t, "certs", "import", dir, "--admin-addr", "127.0.0.1:1"); err == nil {
 		t.Error("no error where no Ruche runs")
+	}
+}
+
+// What somebody in front shows instead of what is stored looks as good as that.
+func TestWhatIsServedIsHeldAgainstTheStore(t *testing.T) {
+	dir, others := t.TempDir(), t.TempDir()
+	writePair(t, dir, "shop.example")
+	writePair(t, others, "shop.example")
+	admin := upAlone(t)
+	mustRun(t, "certs", "import", dir, "--admin-addr", admin)
+	t.Setenv("SSL_CERT_FILE", os.DevNull)
+	for from, want := range map[string]string{dir: "what is served is what is stored: shop.example-", others: "what is served is not what is stored"} {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(from, "shop.example.crt"), filepath.Join(from, "shop.example.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+		server.StartTLS()
+		defer server.Close()
+		if out, _ := runRuche(t, "certs", "check", "shop.example", "--address", server.Listener.Addr().String(), "--admin-addr", admin); !strings.Contains(out, want) {
+			t.Errorf("it printed\n%swant %q in it", out, want)
+		}
+		if out, _ := runRuche(t, "certs", "check", "shop.example", "--address", server.Listener.Addr().String(), "--admin-addr", "127.0.0.1:1"); !strings.Contains(out, "stored        note   what is stored for the name is not known: cannot ask 127.0.0.1:1") {
+			t.Errorf("without a control node it printed\n%s", out)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/daemon"
 	"github.com/ruche-project/ruche/internal/report"
 )
@@ -23,7 +25,8 @@ func newCertsCheck() *cobra.Command {
 		Use:   "check HOST[:PORT]",
 		Short: "Say whether the certificate that a server shows is good, and how it speaks TLS",
 		Long: `Connect to a server as a client does, and say whether its certificate is good: chain, name, time left, key, revocation, CAA records; and how it speaks TLS: versions, key
-exchange, resumption. The server may be any; no Ruche needs to run.
+exchange, resumption. The server may be any; no Ruche needs to run. Where a control node, or "ruche up", answers here or at --admin-addr, what is served is held against what it has stored
+for the name.
 
   ruche certs check shop.example
   ruche certs check shop.example --address 192.0.2.1:443     one edge of several, or before the DNS leads there
@@ -48,6 +51,7 @@ The exit status is 0 when all is good, 1 when there are warnings, and 2 when som
 				return fmt.Errorf("--address %q: give IP:PORT", t.Address)
 			}
 			check := daemon.CheckCertificate(cmd.Context(), t)
+			check.Findings = append(check.Findings, compareStored(cmd, q.adminAddr, check)...)
 			if err := q.write(cmd.OutOrStdout(), check, func(w io.Writer) error { return report.CertificateCheck(w, check, time.Now()) }); err != nil {
 				return err
 			}
@@ -60,11 +64,33 @@ The exit status is 0 when all is good, 1 when there are warnings, and 2 when som
 			return nil
 		},
 	}
-	q.addOutput(cmd)
+	q.addFlags(cmd)
 	cmd.Flags().StringVar(&t.Address, "address", "", "connect to IP:PORT instead of where HOST leads")
 	cmd.Flags().StringVar(&t.ServerName, "server-name", "", "ask for this name instead of HOST")
 	cmd.Flags().StringVar(&t.StartTLS, "starttls", "", "begin TLS by a command: smtp, imap")
 	return cmd
+}
+
+// storeWait is how long a control node may take to say what is stored: the check does not depend on it.
+const storeWait = 5 * time.Second
+
+// compareStored holds what a server shows against what a control node has stored for the name. That none answers is worth a word only where somebody has said where it is.
+func compareStored(cmd *cobra.Command, adminAddr string, check ruche.CertificateCheck) []ruche.Finding {
+	if len(check.Chain) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), storeWait)
+	defer cancel()
+	list, err := api.NewClient(adminAddr).Certificates(ctx)
+	switch {
+	case err == nil:
+		if f, ok := daemon.CompareCertificate(list, check); ok {
+			return []ruche.Finding{f}
+		}
+	case cmd.Flags().Changed("admin-addr"):
+		return []ruche.Finding{{Check: "stored", Level: ruche.LevelNote, Subject: check.Target.ServerName, Message: "what is stored for the name is not known: " + err.Error(), Hint: "name the admin address of a control node, or leave --admin-addr away"}}
+	}
+	return nil
 }
 
 // splitTarget reads HOST, HOST:PORT, or an address with or without brackets. A URL is taken for its host.

@@ -65,7 +65,9 @@ type Config struct {
 	ECH ECH
 	// NotReady names the parts that cannot work yet, or no longer; empty means ready.
 	NotReady func() []string
-	Logger   *slog.Logger
+	// Without says what a node that is ready does without for now; empty where there is nothing. It may be nil.
+	Without func() string
+	Logger  *slog.Logger
 }
 
 // Server serves the admin address.
@@ -198,6 +200,12 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ready")
+	if s.cfg.Without == nil {
+		return
+	}
+	if without := s.cfg.Without(); without != "" {
+		_, _ = fmt.Fprintln(w, without)
+	}
 }
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {

@@ -79,7 +79,7 @@ func (a *Authority) Ensure(ctx context.Context, name string) error {
 }
 
 func checkRequest(r ruche.AuthorityRequest) error {
-	known := []string{ruche.AuthorityServices, ruche.AuthorityClients, ruche.AuthorityDocker}
+	known := ruche.Authorities()
 	if len(r.Names) == 0 {
 		return fmt.Errorf("%w: no authority is named (there are %s)", ErrRefused, strings.Join(known, ", "))
 	}

@@ -9,19 +9,23 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
 )
 
-// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone. It is renewed at half its life, and before that when it was
-// revoked, or is to be replaced.
+// Held is a certificate that Ruche itself serves with, and the roots by which it knows who comes. The key is in memory alone, but for where Keep says. It is renewed at half its life, and before
+// that when it was revoked, or is to be replaced.
 type Held struct {
 	a       *Authority
 	profile Profile
 	names   []string
 	by      string
+	before  *tls.Certificate
+	save    func(*tls.Certificate) error
 
 	current atomic.Pointer[held]
 }
@@ -43,6 +47,12 @@ var errNotHeld = errors.New("none was issued yet")
 func (a *Authority) Hold(profile string, names []string, requester string) (*Held, error) {
 	p, err := a.profile(profile)
 	return &Held{a: a, profile: p, names: names, by: requester}, err
+}
+
+// Keep has the certificate outlive the process: before is that of the process before, nil without one, and goes on where it is good; save is given each new one, with a key of ECDSA. It is to be
+// called before Run.
+func (h *Held) Keep(before *tls.Certificate, save func(*tls.Certificate) error) {
+	h.before, h.save = before, save
 }
 
 // Certificate gives the certificate of now.
@@ -101,9 +111,17 @@ func (h *Held) renew(ctx context.Context) error {
 	for _, root := range roots {
 		next.roots.AddCert(root)
 	}
-	if old := h.current.Load(); old != nil && h.a.now().Before(h.due(old)) {
+	permitted, err := h.a.permitted(ctx, h.profile, h.names)
+	if err != nil {
+		return err
+	}
+	old := h.current.Load()
+	if old == nil {
+		old = h.goesOn(next.roots, permitted)
+	}
+	if old != nil && h.a.now().Before(h.due(old)) {
 		next.certificate, next.serial, next.due = old.certificate, old.serial, old.due
-	} else if err := h.issue(ctx, &next); err != nil {
+	} else if err := h.issue(ctx, &next, permitted); err != nil {
 		return err
 	}
 	h.current.Store(&next)
@@ -118,13 +136,42 @@ func (h *Held) due(c *held) time.Time {
 	return c.due
 }
 
-func (h *Held) issue(ctx context.Context, next *held) error {
-	permitted, err := h.a.permitted(ctx, h.profile, h.names)
-	if err == nil && len(permitted) == 0 {
-		err = fmt.Errorf("%w: the authority %q may issue for none of %v", ErrRefused, h.profile.Authority, h.names)
+// goesOn gives the certificate of the process before, if it leads to one of the roots and is for these names and no others; else nil. Whether it is due is asked later.
+func (h *Held) goesOn(roots *x509.CertPool, names []string) *held {
+	if h.before == nil {
+		return nil
 	}
-	if err != nil {
-		return err
+	leaf := h.before.Leaf
+	between := x509.NewCertPool()
+	for _, der := range h.before.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			between.AddCert(c)
+		}
+	}
+	options := x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: h.a.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	if _, err := leaf.Verify(options); err != nil {
+		return nil
+	}
+	has := map[string]bool{}
+	for _, name := range leaf.DNSNames {
+		has[name] = true
+	}
+	for _, ip := range leaf.IPAddresses {
+		has[ip.String()] = true
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[strings.ToLower(name)] = true
+	}
+	if !maps.Equal(has, wanted) {
+		return nil
+	}
+	return &held{certificate: h.before, serial: serialText(leaf.SerialNumber), due: leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)}
+}
+
+func (h *Held) issue(ctx context.Context, next *held, permitted []string) error {
+	if len(permitted) == 0 {
+		return fmt.Errorf("%w: the authority %q may issue for none of %v", ErrRefused, h.profile.Authority, h.names)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -134,7 +181,17 @@ func (h *Held) issue(ctx context.Context, next *held) error {
 	if err != nil {
 		return err
 	}
+	leaf, err := x509.ParseCertificate(issued.Chain[0])
+	if err != nil {
+		return err
+	}
 	now := h.a.now()
-	next.certificate, next.serial, next.due = &tls.Certificate{Certificate: issued.Chain, PrivateKey: key}, issued.Serial, now.Add(issued.NotAfter.Sub(now)/2)
+	next.certificate, next.serial, next.due = &tls.Certificate{Certificate: issued.Chain, PrivateKey: key, Leaf: leaf}, issued.Serial, now.Add(issued.NotAfter.Sub(now)/2)
+	if h.save == nil {
+		return nil
+	}
+	if err := h.save(next.certificate); err != nil { // it serves all the same
+		h.a.cfg.Logger.Warn("cannot keep a certificate of Ruche's own, the next start has another one made", "profile", h.profile.Name, "error", err)
+	}
 	return nil
 }

@@ -74,6 +74,7 @@ func (c *Certs) load() {
 		}
 	}
 	c.loadPeers(entries, found, old)
+	c.noteUnused(entries)
 	c.files.Store(found)
 	c.forgetRemoved()
 	c.changed.say()

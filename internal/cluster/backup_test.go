@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -190,30 +189,28 @@ func TestTheLastMemberBecomesAClusterOfItsOwn(t *testing.T) {
 		n.down()
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	kept, err := cluster.ForceNew(ctx, cfg)
+	kept, err := cluster.ForceNew(t.Context(), cfg)
 	if err != nil || !exists(filepath.Join(kept, "snap", "db")) {
 		t.Fatalf("ForceNew = %q, %v, want where the old data is", kept, err)
 	}
 	s.up(last, nil)
 	s.settled("node-3")
 	notes := cluster.NewBucket[note](last.c, "notes")
-	if all, err := notes.List(ctx); err != nil || len(all) != 2 {
+	if all, err := notes.List(t.Context()); err != nil || len(all) != 2 {
 		t.Errorf("the notes are %+v, %v, want both", all, err)
 	}
-	must[int64](t)(notes.Put(ctx, "third", note{N: 3}))
+	must[int64](t)(notes.Put(t.Context(), "third", note{N: 3}))
 
 	// The others come back with what they have, learn that they were removed, and join anew.
 	for _, n := range []*node{one, two} {
-		if c, err := cluster.Open(ctx, cluster.Config{Dir: n.dir, Name: n.name, Peer: n.peer, PeerTLS: n.tls, Logger: quiet()}); !errors.Is(err, cluster.ErrRemoved) {
+		if c, err := cluster.Open(t.Context(), cluster.Config{Dir: n.dir, Name: n.name, Peer: n.peer, PeerTLS: n.tls, Logger: quiet()}); !errors.Is(err, cluster.ErrRemoved) {
 			t.Fatalf("Open of %s = %v, %v, want ErrRemoved", n.name, c, err)
 		}
 		must[string](t)(cluster.SetAside(n.dir))
 	}
 	s.want(func(n *node) { n.candidate, n.asks = true, n != last })
 	s.settled("node-1", "node-2", "node-3")
-	if e, err := cluster.NewBucket[note](one.c, "notes").Get(ctx, "third"); err != nil || e.Value.N != 3 {
+	if e, err := cluster.NewBucket[note](one.c, "notes").Get(t.Context(), "third"); err != nil || e.Value.N != 3 {
 		t.Errorf("on a member that joined anew: %+v, %v", e, err)
 	}
 }

@@ -5,12 +5,13 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // Issuer is a CA as the settings name it. What stands in files of its own is not read yet: they are there on control nodes alone.
@@ -24,29 +25,24 @@ type Issuer struct {
 	place string
 }
 
-// ReadIssuers gives the issuers with what stands in their files, the default one first. It reports the mistakes of all of them, each with its place. Without an Email the default issuer is
-// for certificates that somebody asks for by name.
-func (c *Config) ReadIssuers() ([]ruche.Issuer, error) {
+// ReadIssuers gives the issuers with what stands in their files, the default one first. One with a file that cannot be used has a Problem, which names all its mistakes, each with its place;
+// the others are not concerned. It may be called again, to see whether files have changed. Without an Email the default issuer is for certificates that somebody asks for by name.
+func (c *Config) ReadIssuers() []ruche.Issuer {
 	list := make([]ruche.Issuer, 0, len(c.Issuers))
-	var errs []error
 	for _, i := range c.Issuers {
-		read, err := i.read()
-		list, errs = append(list, read), append(errs, err)
+		list = append(list, i.read())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return list, nil
+	return list
 }
 
-func (i Issuer) read() (ruche.Issuer, error) {
+func (i Issuer) read() ruche.Issuer {
 	is := i.Issuer
-	var errs []error
+	var problems []string
 	fail := func(setting, key string, err error) {
 		if i.place != "" {
 			setting = i.place + ": " + key
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", setting, err))
+		problems = append(problems, fmt.Sprintf("%s: %v", setting, err))
 	}
 	if i.BundleFile != "" {
 		var err error
@@ -69,7 +65,10 @@ func (i Issuer) read() (ruche.Issuer, error) {
 		}
 		is.DNS = &dns
 	}
-	return is, errors.Join(errs...)
+	if len(problems) > 0 {
+		is.Problem, is.Hint = strings.Join(problems, "; "), "put the file there as it is to be, where this control node can read it: it is looked at again every few seconds"
+	}
+	return is
 }
 
 // maxFile bounds the files of an issuer, in bytes.
@@ -137,10 +136,24 @@ func (c *Config) checkIssuers() []error {
 		}
 		known := slices.ContainsFunc(c.Issuers, func(o Issuer) bool { return o.Name == i.Fallback && o.Name != i.Name })
 		if i.Fallback != "" && !known {
-			errs = append(errs, fmt.Errorf("%s: fallback: there is no other issuer %q", i.place, i.Fallback))
+			errs = append(errs, fmt.Errorf("%s: fallback: there is no other issuer %q%s", i.place, i.Fallback, c.nearIssuer(i)))
 		}
 	}
 	return errs
+}
+
+// nearIssuer adds to a message the issuer that the fallback of another is most likely to be, if there is one.
+func (c *Config) nearIssuer(of Issuer) string {
+	var others []string
+	for _, i := range c.Issuers {
+		if i.Name != of.Name {
+			others = append(others, i.Name)
+		}
+	}
+	if near := strictyaml.DidYouMean(of.Fallback, others); near != "" && of.Fallback != of.Name {
+		return " (" + near + ")"
+	}
+	return ""
 }
 
 type issuerProblem struct{ setting, message string }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/ca/acmeserver"
 	"github.com/ruche-project/ruche/internal/cluster"
@@ -37,7 +39,7 @@ func (d *Daemon) makeACMEServer(cfg *config.Config) error {
 		return errors.New("cannot serve ACME without the URL under which clients reach it (give --ca-acme-url, such as https://ca.example:8443)")
 	}
 	settings := acmeserver.Config{
-		URL: cfg.CAACMEURL + "/acme", RequireKey: cfg.CARequireKey, Authority: d.ca, Keys: d.acmeKeys, Logger: logger,
+		URL: cfg.CAACMEURL + "/acme", RequireKey: cfg.CARequireKey, Authority: d.ca, Keys: d.acmeKeys, Logger: logger, Health: d.health,
 		Accounts: cluster.NewBucket[acmeserver.Account](d.cluster, acmeserver.BucketAccounts),
 		Orders:   cluster.NewBucket[acmeserver.Order](d.cluster, acmeserver.BucketOrders),
 	}
@@ -56,6 +58,8 @@ func (d *Daemon) makeACMEServer(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	kept := d.keptACME(cfg)
+	held.Keep(kept.before(logger), kept.save)
 	listener, err := d.sockets.Listen("acme", cfg.CAAddr)
 	if err != nil {
 		return fmt.Errorf("cannot listen for ACME clients: %w (choose another address with --ca-addr)", err)
@@ -79,6 +83,9 @@ func (a *acmeServer) over(files http.Handler, logger *slog.Logger) *http.Server 
 	}
 }
 
+// acmeConnections is how many connections of ACME clients are open at most; others wait until one ends, an idle one after two minutes.
+const acmeConnections = 1000
+
 // run serves, proves names, and renews the certificate, until ctx ends.
 func (a *acmeServer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -88,7 +95,7 @@ func (a *acmeServer) run(ctx context.Context) error {
 	defer stop()
 	wait.Go(func() { _ = a.held.Run(ctx) }) // it ends because it is told to
 	served := make(chan error, 1)
-	wait.Go(func() { served <- a.http.ServeTLS(a.listener, "", "") })
+	wait.Go(func() { served <- a.http.ServeTLS(netutil.LimitListener(a.listener, acmeConnections), "", "") })
 	followed := make(chan error, 1)
 	wait.Go(func() { followed <- a.server.Run(ctx) })
 	var err error

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -89,5 +92,43 @@ func TestACMEServer(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("the bundle: %s", resp.Status)
+	}
+}
+
+// TestTheACMEServersCertificateOutlivesARestart starts a node several times: it serves with one certificate, whose key is on its disk, sealed.
+func TestTheACMEServersCertificateOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := testConfig(t, dir, fakeengine.New(t).Host())
+	n := serve(t, made(t, cfg))
+	if _, err := api.NewClient(n.AdminAddr()).BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{ruche.AuthorityServices}, Permit: []string{"corp.example"}}); err != nil {
+		t.Fatal(err)
+	}
+	n.stop(t)
+	cfg.CAAddr, cfg.CAACMEURL = "127.0.0.1:0", "https://ca.corp.example"
+	var first []byte
+	for i := range 3 {
+		d := made(t, cfg)
+		n := serve(t, d)
+		await(t, "there is a certificate", func() bool { _, err := d.acmeServer.held.Certificate(); return err == nil })
+		cert, err := d.acmeServer.held.Certificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = cert.Certificate[0]
+		}
+		if !bytes.Equal(cert.Certificate[0], first) {
+			t.Errorf("start %d has another certificate", i)
+		}
+		issued, err := api.NewClient(n.AdminAddr()).IssuedCertificates(t.Context(), "")
+		if err != nil || len(issued.Certificates) != 1 {
+			t.Errorf("start %d: %d certificates were issued, %v", i, len(issued.Certificates), err)
+		}
+		n.stop(t)
+		data, err := os.ReadFile(filepath.Join(dir, "acme-server.pem"))
+		if err != nil || bytes.Contains(data, []byte("PRIVATE KEY")) || !bytes.Contains(data, []byte("SEALED KEY")) {
+			t.Errorf("the file is not there, or has the key in the clear (%v)", err)
+		}
 	}
 }

@@ -10,17 +10,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/config"
-	"github.com/ruche-project/ruche/internal/fsx"
 	"github.com/ruche-project/ruche/internal/mesh"
 )
 
@@ -29,8 +25,7 @@ import (
 type agentCertificate struct {
 	client *mesh.Client
 	names  []string // beside those that a control node knows itself
-	file   string
-	safe   mesh.Safe
+	kept   keptCertificate
 	logger *slog.Logger
 	poke   chan struct{}
 
@@ -46,8 +41,6 @@ type dockerClients struct {
 }
 
 const (
-	// whatFrontKey is what the key is sealed for.
-	whatFrontKey = "key of the Docker front"
 	// frontPause is the time between two certificates, or tries, at least; frontPauseMax between two tries at most.
 	frontPause    = 5 * time.Second
 	frontPauseMax = time.Minute
@@ -57,15 +50,11 @@ var errNotTold = errors.New("no control node has told them yet")
 
 func (d *Daemon) newAgentCertificate(cfg *config.Config) *agentCertificate {
 	a := &agentCertificate{
-		client: d.client, names: givenNames(cfg), file: filepath.Join(cfg.DataDir, "docker-front.pem"), safe: d.safe,
+		client: d.client, names: givenNames(cfg), kept: d.keptFront(cfg),
 		logger: d.logger.With("component", "docker-front"), poke: make(chan struct{}, 1),
 	}
-	cert, err := a.load()
-	switch {
-	case err == nil:
+	if cert := a.kept.before(a.logger); cert != nil {
 		a.current.Store(cert)
-	case !errors.Is(err, fs.ErrNotExist):
-		a.logger.Warn("cannot use the certificate of before, asking for another", "file", a.file, "error", err)
 	}
 	return a
 }
@@ -226,61 +215,8 @@ func (a *agentCertificate) obtain(ctx context.Context) error {
 	}
 	a.current.Store(cert)
 	a.logger.Info("the Docker API has a new certificate", "until", cert.Leaf.NotAfter)
-	if err := a.save(key, chain); err != nil { // it serves all the same
-		a.logger.Warn("cannot keep the certificate of the Docker API on the disk", "file", a.file, "error", err)
+	if err := a.kept.save(cert); err != nil { // it serves all the same
+		a.logger.Warn("cannot keep the certificate of the Docker API on the disk", "file", a.kept.file, "error", err)
 	}
 	return nil
-}
-
-// pair joins a key and the chain that is for it.
-func pair(key *ecdsa.PrivateKey, chain [][]byte) (*tls.Certificate, error) {
-	if len(chain) == 0 {
-		return nil, errors.New("there is none")
-	}
-	leaf, err := x509.ParseCertificate(chain[0])
-	if err != nil {
-		return nil, err
-	}
-	if !key.PublicKey.Equal(leaf.PublicKey) {
-		return nil, errors.New("it is for another key")
-	}
-	return &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
-}
-
-func (a *agentCertificate) save(key *ecdsa.PrivateKey, chain [][]byte) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	all := a.safe.Block(whatFrontKey, der)
-	for _, c := range chain {
-		all = append(all, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
-	}
-	return fsx.WriteFile(a.file, all, 0o600)
-}
-
-// load reads what save wrote.
-func (a *agentCertificate) load() (*tls.Certificate, error) {
-	data, err := os.ReadFile(a.file)
-	if err != nil {
-		return nil, err
-	}
-	var key *ecdsa.PrivateKey
-	var chain [][]byte
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			chain = append(chain, block.Bytes)
-			continue
-		}
-		der, err := a.safe.Unblock(whatFrontKey, block)
-		if err != nil {
-			return nil, err
-		}
-		private, _ := x509.ParsePKCS8PrivateKey(der)
-		key, _ = private.(*ecdsa.PrivateKey)
-	}
-	if key == nil {
-		return nil, errors.New("the file is damaged")
-	}
-	return pair(key, chain)
 }

@@ -56,6 +56,7 @@ func ping(c *http.Client, n *node) string {
 // An agent serves its Engine's API with a certificate that a control node gives: for as long as it is good, also when it starts while no control node is there; it has another one when that is
 // revoked, and refuses clients that are.
 func TestAnAgentServesTheDockerAPI(t *testing.T) {
+	t.Parallel()
 	engine := fakeengine.New(t)
 	controlDir, agentDir, address, host := t.TempDir(), t.TempDir(), "", ownHost()
 	startControl := func() *node {
@@ -196,14 +197,14 @@ func TestKeptCertificateThatIsDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "docker-front.pem")
-	a := &agentCertificate{file: file, safe: mesh.Safe{seal}, logger: slog.New(slog.DiscardHandler)}
+	a := keptCertificate{file, "key of a test", mesh.Safe{seal}}
 	key := newKey(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"a1"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.save(key, [][]byte{der}); err != nil {
+	if err := a.save(&tls.Certificate{PrivateKey: key, Certificate: [][]byte{der}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.load(); err != nil {
@@ -214,7 +215,7 @@ func TestKeptCertificateThatIsDamaged(t *testing.T) {
 		t.Error("another seal opens it")
 	}
 	a.safe = mesh.Safe{seal}
-	if err := a.save(newKey(t), [][]byte{der}); err != nil {
+	if err := a.save(&tls.Certificate{PrivateKey: newKey(t), Certificate: [][]byte{der}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.load(); err == nil {

@@ -38,6 +38,8 @@ func (d *Daemon) makeAuthority(cfg *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	kept := d.keptFront(cfg)
+	held.Keep(kept.before(d.logger), kept.save)
 	d.dockerFront, err = d.newDockerFront(cfg, held, d.ca.Revoked())
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/dns"
 	"github.com/ruche-project/ruche/internal/certs/importer"
+	"github.com/ruche-project/ruche/internal/certs/inventory"
 	"github.com/ruche-project/ruche/internal/certs/probe"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
@@ -33,6 +34,16 @@ func PlanImport(list []ruche.ImportedCertificate) ruche.ImportResult { return im
 func CheckCertificate(ctx context.Context, t ruche.CheckTarget) ruche.CertificateCheck {
 	resolver, _ := dns.NewResolver() // only servers that are named can be wrong
 	return probe.Check(ctx, t, probe.Config{Resolver: resolver})
+}
+
+// SelectCertificates gives those of a list that a selection is about, as a control node will. An ID or name that selects nothing gives an error.
+func SelectCertificates(list []ruche.CertificateInfo, s ruche.CertificateSelection) ([]ruche.CertificateInfo, error) {
+	return inventory.Select(list, s)
+}
+
+// CompareCertificate holds what a server shows against what is stored for its name. ok is false where there is nothing to say.
+func CompareCertificate(list ruche.CertificateList, c ruche.CertificateCheck) (f ruche.Finding, ok bool) {
+	return inventory.Compare(list, c)
 }
 
 // importer keeps certificates that other products had.

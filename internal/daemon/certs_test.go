@@ -42,6 +42,12 @@ type stage struct {
 
 func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
 	t.Helper()
+	return newStageWith(t, engine, func(*config.Config) {})
+}
+
+// newStageWith changes the settings of the control node.
+func newStageWith(t *testing.T, engine *fakeengine.Engine, change func(*config.Config)) *stage {
+	t.Helper()
 	s := &stage{dirs: map[string]string{}}
 	for _, name := range []string{"c1", "a1", "e1", "e2"} {
 		s.dirs[name] = t.TempDir()
@@ -52,6 +58,7 @@ func newStage(t *testing.T, engine *fakeengine.Engine) *stage {
 	}
 	s.control = apart(t, config.Control, s.dirs["c1"], "c1", func(c *config.Config) {
 		c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.PeerAddr, c.Bootstrap, c.SealKeyFile, c.ECHPublicName = true, host, host+":0", host+":0", true, sealFile, publicName
+		change(c)
 	})
 	address := s.control.control.listener.Addr().String()
 	token := joinToken(t, s.control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})
@@ -446,7 +453,7 @@ func TestWhatIsServedHasRoomInTheState(t *testing.T) {
 	for _, tt := range []struct {
 		names        map[string]ruche.CertificateStatus
 		rows, writes int
-	}{{all, 3, 3}, {all, 3, 0}, {status(1), 1, 3}, {nil, 1, 1}, {nil, 1, 0}} {
+	}{{all, 3, 3}, {all, 3, 0}, {status(1), 1, 3}, {status(mesh.ServedRows*mesh.ServedNames + 1), mesh.ServedRows, mesh.ServedRows}, {nil, 1, mesh.ServedRows}, {nil, 1, 0}} {
 		writes = 0
 		if err := r.report(tt.names); err != nil || len(written) != tt.rows || writes != tt.writes {
 			t.Errorf("%d names: %d rows, %d writes, %v, want %d and %d", len(tt.names), len(written), writes, err, tt.rows, tt.writes)

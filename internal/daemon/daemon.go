@@ -51,7 +51,8 @@ type Daemon struct {
 	dockerFront *dockerFront
 	acmeKeys    *acmeserver.Keys
 	acmeServer  *acmeServer // nil where nobody wants it
-	// issuing has certificates issued, certificates answers for all of them; on nodes with the state.
+	// issuing has certificates issued by issuers, certificates answers for all of them; on nodes with the state.
+	issuers      *issuers
 	issuing      *acme.Engine
 	certificates *certificates
 	leadsCerts   atomic.Bool // this node has certificates issued
@@ -163,7 +164,7 @@ func (d *Daemon) makeEdge(cfg *config.Config, accessLog io.Writer) (err error) {
 func (d *Daemon) makeAPI(cfg *config.Config) (err error) {
 	settings := api.Config{
 		Addr: cfg.AdminAddr, Listen: func(addr string) (*net.TCPListener, error) { return d.sockets.Listen("admin", addr) },
-		NotReady: d.notReady, Logger: d.logger.With("component", "api"),
+		NotReady: d.notReady, Without: d.without, Logger: d.logger.With("component", "api"),
 	}
 	switch {
 	case d.proxy == nil:
@@ -237,6 +238,7 @@ func (d *Daemon) table() []component {
 		{name: "quorum", roles: config.Control, run: d.watchQuorum},
 		{name: "certs", roles: config.Edge, run: d.certs.Run},
 		{name: "trust", roles: config.Edge, observer: true, run: d.trust.run},
+		{name: "issuers", roles: config.Control, observer: true, run: d.followIssuers},
 		{name: "certs-leader", roles: config.Control, observer: true, run: d.leadCerts},
 		{name: "discovery", roles: config.Control | config.Agent, run: d.discover},
 		{name: "api", roles: config.All, observer: true, run: d.runAPI},
@@ -279,40 +281,6 @@ func (d *Daemon) runProxy(ctx context.Context) error {
 	}
 	d.awaitCertificates(ctx)
 	return d.proxy.Run(ctx)
-}
-
-// runStart tells when a node that nobody visits has looked once.
-func (d *Daemon) runStart(ctx context.Context) error {
-	select {
-	case <-d.found:
-		d.notify(fmt.Sprintf("READY=1\nSTATUS=at work (version %s)", d.version))
-		close(d.inCharge)
-	case <-ctx.Done():
-		return nil
-	}
-	<-ctx.Done()
-	return nil
-}
-
-func (d *Daemon) notReady() []string {
-	if d.stopping.Load() {
-		return []string{"stopping"}
-	}
-	var missing []string
-	select {
-	case <-d.found:
-	default:
-		missing = append(missing, "discovery")
-	}
-	if d.proxy != nil {
-		select {
-		case <-d.proxy.Ready():
-			return nil
-		default:
-			missing = append(missing, "proxy")
-		}
-	}
-	return missing
 }
 
 // bystander is a node that serves no visitors, as the admin address shows it.

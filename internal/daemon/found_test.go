@@ -71,6 +71,7 @@ func (s *seat) openIn(ctx context.Context, t *testing.T, engine *fakeengine.Engi
 }
 
 func TestOneManagerBeginsTheState(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, founder string
 		marked, alone bool // it has set out to begin; it was a "ruche up"
@@ -93,6 +94,7 @@ func TestOneManagerBeginsTheState(t *testing.T) {
 		{name: "another one has, and a state of another installation is here", founder: "n9", other: true, says: "move the directory away"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			s, engine := swarmSeat(t, tc.founder)
 			if tc.other {
 				bootstrapped(t, s)

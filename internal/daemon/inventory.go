@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -95,6 +97,8 @@ func wants(all []acme.Want) map[string]inventory.Want {
 		by[w.ID] = inventory.Want{
 			Names: w.Spec.Names, Issuer: w.Terms.Name, Directory: w.Terms.Directory, Profile: w.Terms.Profile,
 			Sources: []string{w.Spec.Source}, Problem: w.Problem, Hint: w.Hint, Waiting: w.Waiting,
+			// A wildcard can be had: it wants a setting. What else an auto route cannot have, such as a name of one label, is told and nobody's failure.
+			Optional: w.Mode == ruche.TLSAuto && !slices.ContainsFunc(w.Spec.Names, func(n string) bool { return strings.HasPrefix(n, "*.") }),
 		}
 	}
 	return by
@@ -121,7 +125,7 @@ func (c *certificates) Renew(ctx context.Context, r ruche.RenewRequest) ([]ruche
 	if reason == "" {
 		reason = "asked"
 	}
-	return c.each(ctx, r.CertificateSelection, r.Spread, func(ctx context.Context, id string, at time.Time) error {
+	return c.each(ctx, r.CertificateSelection, false, r.Spread, func(ctx context.Context, id string, at time.Time) error {
 		return c.issuing.Renew(ctx, id, at, reason)
 	})
 }
@@ -130,7 +134,7 @@ func (c *certificates) Renew(ctx context.Context, r ruche.RenewRequest) ([]ruche
 func (c *certificates) Revoke(ctx context.Context, r ruche.RevokeRequest) ([]ruche.CertificateTask, error) {
 	for name, code := range acme.Reasons() {
 		if code == r.Reason {
-			return c.each(ctx, r.CertificateSelection, r.Spread, func(ctx context.Context, id string, at time.Time) error {
+			return c.each(ctx, r.CertificateSelection, len(r.IDs) == 0, r.Spread, func(ctx context.Context, id string, at time.Time) error {
 				return c.issuing.Revoke(ctx, id, at, name)
 			})
 		}
@@ -138,8 +142,8 @@ func (c *certificates) Revoke(ctx context.Context, r ruche.RevokeRequest) ([]ruc
 	return nil, fmt.Errorf("cannot revoke certificates: %d is no reason that CAs take", r.Reason)
 }
 
-// each has something done with each certificate of a selection, spread over a time.
-func (c *certificates) each(ctx context.Context, s ruche.CertificateSelection, spread time.Duration, do func(context.Context, string, time.Time) error) ([]ruche.CertificateTask, error) {
+// each has something done with each certificate of a selection, spread over a time. present leaves out those that are wanted and not there yet.
+func (c *certificates) each(ctx context.Context, s ruche.CertificateSelection, present bool, spread time.Duration, do func(context.Context, string, time.Time) error) ([]ruche.CertificateTask, error) {
 	list, err := c.Certificates(ctx)
 	if err != nil {
 		return nil, err
@@ -147,6 +151,9 @@ func (c *certificates) each(ctx context.Context, s ruche.CertificateSelection, s
 	chosen, err := inventory.Select(list.Certificates, s)
 	if err != nil {
 		return nil, err
+	}
+	if present {
+		chosen = slices.DeleteFunc(chosen, func(c ruche.CertificateInfo) bool { return c.Kind == ruche.CertificateNone })
 	}
 	now := time.Now()
 	tasks := make([]ruche.CertificateTask, 0, len(chosen))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/acme"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
@@ -64,6 +65,34 @@ func TestWhatIsStoredAndNotServedIsTold(t *testing.T) {
 		}
 		return nil
 	})
+	n.stop(t)
+}
+
+// Of all certificates those are revoked that are there.
+func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	shop := site(t, "shop")
+	shop.Env = append(shop.Env, "ACME_HOST=shop.example", "ACME_CA_URI=https://127.0.0.1:1/directory")
+	engine.Run(shop)
+	n := start(t, t.TempDir(), engine.Host())
+	certificate(t, n, "elsewhere", "elsewhere.example")
+	until(t, "both to be known", func() error {
+		list, err := n.certificates.Certificates(t.Context())
+		if err == nil && len(list.Certificates) != 2 {
+			err = fmt.Errorf("there are %+v", list.Certificates)
+		}
+		return err
+	})
+	for _, tc := range []struct {
+		selection ruche.CertificateSelection
+		want      string
+	}{{ruche.CertificateSelection{All: true}, "elsewhere"}, {ruche.CertificateSelection{IDs: []string{"shop.example"}}, vault.ID([]string{"shop.example"}, "https://127.0.0.1:1/directory", ruche.KeyP256)}} {
+		tasks, err := n.certificates.Revoke(t.Context(), ruche.RevokeRequest{CertificateSelection: tc.selection, Reason: 1})
+		if err != nil || len(tasks) != 1 || tasks[0].ID != tc.want {
+			t.Errorf("%+v: %+v, %v", tc.selection, tasks, err)
+		}
+	}
 	n.stop(t)
 }
 
@@ -171,4 +200,23 @@ func TestCertificatesOfOthersAreLookedAt(t *testing.T) {
 		return nil
 	})
 	n.stop(t)
+}
+
+// A name that a route merely may have a certificate for is nobody's failure, but a wildcard is: it wants a setting.
+func TestWhatMayFailIsOptional(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		mode     ruche.TLSMode
+		optional bool
+	}{
+		{"intranet", ruche.TLSAuto, true},
+		{"*.shop.example", ruche.TLSAuto, false},
+		{"intranet", ruche.TLSACME, false},
+		{"shop.example", "", false}, // by a spec
+	} {
+		w := acme.Want{ID: "id", Spec: ruche.CertificateSpec{Names: []string{tc.name}}, Mode: tc.mode, Problem: "no"}
+		if got := wants([]acme.Want{w})["id"]; got.Optional != tc.optional || got.Problem != "no" {
+			t.Errorf("%s with the mode %q: %+v, want optional %v", tc.name, tc.mode, got, tc.optional)
+		}
+	}
 }

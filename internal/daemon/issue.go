@@ -20,18 +20,14 @@ import (
 	"github.com/ruche-project/ruche/internal/cluster"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/discovery"
+	"github.com/ruche-project/ruche/internal/health"
 )
 
 // makeIssuing makes what has certificates issued, on a node with the state.
 func (d *Daemon) makeIssuing(cfg *config.Config) error {
-	issuers, err := cfg.ReadIssuers()
-	if err != nil {
-		return fmt.Errorf("cannot use the settings of an issuer: %w", err)
-	}
-	if err := resolveProviders(issuers); err != nil {
-		return err
-	}
 	logger := d.logger.With("component", "certs")
+	d.issuers = &issuers{cfg: cfg, logger: logger, warnings: health.Group{Registry: d.health}}
+	d.issuers.look()
 	solver, err := dns.New(logger, dns.Options{})
 	if err != nil {
 		return fmt.Errorf("cannot look up names for the challenge dns-01: %w", err)
@@ -52,26 +48,10 @@ func (d *Daemon) makeIssuing(cfg *config.Config) error {
 			Challenges:   cluster.NewBucket[vault.Challenge](d.cluster, vault.BucketChallenges),
 			Issuances:    cluster.NewBucket[vault.Issuance](d.cluster, vault.BucketIssuances),
 		},
-		Internal: d.issueInternally, RevokeInternal: d.revokeInternally, Issuers: issuers, Routes: echRoutes(cfg.ECHPublicName), Seal: d.seal,
+		Internal: d.issueInternally, RevokeInternal: d.revokeInternally, Issuers: d.issuers.now, Routes: echRoutes(cfg.ECHPublicName), Seal: d.seal,
 		Published: d.Published, DNS: solver, Records: resolver, Logger: logger, Health: d.health,
 	})
 	d.certificates, d.echName = d.newCertificates(cfg.WatchCertificates), cfg.ECHPublicName
-	return nil
-}
-
-// resolveProviders puts the DNS providers of issuers down by Ruche's names, by whatever names they were given.
-func resolveProviders(issuers []ruche.Issuer) error {
-	for n, i := range issuers {
-		if i.DNS == nil {
-			continue
-		}
-		p, err := dns.Resolve(i.DNS.Name, i.DNS.Settings)
-		if err != nil {
-			return fmt.Errorf("cannot use the DNS provider of issuer %q: %w", i.Name, err)
-		}
-		p.Wait = cmp.Or(p.Wait, i.DNS.Wait)
-		issuers[n].DNS = &p
-	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,14 +162,19 @@ func TestControlNodesGrowAndHeal(t *testing.T) {
 	one.members(t, "c1", "c2")
 	up(t, three)
 	one.members(t, "c1", "c2", "c3")
-	for _, s := range []*seat{three, two, one} {
-		s.node.stop(t)
-	}
-
+	down(t, three, two, one)
 	up(t, one, two, three) // all at once, as after a power cut
-	for _, s := range []*seat{one, two, three} {
-		s.node.stop(t)
+	down(t, one, two, three)
+}
+
+// down stops control nodes, all at once: one that is left without a majority takes its time.
+func down(t *testing.T, seats ...*seat) {
+	t.Helper()
+	var stopping sync.WaitGroup
+	for _, s := range seats {
+		stopping.Go(func() { s.node.stop(t) })
 	}
+	stopping.Wait()
 }
 
 func writeAlone(t *testing.T, s *seat) {

@@ -13,6 +13,7 @@ import (
 
 // A route's certificate of the internal authority is replaced when the authority is told to have it replaced; and "revoke everything of an issuer" replaces it and then has it revoked.
 func TestInternalCertificatesAreReplaced(t *testing.T) {
+	t.Parallel()
 	engine := fakeengine.New(t)
 	n := start(t, t.TempDir(), engine.Host())
 	defer n.stop(t)

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -191,4 +193,82 @@ func TestAControlNodeThatFailsGivesItsPortBack(t *testing.T) {
 		t.Fatalf("a second start: %v", err)
 	}
 	d.close()
+}
+
+// readyz asks a node whether it is ready.
+func (n *node) readyz(t *testing.T) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get("http://" + n.AdminAddr() + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
+}
+
+// TestNodesStartWithoutControlNodes starts an agent and an edge while no control node answers: both are ready by what they have on disk, and say what they do without. Nodes that were never let in are not.
+func TestNodesStartWithoutControlNodes(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	engine.Run(site(t, "one"))
+	dirs := map[config.Role]string{config.Control: t.TempDir(), config.Agent: t.TempDir(), config.Edge: t.TempDir()}
+	address, host := "", ownHost()
+	startControl := func() *node {
+		return apart(t, config.Control, dirs[config.Control], "c1", func(c *config.Config) {
+			c.NoDocker, c.AdvertiseAddr, c.MeshAddr, c.Bootstrap = true, host, host+":0", true
+			if address != "" {
+				c.MeshAddr = address
+			}
+		})
+	}
+	control := startControl()
+	address = control.control.listener.Addr().String()
+	token := joinToken(t, control, ruche.TokenRequest{Roles: []string{"edge", "agent"}, Uses: -1})
+	join := func(c *config.Config) {
+		c.Control, c.JoinTokenFile, c.DockerHost = []string{address}, token, engine.Host()
+	}
+	agent, edge := apart(t, config.Agent, dirs[config.Agent], "a1", join), apart(t, config.Edge, dirs[config.Edge], "e1", join)
+	edge.eventually(t, "http", "one.example", 200, "I am one")
+	for _, n := range []*node{agent, edge} {
+		if status, body := n.readyz(t); status != http.StatusOK || body != "ready\n" {
+			t.Errorf("%s: %d %q", n.node, status, body)
+		}
+		n.stop(t)
+	}
+	control.stop(t)
+
+	agent, edge = apart(t, config.Agent, dirs[config.Agent], "a1", join), apart(t, config.Edge, dirs[config.Edge], "e1", join)
+	edge.eventually(t, "http", "one.example", 200, "I am one")
+	for _, n := range []*node{agent, edge} {
+		await(t, n.node+" says what it does without", func() bool {
+			status, body := n.readyz(t)
+			return status == http.StatusOK && strings.HasPrefix(body, "ready\nno control node can be asked") && strings.Contains(body, address)
+		})
+	}
+	cfg := testConfig(t, t.TempDir(), "unix:///nowhere")
+	cfg.NodeName = "a2"
+	join(cfg)
+	d, err := New(t.Context(), config.Agent, cfg, "test", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := launch(t, d)
+	await(t, "a node that was never let in says why", func() bool { _, stands := stranger.stands(ruche.CodeIdentityUnavailable); return stands })
+	if status, body := stranger.readyz(t); status != http.StatusServiceUnavailable || !strings.Contains(body, "discovery") {
+		t.Errorf("a node that was never let in: %d %q", status, body)
+	}
+	stranger.stop(t)
+
+	control = startControl()
+	engine.Run(site(t, "two"))
+	edge.eventually(t, "http", "two.example", 200, "I am two")
+	for _, n := range []*node{agent, edge} {
+		await(t, n.node+" does without nothing", func() bool { _, body := n.readyz(t); return body == "ready\n" })
+		n.stop(t)
+	}
+	control.stop(t)
 }

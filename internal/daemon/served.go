@@ -13,6 +13,7 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/cluster"
+	"github.com/ruche-project/ruche/internal/mesh"
 )
 
 const (
@@ -21,8 +22,6 @@ const (
 	servedPerName = 5 * time.Millisecond
 	// servedAgain is after how long it is reported again although nothing has changed.
 	servedAgain = time.Hour
-	// servedNames is how many names have room in a row of the state.
-	servedNames = 4000
 )
 
 // rows are those of a node: what discovery knows of, and what an edge serves.
@@ -70,9 +69,15 @@ func (d *Daemon) reportServed(ctx context.Context) error {
 	r := servedReport{node: d.node, write: write}
 	again := time.NewTicker(servedAgain)
 	defer again.Stop()
+	const most = mesh.ServedRows * mesh.ServedNames
+	told := false
 	for {
 		changed := d.certs.Changed()
 		now, swapped := d.proxy.Serving(d.certs.Names())
+		if len(now) > most && !told {
+			d.logger.Warn("this edge serves more names than are told of: those that are not are in no list, and get no certificate by themselves", "names", len(now), "told", most)
+			told = true
+		}
 		if err := r.report(now); err != nil && ctx.Err() == nil {
 			d.logger.Debug("cannot report what is served, trying on", "error", err)
 			changed, swapped = nil, nil
@@ -135,11 +140,14 @@ func rowKey(node string, i int) string {
 	return fmt.Sprintf("%s/%d", node, i)
 }
 
-// servedRows gives what is served in rows: one, also for nothing, or as many as there have to be.
+// servedRows gives what is served in rows: one, also for nothing, or as many as there have to be and may be.
 func servedRows(node string, now map[string]ruche.CertificateStatus) []vault.Served {
 	rows := []vault.Served{{Node: node, Names: map[string]vault.Serving{}}}
 	for _, host := range slices.Sorted(maps.Keys(now)) {
-		if len(rows[len(rows)-1].Names) == servedNames {
+		if len(rows[len(rows)-1].Names) == mesh.ServedNames {
+			if len(rows) == mesh.ServedRows {
+				break
+			}
 			rows = append(rows, vault.Served{Node: node, Names: map[string]vault.Serving{}})
 		}
 		st := now[host]

@@ -12,13 +12,14 @@ import (
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/certs/watch"
+	"github.com/ruche-project/ruche/internal/mesh"
 )
 
 const (
 	// sightsLook is the time between two looks whose turn it is to be looked at.
 	sightsLook = 15 * time.Second
 	// mostSights is how many names that are passed through are looked at: what was seen of them is written as one row.
-	mostSights = 2000
+	mostSights = mesh.ServedSights
 )
 
 // lookAtPassedThrough looks at the certificates of endpoints that this edge passes TLS through to, and reports what it saw.

@@ -63,6 +63,19 @@ func TestOwnLabels(t *testing.T) {
 		{"the authority of the house", "VIRTUAL_HOST=a.example", "T.issuer=internal", "internal", []string{"a.example internal"}, nil},
 		{"a key type of the authority", "VIRTUAL_HOST=a.example", "T.mode=internal T.key-type=P384", "internal", []string{"a.example internal p384"}, nil},
 		{"names", "VIRTUAL_HOST=a.example", "T.names=a.example,*.a.example T.challenge=dns-01 T.profile=shortlived", "", []string{"a.example,*.a.example shortlived dns-01"}, nil},
+		{"a host that is not among the names", "VIRTUAL_HOST=a.example,b.example,*.c.example,x.d.example", "T.names=A.example,*.d.example", "   ", []string{"a.example,*.d.example"}, []string{
+			"host-uncovered label ruche.tls.names no certificate that is asked for here has the name b.example, which is served; it gets another one",
+			"host-uncovered label ruche.tls.names no certificate that is asked for here has the name *.c.example"}},
+		{"a host that is not in ACME_HOST", "VIRTUAL_HOST=a.example,b.example ACME_HOST=a.example", "", " ", []string{"a.example"}, []string{"host-uncovered env ACME_HOST no certificate that is asked for here has the name b.example"}},
+		{"a host of another vocabulary than ACME_HOST", "VIRTUAL_HOST=a.example ACME_HOST=a.example", "R.x.rule=Host(`b.example`)", " ", []string{"a.example"}, nil},
+		{"a host that is not in the domains", "VIRTUAL_HOST=v.example", "R.x.rule=Host(`a.example`)||Host(`b.example`) R.x.tls.certresolver=le R.x.tls.domains[0].main=a.example R.y.rule=Host(`c.example`) R.y.tls.certresolver=le", "acme acme ",
+			[]string{"a.example le", "c.example le"}, []string{"host-uncovered label traefik.http.routers.x.tls.domains[0].main no certificate that is asked for here has the name b.example"}},
+		{"a host that another router's domains have", "", "R.x.rule=Host(`b.a.example`) R.x.tls.certresolver=le R.x.tls.domains[0].main=a.example R.y.rule=Host(`a.example`) R.y.tls.certresolver=le R.y.tls.domains[0].main=*.a.example R.y.tls.domains[0].sans=a.example", "acme acme",
+			[]string{"a.example le", "*.a.example,a.example le"}, nil},
+		{"a host that no issued certificate is for", "VIRTUAL_HOST=a.example,b.example CERT_NAME=own ACME_HOST=a.example", "", " ", []string{"a.example"}, nil},
+		{"a host without HTTPS", "VIRTUAL_HOST=a.example,b.example HTTPS_METHOD=nohttps ACME_HOST=a.example", "", " ", []string{"a.example"}, nil},
+		{"a TCP host that is not among the names", "", "T.names=a.example C.a.rule=HostSNI(`a.example`) C.a.tls=true C.b.rule=HostSNI(`b.example`) C.b.tls=true C.c.rule=HostSNI(`c.example`) C.c.tls.passthrough=true", "auto auto passthrough",
+			[]string{"a.example"}, []string{"host-uncovered label ruche.tls.names no certificate that is asked for here has the name b.example"}},
 		{"names take the place of what others ask for", "VIRTUAL_HOST=a.example ACME_HOST=a.example", "T.names=a.example,b.example", "", []string{"a.example,b.example"},
 			[]string{`route-shadowed label ruche.tls.names the certificate for "a.example" that env ACME_HOST asks for`}},
 		{"the rest is laid over it", "VIRTUAL_HOST=a.example,b.example,c.example ACME_HOST=b.example,a.example ACME_KEYSIZE=2048 ACME_CA_URI=https://x.example/", "T.profile=tlsserver", "  ",
@@ -75,7 +88,7 @@ func TestOwnLabels(t *testing.T) {
 		{"TCP with a mode", "", "T.mode=internal C.a.rule=HostSNI(`a.example`) C.a.tls=true C.b.rule=HostSNI(`*`) C.b.entrypoints=db", "internal ", nil, nil},
 		{"values that are wrong", "VIRTUAL_HOST=a.example", "T.mode=always T.issuer=" + strings.Repeat("x", 101) + " T.key-type=rsa1024 T.challenge=smtp T.names=a_b,b.example", "", []string{"b.example"}, []string{
 			`value-invalid label ruche.tls.mode mode "always" is not known; the label is ignored`, "host-invalid label ruche.tls.names no certificate", "value-invalid label ruche.tls.key-type key type",
-			"value-invalid label ruche.tls.challenge challenge", "value-invalid label ruche.tls.issuer issuer"}},
+			"value-invalid label ruche.tls.challenge challenge", "value-invalid label ruche.tls.issuer issuer", "host-uncovered label ruche.tls.names no certificate that is asked for here has the name a.example"}},
 		{"two that do not go together", "VIRTUAL_HOST=a.example", "T.mode=internal T.issuer=corporate", "internal", []string{"a.example internal"},
 			[]string{"value-invalid label ruche.tls.mode the mode internal takes certificates of Ruche's own authority"}},
 		{"ACME with the authority", "VIRTUAL_HOST=a.example", "T.mode=acme T.issuer=internal", "internal", []string{"a.example internal"}, []string{"value-invalid label ruche.tls.mode the issuer internal"}},
@@ -85,7 +98,8 @@ func TestOwnLabels(t *testing.T) {
 		{"labels that nobody knows", "VIRTUAL_HOST=a.example", "T.isuer=x ruche.b=x Ruche.a=y ruched=z ruche.tls=x", "", nil, []string{
 			"key-unsupported label Ruche.a of the labels", "key-unknown label ruche.tls.isuer the label is not known"}},
 		{"a name that no route serves", "VIRTUAL_HOST=a.example,*.c.example ACME_HOST=a.example,b.example,x.c.example,*.d.example", "R.x.rule=Host(`x.d.example`)", "  ",
-			[]string{"a.example,b.example,x.c.example,*.d.example"}, []string{"name-unserved env ACME_HOST a certificate is requested for b.example"}},
+			[]string{"a.example,b.example,x.c.example,*.d.example"}, []string{
+				"name-unserved env ACME_HOST a certificate is requested for b.example", "host-uncovered env ACME_HOST no certificate that is asked for here has the name *.c.example"}},
 		{"addresses", "VIRTUAL_HOST=[2001:db8::1],192.0.2.1 ACME_HOST=2001:db8::1,192.0.2.1", "", " ", []string{"2001:db8::1,192.0.2.1"}, nil},
 	} {
 		found := declaredBy(docker.Container{Name: "c", Env: labelsOf(tc.env), Labels: labelsOf(tc.labels), ExposedPorts: []docker.Port{{Number: 80, Protocol: "tcp"}}})

@@ -63,6 +63,7 @@ func parseRouteFile(name string, data []byte, last declared) declared {
 	case end.line > 0 && unended(data):
 		f.keepMissing(end.line, "it does not end with a newline", "end the last line with a newline")
 	}
+	f.noteUncovered(name, f.askedByRoute)
 	f.shorten()
 	if size := f.size(); size > maxFile {
 		return keepAll(name, last, []ruche.Diagnostic{{

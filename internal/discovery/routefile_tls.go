@@ -108,6 +108,16 @@ func (f *fileReader) routeOf(spec ruche.CertificateSpec) string {
 	return route
 }
 
+// askedByRoute finds the certificate that a route of the file asks for.
+func (f *fileReader) askedByRoute(route ruche.Route) (a asked, ok bool) {
+	for _, spec := range f.certificates {
+		if f.routeOf(spec) == route.Name {
+			return asked{route.Source, ruche.SeverityWarning, "add it to names under tls, or remove names: then the certificate is for the host"}, true
+		}
+	}
+	return asked{}, false
+}
+
 // keepRoute lets a route of the last version stand, with its certificate.
 func (f *fileReader) keepRoute(old ruche.Route) {
 	f.lines[old.Match] = 0

@@ -60,6 +60,7 @@ func readAll(c docker.Container) declared {
 	d.noteUnserved(c, wanted)
 	d.certificates = append(d.certificates, wanted...)
 	readOwnLabels(c, &d)
+	d.noteUncovered(c.Name, d.askedByContainer)
 	d.diagnostics = append(d.diagnostics, secure(c, d.routes)...)
 	return bound(c, d)
 }

@@ -34,6 +34,8 @@ type access struct {
 	write  []Role
 	// check says what keeps a node from writing a value under a key.
 	check func(node, key string, value json.RawMessage) error
+	// limit says what keeps a new value from being taken that is the node's to write; nil: nothing does.
+	limit func(key string, value json.RawMessage) error
 }
 
 func accessTo(bucket string) access {
@@ -47,7 +49,7 @@ func accessTo(bucket string) access {
 	case ruche.BucketTrust: // nothing in it is secret
 		return access{follow: []Role{RoleEdge, RoleAgent}}
 	case bucketServed:
-		return access{write: []Role{RoleEdge}, check: checkServed}
+		return access{write: []Role{RoleEdge}, check: checkServed, limit: limitServed}
 	case bucketSightings:
 		return access{write: []Role{RoleAgent}, check: checkSighting}
 	case bucketCertSpecs: // an edge never gets them: keys of accounts and of DNS providers may be among them
@@ -114,6 +116,11 @@ func (s *Server) mayWrite(ctx context.Context, p Peer, c ruche.Change) error {
 		if err := a.check(p.Name, c.Key, c.Value); err != nil {
 			return refuse(ReasonNotOwner, fmt.Sprintf("node %s must not write %s %.128q: %v", p.Name, c.Bucket, c.Key, err))
 		}
+		if a.limit != nil {
+			if err := a.limit(c.Key, c.Value); err != nil {
+				return refuse(ReasonTooLarge, fmt.Sprintf("node %s must not write %s %.128q: %v", p.Name, c.Bucket, c.Key, err))
+			}
+		}
 	}
 	entry, err := s.cfg.Buckets[c.Bucket].Get(ctx, c.Key)
 	switch {
@@ -170,20 +177,6 @@ func checkSighting(node, key string, value json.RawMessage) error {
 		return err
 	}
 	if s.Node != node || s.Task != key {
-		return errOthers
-	}
-	return nil
-}
-
-// checkServed is for what an edge serves: rows under its own name, or that with a slash and a number where one row has no room for all.
-func checkServed(node, key string, value json.RawMessage) error {
-	var s struct {
-		Node string `json:"node"`
-	}
-	if err := decode(value, &s); err != nil {
-		return err
-	}
-	if first, _, _ := strings.Cut(key, "/"); s.Node != node || first != node {
 		return errOthers
 	}
 	return nil

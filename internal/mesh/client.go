@@ -105,6 +105,12 @@ func (c *Client) Enrolled(ctx context.Context) error {
 	return nil
 }
 
+// IsEnrolled reports whether this node has a certificate of the mesh, be it from before it was started.
+func (c *Client) IsEnrolled() bool {
+	id, _ := c.keeper.current()
+	return id.cert != nil
+}
+
 // Run enrols this node, keeps its certificate fresh, follows and reports until ctx ends, and returns nil then.
 func (c *Client) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup

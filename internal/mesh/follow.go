@@ -14,16 +14,20 @@ import (
 // maxStreams is how often a node may follow at once. It needs one, and for a moment two.
 const maxStreams = 4
 
+// bucketsHeader has the buckets that a stream tells of: those that were asked for and that the control node knows. Older releases do not send it, and refuse what they do not know.
+const bucketsHeader = "Ruche-Buckets"
+
 // follow sends a node the content of the buckets that it asks for, and then what happens in them, for as long as it listens.
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, p Peer) error {
 	var buckets []string
-	if q := r.URL.Query().Get("buckets"); q != "" {
-		buckets = strings.Split(q, ",")
-	}
-	for _, name := range buckets {
-		if s.hub.shelves[name] == nil || !mayFollow(p, name) {
-			return refuse(ReasonRole, fmt.Sprintf("this node must not follow %.32q", name))
+	for name := range strings.SplitSeq(r.URL.Query().Get("buckets"), ",") {
+		if s.hub.shelves[name] == nil {
+			continue // a node of a newer release does without
 		}
+		if !mayFollow(p, name) {
+			return refuse(ReasonRole, fmt.Sprintf("the roles of this node do not permit to follow %.32q", name))
+		}
+		buckets = append(buckets, name)
 	}
 	if s.count(p.Name, 1); s.streamsOf(p.Name) > maxStreams {
 		s.count(p.Name, -1)
@@ -35,6 +39,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, p Peer) error {
 		return refuse(ReasonBadRequest, "the key that values are to be sealed to cannot be used")
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set(bucketsHeader, strings.Join(buckets, ","))
 	f := &follower{server: s, peer: p, to: to, w: w, control: http.NewResponseController(w), buckets: buckets, seen: make([]uint64, len(buckets))}
 	if err := f.run(r.Context()); err != nil {
 		s.cfg.Logger.Debug("a node follows no longer", "node", p.Name, "error", err)

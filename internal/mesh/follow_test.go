@@ -323,16 +323,18 @@ func TestWhoMayFollow(t *testing.T) {
 		role    Role
 		buckets string
 		want    int
+		told    string
 	}{
-		{"an edge its buckets", RoleEdge, "declarations,endpoints,ingress", 200},
-		{"an agent no bucket", RoleAgent, "", 200},
-		{"an agent endpoints", RoleAgent, "endpoints", 403},
-		{"an agent the mesh of the Swarm", RoleAgent, "ingress", 403},
-		{"an edge sightings", RoleEdge, "sightings", 403},
-		{"an edge what certificates are wanted", RoleEdge, "certspecs", 403},
-		{"an agent what certificates are wanted", RoleAgent, "certspecs", 403},
-		{"an edge the authority", RoleEdge, "authority", 403},
-		{"an edge tokens", RoleEdge, "endpoints,tokens", 403},
+		{"an edge its buckets", RoleEdge, "declarations,endpoints,ingress", 200, "declarations,endpoints,ingress"},
+		{"an agent no bucket", RoleAgent, "", 200, ""},
+		{"an agent endpoints", RoleAgent, "endpoints", 403, ""},
+		{"an agent the mesh of the Swarm", RoleAgent, "ingress", 403, ""},
+		{"an edge sightings", RoleEdge, "sightings", 403, ""},
+		{"an edge what certificates are wanted", RoleEdge, "certspecs", 403, ""},
+		{"an agent what certificates are wanted", RoleAgent, "certspecs", 403, ""},
+		{"an edge the authority", RoleEdge, "authority", 200, ""},
+		{"an edge tokens", RoleEdge, "endpoints,tokens", 200, "endpoints"},
+		{"an edge what a newer release has", RoleEdge, "endpoints,tomorrow,ingress", 200, "endpoints,ingress"},
 	} {
 		node := h.client(strings.ReplaceAll(tc.name, " ", "-"), c, token, as(tc.role))
 		if err := node.keeper.obtain(t.Context(), false); err != nil {
@@ -350,6 +352,9 @@ func TestWhoMayFollow(t *testing.T) {
 		}
 		if resp.StatusCode != tc.want {
 			t.Errorf("%s: status %d, want %d", tc.name, resp.StatusCode, tc.want)
+		}
+		if told := resp.Header.Get(bucketsHeader); told != tc.told {
+			t.Errorf("%s: it is told of %q, want %q", tc.name, told, tc.told)
 		}
 		cancel()
 		_ = resp.Body.Close()

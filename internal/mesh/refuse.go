@@ -24,6 +24,7 @@ const (
 	ReasonSuperseded   Reason = "superseded"    // its name has another key now
 	ReasonRole         Reason = "role"          // its roles do not permit that
 	ReasonNotOwner     Reason = "not-owner"     // the row is not of its node
+	ReasonTooLarge     Reason = "too-large"     // the row has more in it than there is room for
 	ReasonToken        Reason = "token"         // there is no such token
 	ReasonTokenExpired Reason = "token-expired" //
 	ReasonTokenUsed    Reason = "token-used-up" //
@@ -38,7 +39,7 @@ const (
 func reasons() []Reason {
 	return []Reason{
 		ReasonTooMany, ReasonPlainText, ReasonTLSVersion, ReasonHandshake, ReasonForged, ReasonExpired, ReasonNotANode, ReasonUnknownNode, ReasonSuperseded, ReasonRole,
-		ReasonNotOwner, ReasonToken, ReasonTokenExpired, ReasonTokenUsed, ReasonTokenRole, ReasonNameInUse, ReasonRate, ReasonBadRequest, ReasonUnavailable,
+		ReasonNotOwner, ReasonTooLarge, ReasonToken, ReasonTokenExpired, ReasonTokenUsed, ReasonTokenRole, ReasonNameInUse, ReasonRate, ReasonBadRequest, ReasonUnavailable,
 	}
 }
 
@@ -47,6 +48,8 @@ func (r Reason) status() int {
 	switch r {
 	case ReasonBadRequest:
 		return http.StatusBadRequest
+	case ReasonTooLarge:
+		return http.StatusRequestEntityTooLarge
 	case ReasonNameInUse:
 		return http.StatusConflict
 	case ReasonRate:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -131,23 +132,13 @@ func (r *replica) followAt(ctx context.Context, id *identity, renewed <-chan str
 			err = cause
 		}
 	}()
-	q := url.Values{"buckets": {strings.Join(r.client.cfg.Follow, ",")}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/v1/follow?"+q.Encode(), nil)
+	stream, told, err := r.ask(ctx, id, addr)
 	if err != nil {
 		return false, err
 	}
-	req.Header.Set(recipientHeader, r.client.box.public())
-	resp, err := r.client.client(id).Do(req)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	in := bufio.NewReaderSize(resp.Body, 64<<10)
-	if resp.StatusCode != http.StatusOK {
-		data := make([]byte, maxReport)
-		n, _ := in.Read(data) // what cannot be read gives a refusal without words
-		return false, refusalOf(resp.StatusCode, data[:n])
-	}
+	defer func() { _ = stream.Close() }()
+	r.doWithout(addr, told)
+	in := bufio.NewReaderSize(stream, 64<<10)
 	var u assembly
 	for {
 		l, n, err := readLine(in)
@@ -164,9 +155,75 @@ func (r *replica) followAt(ctx context.Context, id *identity, renewed <-chan str
 		if err != nil {
 			return heard, err
 		}
-		if len(u.read) == len(r.client.cfg.Follow) { // before, what is known is as old as it was
+		if len(u.read) == len(told) { // before, what is known is as old as it was
 			r.hear()
 		}
+	}
+}
+
+// ask has a control node tell of the buckets that this node follows, and gives those of which it does: an older one does not know all.
+func (r *replica) ask(ctx context.Context, id *identity, addr string) (stream io.ReadCloser, told []string, err error) {
+	told = slices.Clone(r.client.cfg.Follow)
+	for {
+		q := url.Values{"buckets": {strings.Join(told, ",")}}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/v1/follow?"+q.Encode(), nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		req.Header.Set(recipientHeader, r.client.box.public())
+		resp, err := r.client.client(id).Do(req)
+		if err != nil {
+			return nil, nil, err
+		}
+		if resp.StatusCode == http.StatusOK {
+			if known := resp.Header.Values(bucketsHeader); len(known) > 0 {
+				told = slices.DeleteFunc(told, func(name string) bool { return !slices.Contains(strings.Split(known[0], ","), name) })
+			}
+			return resp.Body, told, nil
+		}
+		data := make([]byte, maxReport)
+		n, _ := resp.Body.Read(data) // what cannot be read gives a refusal without words
+		_ = resp.Body.Close()
+		err = refusalOf(resp.StatusCode, data[:n])
+		i := refusedBucket(err, told)
+		if i < 0 || len(told) == 1 { // who is told of nothing has lost its role
+			return nil, nil, err
+		}
+		told = slices.Delete(told, i, i+1)
+	}
+}
+
+// refusedBucket gives which of the buckets a refusal is about, -1 for none. Control nodes of older releases refuse a request for all that they do not know, in these words.
+func refusedBucket(err error, buckets []string) int {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != ReasonRole {
+		return -1
+	}
+	return slices.IndexFunc(buckets, func(name string) bool { return refusal.Message == fmt.Sprintf("this node must not follow %.32q", name) })
+}
+
+// doWithout notes which of the buckets that this node follows a control node does not tell of. What is known of them stays, and where nothing is, it is as if they were empty:
+// nobody waits for them.
+func (r *replica) doWithout(addr string, told []string) {
+	var missing []string
+	for _, name := range r.client.cfg.Follow {
+		if !slices.Contains(told, name) {
+			missing = append(missing, name)
+			r.hub.settle(name)
+		}
+	}
+	health, subject := r.client.cfg.Health, r.client.cfg.Name
+	if len(missing) == 0 {
+		health.Clear(ruche.CodeControlOlder, subject)
+		return
+	}
+	w := ruche.Warning{
+		Code: ruche.CodeControlOlder, Severity: ruche.SeverityWarning, Subject: subject,
+		Message: fmt.Sprintf("control node %s is of an older release and does not tell of %s, so this node does without", addr, strings.Join(missing, ", ")),
+		Hint:    "upgrade the control nodes; they are to be upgraded before edges and agents",
+	}
+	if health.Set(w) {
+		r.client.logger().Warn(w.Message, slog.String("hint", w.Hint))
 	}
 }
 

@@ -79,6 +79,16 @@ func (h *hub) apply(bucket string, u ruche.Update[json.RawMessage]) {
 	h.changed = make(chan struct{})
 }
 
+// settle has a bucket be empty of which nothing is known.
+func (h *hub) settle(bucket string) {
+	h.mu.RLock()
+	known := h.shelves[bucket].known
+	h.mu.RUnlock()
+	if !known {
+		h.apply(bucket, ruche.Update[json.RawMessage]{Reset: true})
+	}
+}
+
 func (s *shelf) put(key string, v json.RawMessage) {
 	if bytes.IndexByte(v, '\n') >= 0 { // outside of text, where it stands for nothing
 		v = bytes.ReplaceAll(v, []byte("\n"), []byte(" "))

@@ -25,7 +25,7 @@ func startDNS(t testing.TB) *DNS {
 	d := &DNS{addr: l.Addr().String(), txt: make(map[string][]string), caa: make(map[string][]*dns.CAA)}
 	var serving sync.WaitGroup
 	t.Cleanup(serving.Wait) // after the servers are told to end: the last one is called first
-	for _, server := range []*dns.Server{{Listener: l}, {PacketConn: packets}} {
+	for _, server := range []*dns.Server{{Listener: l, ReadTimeout: patience}, {PacketConn: packets}} {
 		ready := make(chan struct{})
 		server.Handler, server.NotifyStartedFunc = dns.HandlerFunc(d.answer), func() { close(ready) }
 		serving.Go(func() { _ = server.ActivateAndServe() })

@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
 )
 
 // Options say how the CA is. The zero value is a good one but for the ports, without which nothing but DNS can be validated.
@@ -57,6 +60,7 @@ type CA struct {
 	management http.Handler
 	roots      []*x509.Certificate
 	down       atomic.Bool
+	store      *db.MemoryStore
 	serving    sync.Mutex // held while Pebble handles a request
 	mu         sync.Mutex
 	hook       Hook
@@ -64,12 +68,11 @@ type CA struct {
 	calls      []Call
 }
 
-// Start runs a CA until the test ends. The test must not be parallel to others: Pebble is configured by the environment.
+// Start runs a CA until the test ends.
 func Start(t testing.TB, o Options) *CA {
 	t.Helper()
-	environment(t, o)
-	c := &CA{DNS: startDNS(t)}
 	store, logger := db.NewMemoryStore(), slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	c := &CA{DNS: startDNS(t), store: store}
 	logger.SetOutput(io.Discard) // then nothing is formatted either
 	for id, key := range o.EAB {
 		must(t, store.AddExternalAccountKeyByID(id, key))
@@ -81,8 +84,12 @@ func Start(t testing.TB, o Options) *CA {
 	for i := range authority.GetNumberOfRootCerts() {
 		c.roots = append(c.roots, authority.GetRootCert(i).Cert)
 	}
-	validation := va.New(logger, o.HTTPPort, o.TLSPort, true, c.DNS.Addr(), store)
-	front := wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
+	var front wfe.WebFrontEndImpl
+	configured(t, o, func() {
+		validation := va.New(logger, o.HTTPPort, o.TLSPort, true, c.DNS.Addr(), store)
+		bePatient(validation)
+		front = wfe.New(logger, store, validation, authority, []string{Domain}, true, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
+	})
 	c.handler, c.management = c.watch(front.Handler()), front.ManagementHandler()
 	c.server = httptest.NewUnstartedServer(c.handler)
 	c.server.Config.ErrorLog = logger
@@ -91,14 +98,33 @@ func Start(t testing.TB, o Options) *CA {
 	return c
 }
 
+// patience is how long is waited in this process for something that comes.
+const patience = time.Minute
+
 // Domain is how CAA and standing DNS records call the CA.
 const Domain = "pebble.letsencrypt.org"
 
-func environment(t testing.TB, o Options) {
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", strconv.Itoa(percent(o.NonceReject, 10)))
-	t.Setenv("PEBBLE_AUTHZREUSE", strconv.Itoa(percent(o.AuthzReuse, 50)))
-	t.Setenv("PEBBLE_VA_ALWAYS_VALID", strconv.FormatBool(o.AlwaysValid))
+// configuring is held while the environment is set.
+var configuring sync.Mutex //nolint:gochecknoglobals // the environment belongs to the process
+
+// configured calls fn with the environment by which Pebble is configured.
+func configured(t testing.TB, o Options, fn func()) {
+	t.Helper()
+	configuring.Lock()
+	defer configuring.Unlock()
+	for name, value := range map[string]string{
+		"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": strconv.Itoa(percent(o.NonceReject, 10)), "PEBBLE_AUTHZREUSE": strconv.Itoa(percent(o.AuthzReuse, 50)),
+		"PEBBLE_VA_ALWAYS_VALID": strconv.FormatBool(o.AlwaysValid),
+	} {
+		must(t, os.Setenv(name, value))
+	}
+	fn()
+}
+
+// bePatient has Pebble wait for the name server, which is in this process, however busy the machine is. It gives up after two seconds, of which there is no setting.
+func bePatient(validation *va.VAImpl) {
+	asking := (*dns.Client)(reflect.ValueOf(validation).Elem().FieldByName("dnsClient").UnsafePointer())
+	asking.Timeout = patience
 }
 
 func percent(asked, usual int) int {
@@ -189,7 +215,8 @@ func (c *CA) manage(method, path, body string) (code int, text string) {
 	r := httptest.NewRequest(method, "https://management"+path, strings.NewReader(body))
 	r.Header.Set("User-Agent", "pebbletest")
 	w := httptest.NewRecorder()
-	c.management.ServeHTTP(w, r)
+	c.serving.Lock()
+	c.serve(c.management, w, r)
 	return w.Code, w.Body.String()
 }
 

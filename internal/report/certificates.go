@@ -20,7 +20,7 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 	} else {
 		rows := make([][]string, 0, len(list.Certificates))
 		for _, c := range list.Certificates {
-			rows = append(rows, []string{some(c.Names, 2), string(c.Kind), string(c.State), expiry(c, now), due(c, now), cmp.Or(c.CA, c.Issuer, "-"), cmp.Or(some(c.ServedBy, 3), "-")})
+			rows = append(rows, []string{Some(c.Names, 2), string(c.Kind), string(c.State), expiry(c, now), due(c, now), cmp.Or(c.CA, c.Issuer, "-"), cmp.Or(Some(c.ServedBy, 3), "-")})
 		}
 		p.table("", []string{"NAMES", "KIND", "STATE", "EXPIRES", "RENEWAL", "ISSUER", "SERVED BY"}, rows)
 		p.line("")
@@ -31,7 +31,7 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 			continue
 		}
 		p.line("")
-		p.line("%s:", some(c.Names, 2))
+		p.line("%s:", Some(c.Names, 2))
 		p.troubles(c, now)
 	}
 	p.silent(list.Silent, now)
@@ -114,9 +114,9 @@ func CertificateNames(w io.Writer, list ruche.CertificateList, now time.Time) er
 		case n.Problem != "":
 			word = n.Problem
 		case len(n.Others) > 0:
-			word = "otherwise on " + some(slices.Sorted(maps.Keys(n.Others)), 3)
+			word = "otherwise on " + Some(slices.Sorted(maps.Keys(n.Others)), 3)
 		}
-		rows = append(rows, []string{n.Name, string(n.Kind), expires, cmp.Or(n.Certificate, n.CA, "-"), cmp.Or(some(n.Edges, 3), "-"), word})
+		rows = append(rows, []string{n.Name, string(n.Kind), expires, cmp.Or(n.Certificate, n.CA, "-"), cmp.Or(Some(n.Edges, 3), "-"), word})
 	}
 	p.table("", []string{"NAME", "KIND", "EXPIRES", "CERTIFICATE", "EDGES", ""}, rows)
 	p.silent(list.Silent, now)
@@ -174,7 +174,7 @@ func CertificateTasks(w io.Writer, tasks []ruche.CertificateTask, done string, n
 		case t.At.After(now):
 			when = "in " + age(t.At.Sub(now))
 		}
-		rows = append(rows, []string{some(t.Names, 2), t.ID, when})
+		rows = append(rows, []string{Some(t.Names, 2), t.ID, when})
 	}
 	p.table("", []string{"NAMES", "ID", "WILL BE " + strings.ToUpper(done)}, rows)
 	p.line("")
@@ -182,8 +182,8 @@ func CertificateTasks(w io.Writer, tasks []ruche.CertificateTask, done string, n
 	return p.err
 }
 
-// some lists the first few.
-func some(list []string, most int) string {
+// Some lists the first few of a list, and how many more there are.
+func Some(list []string, most int) string {
 	if len(list) > most {
 		return strings.Join(list[:most], ", ") + fmt.Sprintf(" and %d more", len(list)-most)
 	}

@@ -13,7 +13,11 @@ import (
 // CertificateCheck writes what a server shows, and what is wrong with it. now is what ages are counted from.
 func CertificateCheck(w io.Writer, c ruche.CertificateCheck, now time.Time) error {
 	p := &printer{w: w}
-	p.line("%s, looked at %s", c.Target.ServerName, orNone(c.Address, "nowhere"))
+	if c.Address == "" {
+		p.line("%s, which no connection leads to", c.Target.ServerName)
+	} else {
+		p.line("%s, looked at %s", c.Target.ServerName, c.Address)
+	}
 	if len(c.Chain) > 0 {
 		p.line("")
 		p.line("CERTIFICATE")

@@ -29,7 +29,7 @@ func Routes(w io.Writer, list ruche.RouteList, now time.Time) error {
 	}
 	p.replica(list.Replica, now)
 	p.diagnostics(list.Diagnostics)
-	p.warnings(list.Warnings)
+	p.fewWarnings(list.Warnings)
 	return p.err
 }
 
@@ -80,7 +80,9 @@ func Explanation(w io.Writer, e ruche.Explanation, now time.Time) error {
 		p.table("  ", nil, rows)
 	}
 	p.diagnostics(e.Diagnostics)
-	p.warnings(e.Warnings)
+	about, others := touching(e)
+	p.fewWarnings(about)
+	p.otherWarnings(others)
 	return p.err
 }
 

@@ -3,8 +3,10 @@ package report_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,6 +87,14 @@ func TestGolden(t *testing.T) {
 		return report.Explanation(b, ruche.Explanation{
 			URL: "https://shop.example/", Answer: "not here", Elsewhere: &ruche.Elsewhere{Error: "not here", Hint: "ask there"}, Warnings: list.Warnings,
 		}, now())
+	}
+	cases["routes-many-warnings"] = func(b *bytes.Buffer) error {
+		return report.Routes(b, ruche.RouteList{Routes: list.Routes[1:2], Warnings: slices.Concat(list.Warnings, notIssued(6))}, now())
+	}
+	cases["explain-warnings"] = func(b *bytes.Buffer) error {
+		e := explainRoute(&shopStatus)
+		e.Warnings = slices.Concat(list.Warnings, notIssued(6), []ruche.Warning{{Code: ruche.CodeCertNotRenewed, Severity: ruche.SeverityError, Subject: "shop.example-0011223344", Message: "the certificate of shop.example was due", Hint: "mend it"}})
+		return report.Explanation(b, e, now())
 	}
 	cases["nodes"] = func(b *bytes.Buffer) error {
 		return report.Nodes(b, ruche.NodeList{
@@ -220,6 +230,15 @@ func TestGolden(t *testing.T) {
 	for name, write := range cases {
 		t.Run(name, func(t *testing.T) { isGolden(t, name, write) })
 	}
+}
+
+// notIssued are warnings of many names.
+func notIssued(n int) (list []ruche.Warning) {
+	for i := range n {
+		name := fmt.Sprintf("n%d.example", i)
+		list = append(list, ruche.Warning{Code: ruche.CodeCertNotIssued, Severity: ruche.SeverityWarning, Subject: name + "-0011223344", Message: "there is no certificate for " + name, Hint: "mend what the message says"})
+	}
+	return list
 }
 
 // isGolden holds what is written against the file of that name.

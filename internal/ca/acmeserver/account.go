@@ -67,15 +67,22 @@ func (s *Server) newAccount(ctx context.Context, q *query) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if wait := s.opened.take(clientOf(q.Request)); wait > 0 {
-		return nil, problem(rateLimited, "more than %d accounts an hour were opened from this address", s.cfg.Limits.Accounts).after(wait)
-	}
-	if s.accounts.Load() >= int64(s.cfg.Limits.AllAccounts) {
-		return nil, problem(rateLimited, "there are %d accounts, and no more are kept", s.cfg.Limits.AllAccounts).after(time.Hour)
-	}
 	now := s.now()
-	a := Account{Key: q.key.canonical, Contact: wish.Contact, Bound: bound, Status: StatusValid, Terms: wish.Terms, Created: now, Expires: now.Add(unusedLife)}
+	a := Account{
+		Key: q.key.canonical, Contact: wish.Contact, Bound: bound, From: clientOf(q.Request), Status: StatusValid, Terms: wish.Terms, Created: now, Expires: now.Add(unusedLife),
+	}
+	if err := s.roomForAccount(a, ""); err != nil {
+		return nil, s.accountRefused(ctx, q, a, err)
+	}
 	return s.open(ctx, q, index, a)
+}
+
+// accountRefused notes that an account is beyond a limit.
+func (s *Server) accountRefused(ctx context.Context, q *query, a Account, err error) error {
+	if p := (*Problem)(nil); errors.As(err, &p) {
+		s.audit(ctx, "account refused", slog.String("client", q.RemoteAddr), slog.String("key", a.Bound), slog.String("reason", p.Detail))
+	}
+	return err
 }
 
 // open writes the account first, and then that the key has it: who loses a race for the key takes its account away again.
@@ -83,6 +90,9 @@ func (s *Server) open(ctx context.Context, q *query, index int64, a Account) (*a
 	id := newID()
 	if _, err := s.cfg.Accounts.Create(ctx, id, a); err != nil {
 		return nil, err
+	}
+	if err := held(ctx, s.accounts, s.cfg.Accounts, id, func() error { return s.roomForAccount(a, id) }); err != nil {
+		return nil, s.accountRefused(ctx, q, a, err)
 	}
 	_, err := s.cfg.Accounts.CompareAndSet(ctx, keyIndex(q.key), Account{Of: id}, index)
 	if errors.Is(err, ruche.ErrConflict) {
@@ -101,7 +111,6 @@ func (s *Server) open(ctx context.Context, q *query, index int64, a Account) (*a
 	if err != nil {
 		return nil, err
 	}
-	s.accounts.Add(1)
 	s.audit(ctx, "account opened", slog.String("client", q.RemoteAddr), slog.String("account", id), slog.String("key", a.Bound), slog.Any("contact", a.Contact))
 	answer := s.accountAnswer(id, a)
 	answer.status = http.StatusCreated
@@ -240,7 +249,7 @@ func (s *Server) listOrders(_ context.Context, q *query) (*answer, error) {
 		return nil, err
 	}
 	var ids []string
-	for id, o := range s.mirror.account(q.account.Key) {
+	for id, o := range s.orders.of(q.account.Key, "") {
 		if o.at(s.now()).Status != StatusInvalid && id > q.URL.Query().Get("after") {
 			ids = append(ids, id)
 		}

@@ -138,7 +138,7 @@ func (s *Server) challenge(ctx context.Context, q *query) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.jobs.add(e.Key, e.Value.Account)
+		s.jobs.add(e.Key, &e.Value)
 	}
 	a := e.Value.Authorizations[n]
 	answer := &answer{body: s.challengeBody(e.Key, n, a, by), links: []string{s.link("/authz/"+e.Key+"/"+strconv.Itoa(n), "up")}}
@@ -150,7 +150,7 @@ func (s *Server) challenge(ctx context.Context, q *query) (*answer, error) {
 
 // deactivate gives up the right to a name: in this order, and in the account's others, that may have taken it over.
 func (s *Server) deactivate(ctx context.Context, q *query, order, name string) error {
-	orders := s.mirror.account(q.account.Key)
+	orders := s.orders.of(q.account.Key, "")
 	orders[order] = Order{}
 	for id := range orders {
 		err := s.update(ctx, id, func(o *Order) bool {

@@ -87,15 +87,16 @@ func TestCertbotWithKey(t *testing.T) {
 	args = append(args, "--eab-kid", key.ID, "--eab-hmac-key", key.Secret)
 	r.run(env, "certbot", append(args, "-d", "www.dept.example")...)
 	r.verify(r.file(dir, "live", "www.dept.example", "fullchain.pem"), "www.dept.example")
-	// Debian's certbot fails at showing an error with an identifier, so what it was told is looked for in the log.
-	if out, err := r.tryRun(env, "certbot", append(args, "-d", "www.other.example")...); err == nil || !r.log.has("order refused", "does not allow www.other.example") {
+	// Debian's certbot fails at showing what a server refuses ("AttributeError: can't set attribute"), so what it was told is looked for in its log, as docs/acme-server.md says.
+	if out, err := r.tryRun(env, "certbot", append(args, "-d", "www.other.example")...); err == nil || !strings.Contains(string(r.file(dir, "letsencrypt.log")), "does not allow www.other.example") {
 		t.Errorf("a name that the key does not allow: %v\n%s", err, out)
 	}
 }
 
 func TestLego(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.RequireKey = true })
+	key := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
 	for _, tc := range []struct {
 		name string
 		args []string
@@ -106,7 +107,7 @@ func TestLego(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			args := append([]string{"--server", r.url + "/directory", "--email", "ops@dept.example", "--accept-tos", "--path", dir}, tc.args...)
+			args := append([]string{"--server", r.url + "/directory", "--email", "ops@dept.example", "--accept-tos", "--path", dir, "--eab", "--kid", key.ID, "--hmac", key.Secret}, tc.args...)
 			env := []string{"LEGO_CA_CERTIFICATES=" + r.caFile}
 			r.run(env, "lego", append(args, "run")...)
 			first := r.verify(r.file(dir, "certificates", tc.want+".crt"), tc.want)
@@ -125,7 +126,8 @@ func TestLego(t *testing.T) {
 
 func TestDehydrated(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.RequireKey = true })
+	key := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
 	dir := t.TempDir()
 	// The hook writes the TXT record with nsupdate, as people do.
 	hook := fmt.Sprintf(`#!/bin/sh
@@ -138,7 +140,7 @@ printf 'server 127.0.0.1 %s\n%%s\nsend\n' "$verb" | nsupdate
 `, r.dns.port())
 	for name, text := range map[string]string{
 		"hook": hook, "domains.txt": "*.apps.dept.example apps.dept.example > apps\n",
-		"config": fmt.Sprintf("CA=%s/directory\nCHALLENGETYPE=dns-01\nHOOK=%s/hook\nCONTACT_EMAIL=ops@dept.example\nKEY_ALGO=prime256v1\n", r.url, dir),
+		"config": fmt.Sprintf("CA=%s/directory\nCHALLENGETYPE=dns-01\nHOOK=%s/hook\nCONTACT_EMAIL=ops@dept.example\nKEY_ALGO=prime256v1\nEAB_KID=%s\nEAB_HMAC_KEY=%s\nRENEW_DAYS=15\n", r.url, dir, key.ID, key.Secret),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
@@ -161,23 +163,26 @@ printf 'server 127.0.0.1 %s\n%%s\nsend\n' "$verb" | nsupdate
 // Debian's uacme can be told of no root but those of the system, so it is tried without TLS.
 func TestUacme(t *testing.T) {
 	t.Parallel()
-	r := newRigAt(t, httptest.NewServer, nil)
+	r := newRigAt(t, httptest.NewServer, func(c *Config) { c.RequireKey = true })
+	key := r.makeKey(ruche.ACMEKeySpec{Names: []string{"*.dept.example"}})
 	dir := t.TempDir()
-	hook := fmt.Sprintf("#!/bin/sh\n[ $2 = http-01 ] || exit 1\ncase $1 in\nbegin) printf %%s \"$5\" > %[1]s/$4 ;;\n*) rm -f %[1]s/$4 ;;\nesac\n", dir)
-	if err := os.WriteFile(filepath.Join(dir, "hook"), []byte(hook), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	r.serveHTTP01(func(token string) (string, bool) {
 		data, err := os.ReadFile(filepath.Join(dir, token))
 		return string(data), err == nil
 	})
 	uacme := func(args ...string) {
 		r.t.Helper()
-		r.run(nil, "uacme", append([]string{"-v", "-c", dir, "-a", r.url + "/directory", "-y"}, args...)...)
+		r.run([]string{"UACME_CHALLENGE_PATH=" + dir}, "uacme", append([]string{"-v", "-c", dir, "-a", r.url + "/directory", "-y"}, args...)...)
 	}
-	uacme("new", "ops@dept.example")
-	uacme("-h", filepath.Join(dir, "hook"), "issue", "u.dept.example", "v.dept.example")
+	issue := []string{"-h", "/usr/share/uacme/uacme.sh", "-t", "EC", "-d", "15", "issue", "u.dept.example", "v.dept.example"}
+	uacme("-e", key.ID+":"+key.Secret, "new", "ops@dept.example")
+	uacme(issue...)
+	first := r.verify(r.file(dir, "u.dept.example", "cert.pem"), "u.dept.example", "v.dept.example")
+	uacme(append([]string{"-f"}, issue...)...)
 	cert := r.verify(r.file(dir, "u.dept.example", "cert.pem"), "u.dept.example", "v.dept.example")
+	if first.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+		t.Error("the certificate was not renewed")
+	}
 	uacme("update", "others@dept.example")
 	uacme("newkey")
 	uacme("revoke", filepath.Join(dir, "u.dept.example", "cert.pem"))

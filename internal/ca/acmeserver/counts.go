@@ -27,7 +27,7 @@ func (c *counts) refuse(p *Problem) {
 	c.refused[strings.TrimPrefix(p.Type, urn)]++
 }
 
-// Counts tells what this node has done since it was made, and how many accounts there are, as of some minutes ago.
+// Counts tells what this node has done since it was made, and how many accounts there are.
 func (s *Server) Counts() ruche.ACMEServerCount {
 	s.counts.mu.Lock()
 	defer s.counts.mu.Unlock()
@@ -41,6 +41,6 @@ func (s *Server) Counts() ruche.ACMEServerCount {
 	return ruche.ACMEServerCount{
 		Orders:     of(map[string]string{"order begun": "begun", "order refused": "refused", "certificate issued": "issued", "certificate refused": "failed"}),
 		Challenges: of(map[string]string{"challenge met": "met", "challenge failed": "failed"}),
-		Refused:    maps.Clone(s.counts.refused), Accounts: s.accounts.Load(),
+		Refused:    maps.Clone(s.counts.refused), Accounts: int64(s.accounts.size(everything)),
 	}
 }

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Limits bound what one account or address can ask for. Zero values stand for the defaults.
+// Limits bound what one account or address can ask for, of all nodes together unless something else is said. Zero values stand for the defaults.
 type Limits struct {
 	// Orders of an account in an hour; default 300. Orders that replace a certificate by ARI do not count, here and below.
 	Orders int
 	// Authorizations of an account that are pending at once; default 300.
 	Authorizations int
-	// Certificates of an account in a day; default 500.
+	// Certificates of an account in a day, those that are ordered and may still come included; default 500.
 	Certificates int
 	// Accounts that are opened from an address in an hour; default 20.
 	Accounts int
-	// Requests from an address in a minute; default 1200. This and Accounts are counted by each node for itself.
+	// Requests from an address in a minute; default 1200. They are counted by each node for itself.
 	Requests int
-	// AllOrders that are kept at once, of all accounts; default 20000.
+	// AllOrders that are kept at once, of all accounts; default 20000. Here and below, one client can have half of it: see Account.client.
 	AllOrders int
 	// AllAccounts that are kept at once; default 10000.
 	AllAccounts int

@@ -1,46 +1,60 @@
 package acmeserver
 
 import (
-	"maps"
+	"context"
 	"sync"
 
 	"github.com/ruche-project/ruche"
 )
 
-// mirror is what this node knows of all orders, from a watch: a moment old. It serves limits, lists and the loop; what is answered to a client is read anew.
-type mirror struct {
-	mu     sync.RWMutex
-	orders map[string]Order
-	of     map[string]map[string]bool // account -> IDs of its orders
-	filled chan struct{}              // closed when the whole content has come once
+// mirror is what this node knows of a bucket, from a watch: a moment old. It serves limits, lists and the loop; what is answered to a client is read anew. It is safe for concurrent use.
+type mirror[T any] struct {
+	mu       sync.RWMutex
+	rows     map[string]known[T]
+	groups   map[string]map[string]bool // IDs, by each of what groupsOf says of a row
+	groupsOf func(id string, v T) []string
+	updates  uint64
+	changed  chan struct{} // closed when something comes
+	filled   chan struct{} // closed when the whole content has come once
 }
 
-func newMirror() *mirror {
-	return &mirror{orders: map[string]Order{}, of: map[string]map[string]bool{}, filled: make(chan struct{})}
+type known[T any] struct {
+	value T
+	came  uint64 // the update by which the row came first
 }
 
-func (m *mirror) apply(u ruche.Update[Order]) {
+func newMirror[T any](groupsOf func(id string, v T) []string) *mirror[T] {
+	return &mirror[T]{
+		rows: map[string]known[T]{}, groups: map[string]map[string]bool{}, groupsOf: groupsOf, changed: make(chan struct{}), filled: make(chan struct{}),
+	}
+}
+
+func (m *mirror[T]) apply(u ruche.Update[T]) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if u.Reset {
-		clear(m.orders)
-		clear(m.of)
+	if m.updates++; u.Reset {
+		clear(m.rows)
+		clear(m.groups)
 	}
-	for id, o := range u.Puts {
-		m.orders[id] = o
-		if m.of[o.Account] == nil {
-			m.of[o.Account] = map[string]bool{}
+	for id, v := range u.Puts {
+		before, stood := m.rows[id]
+		if !stood {
+			before.came = m.updates
 		}
-		m.of[o.Account][id] = true
+		m.drop(id)
+		m.rows[id] = known[T]{v, before.came}
+		for _, g := range m.groupsOf(id, v) {
+			if m.groups[g] == nil {
+				m.groups[g] = map[string]bool{}
+			}
+			m.groups[g][id] = true
+		}
 	}
 	for _, id := range u.Deletes {
-		account := m.orders[id].Account
-		delete(m.orders, id)
-		delete(m.of[account], id)
-		if len(m.of[account]) == 0 {
-			delete(m.of, account)
-		}
+		m.drop(id)
 	}
+	close(m.changed)
+	m.changed = make(chan struct{})
 	select {
 	case <-m.filled:
 	default:
@@ -50,8 +64,22 @@ func (m *mirror) apply(u ruche.Update[Order]) {
 	}
 }
 
+// drop forgets a row. The caller holds mu.
+func (m *mirror[T]) drop(id string) {
+	row, ok := m.rows[id]
+	if !ok {
+		return
+	}
+	delete(m.rows, id)
+	for _, g := range m.groupsOf(id, row.value) {
+		if delete(m.groups[g], id); len(m.groups[g]) == 0 {
+			delete(m.groups, g)
+		}
+	}
+}
+
 // ready tells whether there is anything to go by.
-func (m *mirror) ready() bool {
+func (m *mirror[T]) ready() bool {
 	select {
 	case <-m.filled:
 		return true
@@ -60,35 +88,71 @@ func (m *mirror) ready() bool {
 	}
 }
 
-// account gives the orders of an account.
-func (m *mirror) account(id string) map[string]Order {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	orders := make(map[string]Order, len(m.of[id]))
-	for o := range m.of[id] {
-		orders[o] = m.orders[o]
+// arrived waits until a row that was written has come, and so all that was written before it, at whichever node.
+func (m *mirror[T]) arrived(ctx context.Context, id string) error {
+	for {
+		m.mu.RLock()
+		_, ok := m.rows[id]
+		changed := m.changed
+		m.mu.RUnlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return orders
 }
 
-func (m *mirror) all() map[string]Order {
+// of gives the rows of a group, but for the one with an ID, and those that certainly came after that. Without an ID it gives all of them.
+func (m *mirror[T]) of(group, but string) map[string]T {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return maps.Clone(m.orders)
+	own, ok := m.rows[but]
+	rows := make(map[string]T, len(m.groups[group]))
+	for id := range m.groups[group] {
+		if row := m.rows[id]; id != but && (!ok || row.came <= own.came) {
+			rows[id] = row.value
+		}
+	}
+	return rows
 }
 
-func (m *mirror) count() int {
+func (m *mirror[T]) all() map[string]T {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.orders)
+	all := make(map[string]T, len(m.rows))
+	for id, row := range m.rows {
+		all[id] = row.value
+	}
+	return all
 }
 
-// anyOf reports whether fn holds for one of the orders. fn must not block.
-func (m *mirror) anyOf(fn func(id string, o Order) bool) bool {
+// sizes gives how many rows each group has.
+func (m *mirror[T]) sizes() map[string]int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for id, o := range m.orders {
-		if fn(id, o) {
+	n := make(map[string]int, len(m.groups))
+	for g, ids := range m.groups {
+		n[g] = len(ids)
+	}
+	return n
+}
+
+func (m *mirror[T]) size(group string) int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.groups[group])
+}
+
+// anyOf reports whether fn holds for one of the rows. fn must not block.
+func (m *mirror[T]) anyOf(fn func(id string, v T) bool) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for id, row := range m.rows {
+		if fn(id, row.value) {
 			return true
 		}
 	}

@@ -46,7 +46,7 @@ func (id Identifier) parse() (string, *Problem) {
 			return "", problem(malformed, "%.80q is not an IP address in its usual form (RFC 5952)", id.Value)
 		}
 		if a.IsUnspecified() || a.IsMulticast() {
-			return "", problem(rejectedIdentifier, "%s is no address of a server", a).about(id.Value)
+			return "", problem(rejectedIdentifier, "%s is no address of a server", a)
 		}
 		return id.Value, nil
 	}

@@ -203,8 +203,8 @@ func TestForgets(t *testing.T) {
 	}
 	r.settled()
 	for _, n := range r.nodes {
-		if n.mirror.count() != 0 || len(n.mirror.of) != 0 {
-			t.Errorf("a node still remembers %d orders of %d accounts", n.mirror.count(), len(n.mirror.of))
+		if sizes := n.orders.sizes(); len(sizes) != 0 {
+			t.Errorf("a node still remembers orders: %v", sizes)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (s *Server) newOrder(ctx context.Context, q *query) (*answer, error) {
 	if err := s.permit(ctx, q, o); err != nil {
 		return nil, err
 	}
-	mine := s.mirror.account(q.account.Key)
+	mine := s.orders.of(q.account.Key, "")
 	for id, other := range mine {
 		if now := other.at(s.now()); sameOrder(&now, o) {
 			return s.orderAnswer(id, now, http.StatusCreated), nil
@@ -49,12 +49,16 @@ func (s *Server) newOrder(ctx context.Context, q *query) (*answer, error) {
 		}
 	}
 	s.reuse(o, mine)
-	if err := s.bound(o, mine); err != nil {
-		s.audit(ctx, "order refused", append(q.who(), slog.Any("names", o.names()), slog.String("reason", err.Error()))...)
-		return nil, err
-	}
 	id := newID()
-	if _, err := s.cfg.Orders.Create(ctx, id, *o); err != nil {
+	err = s.bound(o, "")
+	if err == nil {
+		if _, err := s.cfg.Orders.Create(ctx, id, *o); err != nil {
+			return nil, err
+		}
+		err = held(ctx, s.orders, s.cfg.Orders, id, func() error { return s.bound(o, id) })
+	}
+	if err != nil {
+		s.audit(ctx, "order refused", append(q.who(), slog.Any("names", o.names()), slog.String("reason", err.Error()))...)
 		return nil, err
 	}
 	s.audit(ctx, "order begun", append(q.who(), slog.String("order", id), slog.Any("names", o.names()), slog.String("profile", o.Profile), slog.String("replaces", o.Replaces))...)
@@ -75,7 +79,7 @@ func (s *Server) parseOrder(q *query) (*Order, error) {
 		return nil, p
 	}
 	now := s.now()
-	o := &Order{Account: q.account.Key, Status: StatusPending, Created: now, Expires: now.Add(pendingLife), Replaces: w.Replaces}
+	o := &Order{Account: q.account.Key, Client: q.account.Value.client(), Status: StatusPending, Created: now, Expires: now.Add(pendingLife), Replaces: w.Replaces}
 	for _, name := range names {
 		o.Authorizations = append(o.Authorizations, Authorization{Name: name, Status: StatusPending})
 	}
@@ -105,8 +109,7 @@ func parseNames(ids []Identifier) (names []string, _ *Problem) {
 		name, p := id.parse()
 		switch {
 		case p != nil:
-			p.Identifier = &id
-			wrong = append(wrong, p)
+			wrong = append(wrong, p.about(id))
 		case !slices.Contains(names, name):
 			names = append(names, name)
 		}
@@ -139,12 +142,12 @@ func (s *Server) permit(ctx context.Context, q *query, o *Order) error {
 	var wrong []*Problem
 	for _, name := range o.names() {
 		if !allowed(patterns, name) {
-			wrong = append(wrong, problem(rejectedIdentifier, "the account's external account key does not allow %s", name).about(name))
+			wrong = append(wrong, problem(rejectedIdentifier, "the account's external account key does not allow %s", name).about(identifierOf(name)))
 			continue
 		}
 		err := s.cfg.Authority.Permits(ctx, o.Profile, name)
 		if errors.Is(err, ca.ErrRefused) {
-			wrong = append(wrong, problem(rejectedIdentifier, "the authority does not certify %s: %s", name, err).about(name))
+			wrong = append(wrong, problem(rejectedIdentifier, "the authority does not certify %s: %s", name, err).about(identifierOf(name)))
 		} else if err != nil {
 			return err
 		}
@@ -183,12 +186,13 @@ func (s *Server) reuse(o *Order, mine map[string]Order) {
 	o.settle()
 }
 
-// bound holds the order against the limits.
-func (s *Server) bound(o *Order, mine map[string]Order) error {
+// bound holds the order against the limits. own is its ID when it is written, and empty before.
+func (s *Server) bound(o *Order, own string) error {
 	l, now := s.cfg.Limits, o.Created
-	if s.mirror.count() >= l.AllOrders {
-		return problem(rateLimited, "there are %d orders, and no more are kept", l.AllOrders).after(time.Hour)
+	if err := room("orders", s.orders, l.AllOrders, o.client(), own); err != nil {
+		return err
 	}
+	mine := s.orders.of(o.Account, own)
 	orders, certificates, pending := 0, 0, 0
 	oldest := map[bool]time.Time{true: now, false: now}
 	for _, other := range mine {
@@ -202,7 +206,7 @@ func (s *Server) bound(o *Order, mine map[string]Order) error {
 		if other.Replaces != "" || age >= 24*time.Hour {
 			continue
 		}
-		if other.Issued {
+		if other.Issued || other.open() {
 			certificates++
 			oldest[true] = earlier(oldest[true], other.Created)
 		}
@@ -219,7 +223,7 @@ func (s *Server) bound(o *Order, mine map[string]Order) error {
 	case orders >= l.Orders:
 		return problem(rateLimited, "the account has made %d orders within an hour", orders).after(oldest[false].Add(time.Hour).Sub(now))
 	case certificates >= l.Certificates:
-		return problem(rateLimited, "the account has had %d certificates within a day", certificates).after(oldest[true].Add(24 * time.Hour).Sub(now))
+		return problem(rateLimited, "the account has %d certificates of a day, with those that it has ordered", certificates).after(oldest[true].Add(24 * time.Hour).Sub(now))
 	}
 	return nil
 }
@@ -301,7 +305,7 @@ func (s *Server) checkReplaced(ctx context.Context, q *query, o *Order) error {
 		return problem(malformed, "the certificate to be replaced has none of the order's names")
 	}
 	now := s.now()
-	if s.mirror.anyOf(func(_ string, other Order) bool {
+	if s.orders.anyOf(func(_ string, other Order) bool {
 		return other.serialOf() == o.serialOf() && other.at(now).Status != StatusInvalid
 	}) {
 		return problem(alreadyReplaced, "another order replaces that certificate: order again without replaces")

@@ -168,26 +168,30 @@ func TestSecretsAreSealed(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) {
-		c.Limits = Limits{Orders: 3, Authorizations: 5, Certificates: 1, Accounts: 3, AllOrders: 9}
+		c.Limits = Limits{Orders: 3, Authorizations: 5, Certificates: 4, Accounts: 3}
 	})
-	r.behind(r.nodes[0]) // each node counts addresses for itself
 	c, orders := r.opened(), r.opened()
 	r.serveHTTP01(c.answers())
 	_, cert := c.obtain(nil, "a.dept.example")
-	r.settled()
+	c.obtain(nil, "b.dept.example")
+	c.obtain(nil, "c.dept.example")
+	r.skew.Store(int64(61 * time.Minute))
+	if a := c.order(nil, "d.dept.example"); a.status != http.StatusCreated {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
 	refused := func(what string, a reply) {
 		t.Helper()
 		if a.kind() != string(rateLimited) || a.status != http.StatusTooManyRequests || a.head.Get("Retry-After") == "" {
 			t.Errorf("%s: %d %s %v", what, a.status, a.text, a.head)
 		}
 	}
-	refused("certificates of a day", c.order(nil, "b.dept.example"))
+	refused("certificates of a day, with the one that is ordered", c.order(nil, "e.dept.example"))
 	replaces := renewalID(cert)
 	second, _ := c.obtain(map[string]any{"replaces": replaces}, "a.dept.example")
 	if second.str("replaces") != replaces {
 		t.Errorf("a renewal: %s", second.text)
 	}
-	r.settled()
+	r.settled() // what is replaced is looked up in what a node has heard of
 	if a := c.order(map[string]any{"replaces": replaces}, "a.dept.example"); a.kind() != string(alreadyReplaced) || a.status != http.StatusConflict {
 		t.Errorf("replaced again: %d %s", a.status, a.text)
 	}
@@ -202,12 +206,13 @@ func TestLimits(t *testing.T) {
 		if a := orders.order(nil, name); a.status != http.StatusCreated {
 			t.Fatalf("%d %s", a.status, a.text)
 		}
-		r.settled()
 	}
 	refused("orders of an hour", orders.order(nil, "4.dept.example"))
-	r.opened()
+	for range 3 {
+		r.opened()
+	}
 	refused("accounts of an address", r.raw().post("/new-account", map[string]any{}))
-	r.skew.Store(int64(61 * time.Minute))
+	r.skew.Store(int64(123 * time.Minute))
 	if a := orders.order(nil, "4.dept.example"); a.status != http.StatusCreated {
 		t.Errorf("an hour later: %d %s", a.status, a.text)
 	}

@@ -61,7 +61,7 @@ type Problem struct {
 	Type        string      `json:"type"`
 	Detail      string      `json:"detail,omitempty"`
 	Status      int         `json:"status,omitempty"`
-	Identifier  *Identifier `json:"identifier,omitempty"`
+	Identifier  *Identifier `json:"identifier,omitempty"` // of a subproblem
 	Subproblems []Problem   `json:"subproblems,omitempty"`
 	// Algorithms are those that a signature may have (RFC 8555 section 6.2).
 	Algorithms []string `json:"algorithms,omitempty"`
@@ -78,10 +78,11 @@ func problem(t problemType, format string, args ...any) *Problem {
 
 func (p *Problem) Error() string { return p.Detail }
 
-// about says which identifier the problem is with.
-func (p *Problem) about(name string) *Problem {
-	id := identifierOf(name)
-	p.Identifier = &id
+// about says which identifier the problem is with: in a subproblem, for at the top it must not stand (RFC 8555 section 6.7.1), and some clients fail at that.
+func (p *Problem) about(id Identifier) *Problem {
+	sub := *p.kept()
+	sub.Identifier, sub.Subproblems = &id, nil
+	p.Subproblems = []Problem{sub}
 	return p
 }
 
@@ -110,7 +111,7 @@ func together(list []*Problem) *Problem {
 		if p.Type != all.Type {
 			all.Type, all.Status = urn+string(compound), compound.status()
 		}
-		all.Subproblems = append(all.Subproblems, *p.kept())
+		all.Subproblems = append(all.Subproblems, p.Subproblems...)
 	}
 	return all
 }

@@ -7,14 +7,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 )
 
-// freePort gives a port that nobody listens at, and that the kernel does not give to others.
+// Ports are given in turn, from one that is another in each process: two tests at once must not be told of the same one before either listens.
+var (
+	firstPort  = rand.N(ports)
+	portsGiven atomic.Int32
+)
+
+const ports = 18000
+
+// freePort gives a port that nobody listens at, that no other test is given, and that the kernel does not give to others.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 100 {
-		port := 12000 + rand.N(18000)
+		port := 12000 + (firstPort+int(portsGiven.Add(1)))%ports
 		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
 			continue
@@ -73,7 +82,7 @@ func (n *named) port() string {
 }
 
 // start runs a program until the test ends.
-func start(t *testing.T, dir, name string, args ...string) {
+func start(t *testing.T, dir, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -93,4 +102,5 @@ func start(t *testing.T, dir, name string, args ...string) {
 			t.Logf("%s said:\n%s", name, out.text.String())
 		}
 	})
+	return c
 }

@@ -273,13 +273,13 @@ func TestOrders(t *testing.T) {
 		"nothing":           {map[string]any{}, malformed, 0},
 		"no identifiers":    {map[string]any{"identifiers": []string{}}, malformed, 0},
 		"too many":          {map[string]any{"identifiers": slices.Repeat(ids("a.dept.example"), maxNames+1)}, malformed, 0},
-		"of another type":   {map[string]any{"identifiers": []Identifier{{"email", "a@dept.example"}}}, unsupportedIdentifier, 0},
-		"an IP as dns":      {map[string]any{"identifiers": []Identifier{{"dns", "127.0.0.1"}}}, malformed, 0},
-		"a dns as IP":       {map[string]any{"identifiers": []Identifier{{"ip", "dept.example"}}}, malformed, 0},
-		"an IP otherwise":   {map[string]any{"identifiers": []Identifier{{"ip", "::FFFF:127.0.0.1"}}}, malformed, 0},
-		"a wildcard inside": {map[string]any{"identifiers": ids("a.*.dept.example")}, malformed, 0},
-		"two wildcards":     {map[string]any{"identifiers": ids("*.*.dept.example")}, malformed, 0},
-		"not ASCII":         {map[string]any{"identifiers": ids("bücher.dept.example")}, malformed, 0},
+		"of another type":   {map[string]any{"identifiers": []Identifier{{"email", "a@dept.example"}}}, unsupportedIdentifier, 1},
+		"an IP as dns":      {map[string]any{"identifiers": []Identifier{{"dns", "127.0.0.1"}}}, malformed, 1},
+		"a dns as IP":       {map[string]any{"identifiers": []Identifier{{"ip", "dept.example"}}}, malformed, 1},
+		"an IP otherwise":   {map[string]any{"identifiers": []Identifier{{"ip", "::FFFF:127.0.0.1"}}}, malformed, 1},
+		"a wildcard inside": {map[string]any{"identifiers": ids("a.*.dept.example")}, malformed, 1},
+		"two wildcards":     {map[string]any{"identifiers": ids("*.*.dept.example")}, malformed, 1},
+		"not ASCII":         {map[string]any{"identifiers": ids("bücher.dept.example")}, malformed, 1},
 		"several bad ones":  {map[string]any{"identifiers": ids("-a.dept.example", "b..dept.example", "c.dept.example")}, malformed, 2},
 		"bad in two ways":   {map[string]any{"identifiers": []Identifier{{"dns", "-a.dept.example"}, {"email", "a@dept.example"}}}, compound, 2},
 		"not permitted":     {map[string]any{"identifiers": ids("www.elsewhere.example", "a.dept.example", "192.0.2.1")}, rejectedIdentifier, 2},
@@ -295,6 +295,13 @@ func TestOrders(t *testing.T) {
 			subs, _ := a.body["subproblems"].([]any)
 			if a.kind() != string(tc.kind) || len(subs) != tc.subs {
 				t.Errorf("%d %s, want %s with %d subproblems", a.status, a.text, tc.kind, tc.subs)
+			}
+			// RFC 8555 section 6.7.1
+			if a.body["identifier"] != nil || slices.ContainsFunc(subs, func(s any) bool {
+				sub, _ := s.(map[string]any)
+				return sub["identifier"] == nil || sub["subproblems"] != nil
+			}) {
+				t.Errorf("identifiers do not stand in subproblems alone: %s", a.text)
 			}
 		})
 	}

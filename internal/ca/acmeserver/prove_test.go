@@ -201,7 +201,7 @@ func TestFailedChallenge(t *testing.T) {
 	r.serveHTTP01(func(string) (string, bool) { return "nonsense", true })
 	order := c.order(nil, "a.dept.example", "b.dept.example")
 	failed := c.prove(order)
-	if e, _ := failed.body["error"].(map[string]any); failed.str("status") != "invalid" || e["type"] != urn+string(unauthorized) || e["identifier"] == nil {
+	if e, _ := failed.body["error"].(map[string]any); failed.str("status") != "invalid" || e["type"] != urn+string(unauthorized) || e["identifier"] != nil || e["subproblems"] == nil {
 		t.Errorf("the order: %s", failed.text)
 	}
 	authz := c.post(order.strs("authorizations")[0], nil)

@@ -30,7 +30,7 @@ func (s *Server) pruneRounds(ctx context.Context) {
 // prune forgets orders, accounts and keys whose time is over.
 func (s *Server) prune(ctx context.Context) error {
 	now := s.now()
-	for id, o := range s.mirror.all() {
+	for id, o := range s.orders.all() {
 		if now.After(o.end()) {
 			if err := s.cfg.Orders.Delete(ctx, id); err != nil {
 				return err
@@ -41,19 +41,14 @@ func (s *Server) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kept := int64(0)
 	for key, e := range accounts {
 		if _, index := strings.CutPrefix(key, "key/"); !index && now.Before(e.Value.Expires) || index && indexed(accounts, key, now) {
-			if !index {
-				kept++
-			}
 			continue
 		}
 		if err := s.cfg.Accounts.Delete(ctx, key); err != nil {
 			return err
 		}
 	}
-	s.accounts.Store(kept)
 	return s.pruneKeys(ctx, now)
 }
 

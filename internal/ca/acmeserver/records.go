@@ -3,6 +3,7 @@ package acmeserver
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -51,6 +52,8 @@ type Account struct {
 	Bound  string `json:"bound,omitempty"`
 	Status Status `json:"status,omitempty"`
 	Terms  bool   `json:"terms,omitempty"` // the terms of service were agreed to
+	// From is the address that it was opened from, see clientOf; not known of accounts from before there were shares.
+	From netip.Prefix `json:"from,omitzero"`
 
 	Created time.Time `json:"created,omitzero"`
 	// Expires is when it is forgotten. It is moved ahead while the account has certificates.
@@ -60,6 +63,7 @@ type Account struct {
 // Order is an order with its authorizations, in one record: what belongs together is written together.
 type Order struct {
 	Account string    `json:"account"`
+	Client  string    `json:"client,omitempty"` // see Account.client
 	Status  Status    `json:"status"`
 	Created time.Time `json:"created"`
 	// Expires is when the order ends if no certificate was issued, and when it is forgotten if one was.
@@ -151,7 +155,7 @@ func (o *Order) settle() {
 			o.Status = StatusPending
 		case a.Status != StatusValid:
 			o.Status = StatusInvalid
-			o.Error = problem(unauthorized, "the authorization for %s is %s", a.Name, a.Status).about(a.Name).kept()
+			o.Error = problem(unauthorized, "the authorization for %s is %s", a.Name, a.Status).about(identifierOf(a.Name)).kept()
 			return
 		}
 	}

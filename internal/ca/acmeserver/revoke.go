@@ -92,7 +92,7 @@ func (s *Server) mayRevoke(q *query, entry ca.Entry) (by string, ok bool) {
 		return by, true
 	}
 	proven := map[string]bool{}
-	for _, o := range s.mirror.account(q.account.Key) {
+	for _, o := range s.orders.of(q.account.Key, "") {
 		for _, a := range o.at(s.now()).Authorizations {
 			if a.Status == StatusValid {
 				proven[a.Name] = true

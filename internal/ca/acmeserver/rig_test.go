@@ -48,6 +48,7 @@ type rig struct {
 	front     atomic.Pointer[[]*Server] // those that requests come to
 	writes    atomic.Int64              // into orders, accounts and the authority's log
 	log       *record
+	health    *health.Registry
 	caFile    string // PEM of the root that the front's certificate is of
 	client    *http.Client
 	httpPort  int
@@ -84,7 +85,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 // newRigAt starts an installation behind a server that listen starts.
 func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, log: &record{}, httpPort: freePort(t), tlsPort: freePort(t)}
+	r := &rig{t: t, log: &record{}, health: &health.Registry{}, httpPort: freePort(t), tlsPort: freePort(t)}
 	var err error
 	r.state, err = cluster.Open(t.Context(), cluster.Config{Dir: t.TempDir(), Name: "n1", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -124,7 +125,7 @@ func newRigAt(t *testing.T, listen func(http.Handler) *httptest.Server, change f
 		URL: front.URL + "/acme", Website: "https://dept.example/ca", Authority: r.authority, Keys: r.keys, Now: r.now,
 		Accounts: counted[Account]{cluster.NewBucket[Account](r.state, BucketAccounts), &r.writes},
 		Orders:   counted[Order]{cluster.NewBucket[Order](r.state, BucketOrders), &r.writes},
-		Resolver: ResolverAt(r.dns.addr), HTTPPort: r.httpPort, TLSPort: r.tlsPort, Loopback: true, Logger: logger,
+		Resolver: ResolverAt(r.dns.addr), HTTPPort: r.httpPort, TLSPort: r.tlsPort, Loopback: true, Logger: logger, Health: r.health,
 	}
 	if change != nil {
 		change(&cfg)
@@ -170,7 +171,7 @@ func (r *rig) start(cfg Config) {
 	r.t.Cleanup(end)
 	r.stops = append(r.stops, end)
 	r.nodes = append(r.nodes, s)
-	wait(r.t, "a node reads the state", func() bool { return s.shared.Load() != nil && s.mirror.ready() })
+	wait(r.t, "a node reads the state", func() bool { return s.ready() })
 }
 
 // wait waits for a condition.
@@ -197,7 +198,7 @@ func (r *rig) settled() {
 			r.t.Fatal(err)
 		}
 		for _, n := range r.nodes {
-			known := n.mirror.all()
+			known := n.orders.all()
 			for id, e := range all {
 				if o, ok := known[id]; !ok || fmt.Sprint(o) != fmt.Sprint(e.Value) {
 					return false

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
+	"github.com/ruche-project/ruche/internal/health"
 )
 
 // Authority signs, as ca.Authority does.
@@ -49,6 +50,8 @@ type Config struct {
 	Loopback bool
 
 	Limits Limits
+	// Health gets warnings of whom has no room left.
+	Health *health.Registry
 	// Logger gets a line for each event that an auditor asks for, with the attribute "audit".
 	Logger *slog.Logger
 	// Now tells the time; nil stands for the clock.
@@ -62,17 +65,19 @@ type Server struct {
 	path   string // of the URL
 	now    func() time.Time
 	mux    *http.ServeMux
-	mirror *mirror
 	shared atomic.Pointer[nonces]
-	timing timing
-	prover prover
+	// What this node knows of orders and accounts; warnings tell of whom there is too much.
+	orders   *mirror[Order]
+	accounts *mirror[Account]
+	warnings health.Group
+	timing   timing
+	prover   prover
 	// profiles are those that can be asked for; the first one is taken when none is
 	profiles []ca.Profile
 	jobs     *jobs
 	counts   counts
 
-	requests, opened *throttle
-	accounts         atomic.Int64 // as of the last round, with those opened here since
+	requests *throttle
 }
 
 // New gives the server on its buckets. It reads and writes nothing yet.
@@ -90,12 +95,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
 	s := &Server{
-		cfg: cfg, url: strings.TrimSuffix(cfg.URL, "/"), path: strings.TrimSuffix(u.Path, "/"), now: cfg.Now, mirror: newMirror(), timing: usual(),
+		cfg: cfg, url: strings.TrimSuffix(cfg.URL, "/"), path: strings.TrimSuffix(u.Path, "/"), now: cfg.Now, timing: usual(),
+		orders: newMirror(ordersOf), accounts: newMirror(accountsOf), warnings: health.Group{Registry: cfg.Health},
 		prover: newProver(cfg), jobs: newJobs(), profiles: profiles,
 		counts: counts{events: map[string]uint64{}, refused: map[string]uint64{}},
 	}
 	s.requests = newThrottle(cfg.Limits.Requests, time.Minute, cfg.Now)
-	s.opened = newThrottle(cfg.Limits.Accounts, time.Hour, cfg.Now)
 	s.mux = s.routes()
 	return s, nil
 }
@@ -118,14 +123,28 @@ func (s *Server) Run(ctx context.Context) error {
 	s.shared.Store(newNonces(secret, s.now))
 	all.Go(func() { s.work(ctx) })
 	all.Go(func() { s.pruneRounds(ctx) })
-	err = s.cfg.Orders.Watch(ctx, func(u ruche.Update[Order]) {
-		s.mirror.apply(u)
-		s.jobs.look()
+	failed := make(chan error, 2)
+	all.Go(func() {
+		failed <- s.cfg.Orders.Watch(ctx, func(u ruche.Update[Order]) {
+			s.orders.apply(u)
+			s.jobs.look()
+		})
 	})
-	if ctx.Err() != nil {
+	all.Go(func() { failed <- s.cfg.Accounts.Watch(ctx, s.accounts.apply) })
+	select {
+	case <-ctx.Done():
 		return nil
+	case err := <-failed:
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("cannot follow orders and accounts: %w", err)
 	}
-	return fmt.Errorf("cannot follow the orders: %w", err)
+}
+
+// ready tells whether the state has been read.
+func (s *Server) ready() bool {
+	return s.shared.Load() != nil && s.orders.ready() && s.accounts.ready()
 }
 
 // pause waits, or returns when ctx ends.
@@ -172,7 +191,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != s.path+"/directory" {
 		w.Header().Add("Link", s.link("/directory", "index"))
 	}
-	if s.shared.Load() == nil || !s.mirror.ready() {
+	if !s.ready() {
 		p := problem(serverInternal, "the server has just started, and reads its state").after(2 * time.Second)
 		p.Status = http.StatusServiceUnavailable
 		s.refuse(w, p)

@@ -30,7 +30,7 @@ func usual() timing {
 
 const (
 	maxJobs       = 64 // orders that a node works on at once
-	maxJobsOfOne  = 8  // of one account
+	maxJobsOfOne  = 8  // of one account; of one client, and of the queue, its share
 	maxProofs     = 8  // names of one order that are looked for at once
 	maxJobsQueued = 1024
 )
@@ -40,19 +40,36 @@ type jobs struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
-	mine    map[string]string // orders that this node has to go on with -> account
-	running map[string]string // order -> account
+	mine    map[string]job // orders that this node has to go on with
+	running map[string]job
+}
+
+// job is whose order it is.
+type job struct{ account, client string }
+
+// of counts jobs that are for the same account, and for the same client.
+func (j job) of(all map[string]job) (account, client int) {
+	for _, other := range all {
+		if other.account == j.account {
+			account++
+		}
+		if other.client == j.client {
+			client++
+		}
+	}
+	return account, client
 }
 
 func newJobs() *jobs {
-	return &jobs{wake: make(chan struct{}, 1), mine: map[string]string{}, running: map[string]string{}}
+	return &jobs{wake: make(chan struct{}, 1), mine: map[string]job{}, running: map[string]job{}}
 }
 
 // add takes over an order. With too many in the queue it is left to whoever finds it later.
-func (j *jobs) add(id, account string) {
+func (j *jobs) add(id string, o *Order) {
 	j.mu.Lock()
-	if len(j.mine) < maxJobsQueued {
-		j.mine[id] = account
+	next := job{o.Account, o.client()}
+	if _, its := next.of(j.mine); len(j.mine) < maxJobsQueued && its < share(maxJobsQueued) {
+		j.mine[id] = next
 	}
 	j.mu.Unlock()
 	j.look()
@@ -70,17 +87,13 @@ func (j *jobs) look() {
 func (j *jobs) next() (ids []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	of := map[string]int{}
-	for _, a := range j.running {
-		of[a]++
-	}
-	for id, a := range j.mine {
-		if _, runs := j.running[id]; runs || of[a] >= maxJobsOfOne || len(j.running) >= maxJobs {
+	for id, next := range j.mine {
+		account, client := next.of(j.running)
+		if _, runs := j.running[id]; runs || account >= maxJobsOfOne || client >= share(maxJobs) || len(j.running) >= maxJobs {
 			continue
 		}
 		delete(j.mine, id)
-		j.running[id] = a
-		of[a]++
+		j.running[id] = next
 		ids = append(ids, id)
 	}
 	return ids
@@ -104,9 +117,10 @@ func (s *Server) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			for id, o := range s.mirror.all() {
+			s.tell()
+			for id, o := range s.orders.all() {
 				if since, ok := o.waiting(); ok && s.now().Sub(since) > s.timing.orphan {
-					s.jobs.add(id, o.Account)
+					s.jobs.add(id, &o)
 				}
 			}
 		case <-s.jobs.wake:
@@ -214,7 +228,7 @@ func note(results []*result, o *Order) (changed bool) {
 		}
 		changed = true
 		if r.problem != nil {
-			a.Status, a.Error = StatusInvalid, r.problem.about(a.Name).kept()
+			a.Status, a.Error = StatusInvalid, r.problem.about(identifierOf(a.Name)).kept()
 			continue
 		}
 		a.Status, a.Validated, a.Expires = StatusValid, r.at, o.Expires

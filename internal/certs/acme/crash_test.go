@@ -130,12 +130,14 @@ func (w *world) complete(specs []ruche.CertificateSpec) error {
 // TestTheLeaderDiesAtEveryStep ends the leader at each step of an order in turn, before and after each write and each call of the CA. Whoever comes next has to bring the same order to
 // an end: none is made again, and no key is lost.
 func TestTheLeaderDiesAtEveryStep(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		challenge ruche.ChallengeType
 		every     int
 		rejected  int // of a hundred nonces: each one takes the client a quarter of a second
 	}{{ruche.ChallengeHTTP01, 1, -1}, {ruche.ChallengeTLSALPN01, 7, 15}, {ruche.ChallengeDNS01, 4, -1}} {
 		t.Run(string(tc.challenge), func(t *testing.T) {
+			t.Parallel()
 			s := spec("shop.example")
 			s.Challenge = tc.challenge
 			points := make(map[string]bool)

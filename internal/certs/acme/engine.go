@@ -29,7 +29,7 @@ type DNS interface {
 // Config is what an Engine needs.
 type Config struct {
 	Buckets Buckets
-	// Issuers are the CAs that are configured.
+	// Issuers are the CAs that are configured; SetIssuers replaces them.
 	Issuers []ruche.Issuer
 	// Routes are those that settings ask for, beside what is declared.
 	Routes []ruche.Route
@@ -69,6 +69,8 @@ type Engine struct {
 	// authority counts the changes of Ruche's own authority, changed tells the term of one.
 	authority int
 	changed   chan struct{}
+	// issuersVersion counts how often cfg.Issuers were replaced; both are under mu.
+	issuersVersion int
 }
 
 // New makes an engine. It does nothing until Run is called.

@@ -18,6 +18,7 @@ const day = 24 * time.Hour
 
 // TestWhatIsIssued orders certificates of all kinds.
 func TestWhatIsIssued(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebbletest.Options{NonceReject: 5, Profiles: map[string]time.Duration{"classic": 90 * day, "shortlived": 160 * time.Hour}, AlternateRoots: 1})
 	issuer := &w.cfg.Issuers[0]
 	issuer.Profile, issuer.DNS = "classic", &ruche.DNSProvider{Name: "test"}
@@ -113,10 +114,10 @@ func typeOfKey(r vault.Record) ruche.KeyType {
 
 // TestTwoHundredNames publishes many names at once, some of which have a certificate already.
 func TestTwoHundredNames(t *testing.T) {
+	t.Parallel()
 	const names, there = 200, 20
 	w := newWorld(t, pebbletest.Options{NonceReject: 5})
 	w.cfg.Issuers[0].Challenges = []ruche.ChallengeType{ruche.ChallengeHTTP01}
-	w.patience = 2 * time.Minute
 	var first []ruche.CertificateSpec
 	for i := range there {
 		first = append(first, spec(fmt.Sprintf("n%d.shop.example", i)))

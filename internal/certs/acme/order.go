@@ -289,13 +289,14 @@ func (r *run) key() (crypto.Signer, error) {
 	return key, nil
 }
 
-// await asks for the order again after a while. An order that stays pending although there is nothing left to prove leads nowhere; one that the CA is at goes on
+// await asks for the order again after a while, which grows. An order that stays pending although there is nothing left to prove leads nowhere; one that the CA is at goes on
 // in the next run.
 func (r *run) await(ctx context.Context, order acmez.Order) (acmez.Order, error) {
-	if r.waited += r.poll; r.waited > pollTimeout {
+	wait := max(r.poll, r.waited/4)
+	if r.waited += wait; r.waited > pollTimeout {
 		return order, &failure{text: "the CA leaves the order " + order.Status, final: order.Status == acmez.StatusPending, hint: hints()["serverInternal"]}
 	}
-	if err := sleep(ctx, r.poll); err != nil {
+	if err := sleep(ctx, wait); err != nil {
 		return order, err
 	}
 	return r.get(ctx, order.Location)

@@ -32,6 +32,9 @@ func (t *term) pass(ctx context.Context) (next time.Time) {
 // tend does what one want needs now.
 func (t *term) tend(ctx context.Context, v *view, w *Want) {
 	if w.Problem != "" {
+		if v.usable(w.ID) {
+			return // nothing has failed, and the want itself says what is wrong
+		}
 		t.note(ctx, w.ID, w.Problem+" ("+w.Hint+")", time.Time{})
 		return
 	}
@@ -143,8 +146,8 @@ func (t *term) needed(ctx context.Context, v *view, w *Want, underway bool) bool
 // termsNow are the terms to order by: after three failures those of the fallback, and after three more the first ones again.
 func (t *term) termsNow(w *Want, st vault.State, now time.Time) Terms {
 	const turns = 3
-	fallback, ok := issuerNamed(t.cfg.Issuers, w.Terms.Fallback)
-	if !ok || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {
+	fallback, ok := issuerNamed(t.issuers(), w.Terms.Fallback)
+	if !ok || fallback.Problem != "" || w.Terms.Fallback == "" || st.Failures/turns%2 == 0 && !t.isDown(w.Terms.Directory, now) {
 		return w.Terms
 	}
 	terms := w.Terms
@@ -237,7 +240,8 @@ func (t *term) succeeded(ctx context.Context, id string, rec vault.Record, prove
 	}
 	of := vault.Fingerprint(cert.Raw)
 	err = t.states.change(ctx, id, func(st *vault.State) bool {
-		if st.Of == of && st.Failures == 0 && st.LastError == "" {
+		// A pass between the commit and now may have written whose state it is, but not how the order went.
+		if st.Of == of && st.Failures == 0 && st.LastError == "" && !st.LastTry.Before(rec.Issued) {
 			return false
 		}
 		next := vault.State{Of: of, LastTry: t.now(), Proved: cmp.Or(proved, st.Proved), Revoke: st.Revoke}

@@ -119,7 +119,11 @@ func (t *term) sweep(ctx context.Context, v *view) {
 		if _, wanted := v.own[id]; wanted || v.now.Before(e.Value.Began.Add(dropUnwanted)) || t.isBusy(id) {
 			continue
 		}
-		r := &run{term: t, want: Want{ID: id}, terms: t.configured(e.Value.Issuer), journal: e.Value, log: t.log}
+		terms := t.configured(e.Value.Issuer)
+		if terms.Problem != "" {
+			continue // DNS records are removed by what stands in its files
+		}
+		r := &run{term: t, want: Want{ID: id}, terms: terms, journal: e.Value, log: t.log}
 		t.complain(ctx, id, r.drop(ctx))
 	}
 	for id, e := range v.states {

@@ -115,10 +115,14 @@ func (t *term) haveRevoked(ctx context.Context, id string, rv vault.Revocation, 
 // revoker says who signs the revocation: the account that ordered the certificate, or else the certificate's own key (RFC 8555 section 7.6).
 func (t *term) revoker(id string, rv vault.Revocation) (terms Terms, account acmez.Account, key crypto.Signer, err error) {
 	terms.Directory = rv.Directory
-	if n := slices.IndexFunc(t.cfg.Issuers, func(i ruche.Issuer) bool { return i.Directory == rv.Directory }); n >= 0 {
-		terms.Issuer = t.cfg.Issuers[n]
-	} else if i, ok := issuerNamed(t.cfg.Issuers, ruche.IssuerDefault); ok {
-		terms.Bundle = i.Bundle
+	issuers := t.issuers()
+	if n := slices.IndexFunc(issuers, func(i ruche.Issuer) bool { return i.Directory == rv.Directory }); n >= 0 {
+		terms.Issuer = issuers[n]
+	} else if i, ok := issuerNamed(issuers, ruche.IssuerDefault); ok {
+		terms.Bundle, terms.Problem = i.Bundle, i.Problem
+	}
+	if terms.Problem != "" { // the roots by which the CA is known may be missing
+		return terms, account, nil, errors.New(terms.Problem)
 	}
 	if row, ok := t.accounts.get(rv.Account); ok && rv.Account != "" {
 		signer, err := t.open(vault.AccountSealedFor(rv.Account), row.Value.Key)

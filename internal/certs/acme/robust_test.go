@@ -208,6 +208,7 @@ func (m mute) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // TestQuestionsKeepNoRevocationWaiting revokes a certificate while more questions for windows than are asked at a time wait for an answer.
 func TestQuestionsKeepNoRevocationWaiting(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
 	transport := w.network()
 	w.tune = func(e *acme.Engine) { e.SetTransport(mute{transport}) }
@@ -229,6 +230,7 @@ func TestQuestionsKeepNoRevocationWaiting(t *testing.T) {
 
 // TestOneNameInTwoOrders has two certificates for the same name ordered, which can be proved by handshake alone: there is one answer for a name at a time.
 func TestOneNameInTwoOrders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, pebbletest.Options{NonceReject: -1, AuthzReuse: -1})
 	w.cfg.Issuers[0].Challenges = []ruche.ChallengeType{ruche.ChallengeTLSALPN01}
 	var specs []ruche.CertificateSpec

@@ -39,7 +39,7 @@ func (e *Engine) Snapshot(ctx context.Context) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("cannot list certificates: %w", err)
 	}
-	s.Wants = Wanted(Input{Now: e.now(), Specs: specs, Declarations: declarations, Served: s.Served, Issuers: e.cfg.Issuers, Routes: e.cfg.Routes})
+	s.Wants = Wanted(Input{Now: e.now(), Specs: specs, Declarations: declarations, Served: s.Served, Issuers: e.issuers(), Routes: e.cfg.Routes})
 	for i := range s.Wants {
 		w := &s.Wants[i]
 		w.Terms.EAB, w.Terms.DNS, w.Spec.EAB, w.Spec.DNS, w.Spec.Sealed = nil, nil, nil, nil, nil // there are secrets in them

@@ -76,7 +76,7 @@ func issuerNamed(issuers []ruche.Issuer, name string) (ruche.Issuer, bool) {
 
 // configured are the terms of an issuer of the settings, by which what an order has left in the DNS is removed; empty where there is none of that name.
 func (e *Engine) configured(issuer string) Terms {
-	i, _ := issuerNamed(e.cfg.Issuers, issuer)
+	i, _ := issuerNamed(e.issuers(), issuer)
 	return Terms{Issuer: i}
 }
 

@@ -62,7 +62,7 @@ func (t *term) look(now time.Time) *view {
 // wantList is what is wanted at a time, and of which versions of what it follows from. Nobody changes it.
 type wantList struct {
 	at    time.Time
-	of    [3]int
+	of    [4]int
 	wants []*Want
 	byID  map[string]*Want
 }
@@ -70,9 +70,10 @@ type wantList struct {
 // wanted gives what is wanted, which is found out again when something has changed that it follows from, or after a while, since files end.
 func (t *term) wanted(now time.Time) (wants []*Want, byID map[string]*Want) {
 	const good = 10 * time.Second
-	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version()}
+	issuers, version := t.issuersNow()
+	of := [...]int{t.specs.version(), t.declarations.version(), t.served.version(), version}
 	if age := now.Sub(t.list.at); t.list.of != of || age < 0 || age > good {
-		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: t.cfg.Issuers, Routes: t.cfg.Routes}
+		in := Input{Now: now, Specs: t.specs.all(), Declarations: t.declarations.all(), Served: t.served.all(), Issuers: issuers, Routes: t.cfg.Routes}
 		t.list = wantList{at: now, of: of, byID: make(map[string]*Want)}
 		for _, w := range Wanted(in) {
 			t.list.wants, t.list.byID[w.ID] = append(t.list.wants, &w), &w

@@ -117,6 +117,8 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	case terms.Declared && !strings.HasPrefix(terms.Directory, "https://"):
 		w.Problem = "the CA " + terms.Directory + " that " + spec.Source + " names is no https:// URL"
 		w.Hint = "correct it, or describe the CA under issuers: in ruche.yaml"
+	case terms.Problem != "":
+		w.Problem, w.Hint = "issuer "+terms.Name+" is out of service: "+terms.Problem, terms.Hint
 	case badDNS != nil && (wild >= 0 || spec.Challenge == ruche.ChallengeDNS01):
 		w.Problem, w.Hint = badDNS.Error(), "correct "+spec.Source+", or describe the provider in the settings of an issuer"
 	case wild >= 0 && !terms.Internal() && !terms.wildcards():

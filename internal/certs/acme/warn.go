@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/plan"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // warnings says what is wrong now.
@@ -32,9 +34,13 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 	wanted := make(map[string][]*Want)
 	for _, w := range v.wants {
 		name := w.Spec.Issuer
-		if _, known := issuerNamed(t.cfg.Issuers, name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
+		if _, known := issuerNamed(t.issuers(), name); name != "" && name != ruche.IssuerInternal && !known && w.Problem == "" && w.Spec.Directory == "" {
 			wanted[name] = append(wanted[name], w)
 		}
+	}
+	known := []string{ruche.IssuerInternal}
+	for _, i := range t.issuers() {
+		known = append(known, i.Name)
 	}
 	var all []ruche.Warning
 	for name, by := range wanted {
@@ -45,7 +51,7 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 		all = append(all, ruche.Warning{
 			Code: ruche.CodeIssuerUnknown, Severity: ruche.SeverityInfo, Subject: name,
 			Message: fmt.Sprintf("certificates are to be of issuer %q (%s), which is not described here, and are ordered from the default one: %s", name, who, by[0].Terms.Directory),
-			Hint:    "correct the name, or describe the issuer under issuers: in ruche.yaml",
+			Hint:    cmp.Or(strictyaml.DidYouMean(name, known), "correct the name, or describe the issuer under issuers: in ruche.yaml"),
 		})
 	}
 	return all
@@ -78,10 +84,7 @@ func (t *term) notRenewed(v *view, w *Want) (ruche.Warning, bool) {
 		severity = ruche.SeverityError
 	}
 	st, end := v.states[w.ID].Value, v.leaves[w.ID].cert.NotAfter
-	reason := st.LastError
-	if reason == "" {
-		reason = "no reason is known"
-	}
+	reason := cmp.Or(w.Problem, st.LastError, "no reason is known")
 	return ruche.Warning{
 		Code: ruche.CodeCertNotRenewed, Severity: severity, Subject: w.ID,
 		Message: fmt.Sprintf("the certificate of %s was due at %s, ends at %s, and is not renewed: %s", w, st.Due.UTC().Format(time.RFC3339), end.UTC().Format(time.RFC3339), reason),

@@ -38,10 +38,10 @@ func (t *term) askWindows(ctx context.Context, v *view) {
 // termsFor are the terms by which a directory is reached that a record is of.
 func (t *term) termsFor(w *Want, directory string) (Terms, bool) {
 	if w.Terms.Directory == directory {
-		return w.Terms, true
+		return w.Terms, w.Terms.Problem == ""
 	}
-	for _, i := range t.cfg.Issuers {
-		if i.Directory == directory {
+	for _, i := range t.issuers() {
+		if i.Directory == directory && i.Problem == "" {
 			return Terms{Issuer: i}, true
 		}
 	}

@@ -129,7 +129,7 @@ func nextPage(h http.Header) string {
 const (
 	requestTimeout = time.Minute
 	pollTimeout    = 5 * time.Minute
-	pollInterval   = time.Second
+	pollInterval   = 250 * time.Millisecond // of a CA that does not say how often; who waits for a first certificate notices
 )
 
 // newTransport trusts the roots that the issuer names, or else those of the system.

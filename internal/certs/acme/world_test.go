@@ -42,8 +42,6 @@ type world struct {
 	cfg    acme.Config
 	ahead  atomic.Int64 // of the engine's clock
 	tune   func(*acme.Engine)
-	// patience is how long await waits; 0 stands for 20 seconds.
-	patience time.Duration
 	// answers is where the edge looks for the answers to challenges.
 	answers acme.Bucket[vault.Challenge]
 	noALPN  atomic.Bool // the edge does not answer tls-alpn-01
@@ -166,10 +164,13 @@ func (w *world) id(s ruche.CertificateSpec) string {
 	return vault.ID(s.Names, cmp.Or(s.Directory, issuer.Directory), cmp.Or(s.KeyType, issuer.KeyType, ruche.KeyP256))
 }
 
-// await waits until check reports nil, as long as patience allows.
+// patience is how long is waited for what does not come. Nothing that is right may take so long, on a machine however busy.
+const patience = 2 * time.Minute
+
+// await waits until check reports nil.
 func (w *world) await(what string, check func() error) {
 	w.t.Helper()
-	ctx, stop := context.WithTimeout(w.t.Context(), cmp.Or(w.patience, 20*time.Second))
+	ctx, stop := context.WithTimeout(w.t.Context(), patience)
 	defer stop()
 	for {
 		err := check()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -156,13 +157,13 @@ func (l lab) answers(t *testing.T, host string, answer func(wire.ResponseWriter,
 	})
 }
 
-// freePort gives one that is free on the addresses of the lab, by UDP and TCP.
+// freePort gives one that is free on the addresses of the lab, by UDP and TCP, and that the kernel does not give to others.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 20 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		first, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12000+rand.N(18000)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		_, port, _ := net.SplitHostPort(first.Addr().String())
 		open, ok := []io.Closer{first}, true

@@ -21,6 +21,8 @@ type Want struct {
 	Sources []string
 	// Problem is why it cannot be had, Hint what to do about it, Waiting what it waits for; each may be empty.
 	Problem, Hint, Waiting string
+	// Optional tells that nobody asked for it in so many words, and that names like its one have none at public CAs: that there is a Problem is no failure then.
+	Optional bool
 }
 
 // Input is all that the inventory is made of.
@@ -145,9 +147,22 @@ func (l *lister) want(id string, w Want) {
 			info.LastError = ""
 		}
 		info.Problems = append(info.Problems, problem)
+		if info.State == ruche.CertificatePending && !w.Optional && w.Waiting == "" && !l.covered(w.Names) {
+			info.State = ruche.CertificateFailing // by itself it never comes
+		}
 	case w.Waiting != "" && info.State == ruche.CertificatePending:
 		info.Problems = append(info.Problems, "it is not ordered yet: "+w.Waiting)
 	}
+}
+
+// covered reports whether one of the store that is good now has all of these names.
+func (l *lister) covered(names []string) bool {
+	for _, info := range l.infos {
+		if stored(info) && info.Withdrawn.IsZero() && l.in.Now.Before(info.NotAfter) && vault.CoversAll(info.Names, names) {
+			return true
+		}
+	}
+	return false
 }
 
 func kind(o vault.Origin) ruche.CertificateKind {

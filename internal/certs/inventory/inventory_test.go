@@ -116,6 +116,36 @@ func TestState(t *testing.T) {
 	}
 }
 
+// What cannot be ordered never comes by itself, so whoever watches states has to see it.
+func TestAWantThatCannotBeHadIsFailing(t *testing.T) {
+	c := newCA(t, now().Add(1000*day))
+	wild := inventory.Want{Names: []string{"*.a.example"}, Problem: "it is a wildcard", Hint: "configure a DNS provider"}
+	waits, both, optional := wild, wild, wild
+	waits.Problem, waits.Waiting, both.Waiting, optional.Optional = "", "no edge serves it yet", "no edge serves it yet", true
+	good, ended, retired := c.record(now().Add(day), "*.a.example", "a.example"), c.record(now(), "*.a.example"), c.record(now().Add(day), "*.a.example")
+	retired.Retired = now()
+	for name, tc := range map[string]struct {
+		want    inventory.Want
+		records map[string]vault.Record
+		state   ruche.CertificateState
+	}{
+		"it cannot be ordered":              {wild, nil, ruche.CertificateFailing},
+		"it waits for an edge":              {waits, nil, ruche.CertificatePending},
+		"it waits for an edge all the same": {both, nil, ruche.CertificatePending},
+		"nobody asked in so many words":     {optional, nil, ruche.CertificatePending},
+		"an imported one has the names":     {wild, map[string]vault.Record{"imported": good}, ruche.CertificatePending},
+		"an imported one has ended":         {wild, map[string]vault.Record{"imported": ended}, ruche.CertificateFailing},
+		"one that is retired has the names": {wild, map[string]vault.Record{"imported": retired}, ruche.CertificateFailing},
+		"it is there and cannot be renewed": {wild, map[string]vault.Record{"id": good}, ruche.CertificateValid},
+	} {
+		list := inventory.List(inventory.Input{Now: now(), Records: tc.records, Wants: map[string]inventory.Want{"id": tc.want}})
+		i := slices.IndexFunc(list.Certificates, func(c ruche.CertificateInfo) bool { return c.ID == "id" })
+		if got := list.Certificates[i]; got.State != tc.state || len(got.Problems) != 1 {
+			t.Errorf("%s: it is %s with the problems %q, want %s", name, got.State, got.Problems, tc.state)
+		}
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestProblems(t *testing.T) {

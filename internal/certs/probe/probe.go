@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -58,7 +59,7 @@ func Look(ctx context.Context, t ruche.CheckTarget, cfg Config) (chain []*x509.C
 	p := newProber(t, cfg)
 	shaken, err := p.handshake(ctx, &tls.Config{NextProtos: p.protocols()})
 	if err != nil {
-		p.unreachable(err)
+		p.unreachable(ctx, err)
 		return nil, p.worst()
 	}
 	p.chain(shaken.PeerCertificates)
@@ -110,7 +111,7 @@ func (p *prober) look(ctx context.Context) {
 		first, err = p.secondTry(ctx, err)
 	}
 	if err != nil {
-		p.unreachable(err)
+		p.unreachable(ctx, err)
 		return
 	}
 	for _, c := range first.PeerCertificates {
@@ -136,19 +137,51 @@ func (p *prober) look(ctx context.Context) {
 }
 
 // unreachable says why there is no certificate to look at.
-func (p *prober) unreachable(err error) {
-	var noHost *net.DNSError
+func (p *prober) unreachable(ctx context.Context, err error) {
 	switch {
-	case errors.As(err, &noHost) && noHost.IsNotFound:
-		p.add(checkConnection, ruche.LevelError, "look at the name, or say where the server is with --address IP:PORT", "there is no address for %s", p.target.Host)
 	case strings.HasSuffix(err.Error(), alertUnrecognizedName.Error()): // which is an error without a type
-
 		p.add(checkConnection, ruche.LevelError, "the name is not published there, or without TLS", "the server has no certificate for %s", p.target.ServerName)
-	case p.result.Address == "":
-		p.add(checkConnection, ruche.LevelError, "look whether the server runs, and at the network between", "no connection: %v", err)
-	default:
+	case p.result.Address != "":
 		p.add(checkConnection, ruche.LevelError, "look whether TLS is spoken at this port; for mail there is --starttls", "no handshake: %v", err)
+	default:
+		p.unconnected(ctx, err)
 	}
+}
+
+// unconnected says why no connection came about, and where it was tried.
+func (p *prober) unconnected(ctx context.Context, err error) {
+	var lookup *net.DNSError
+	var slow net.Error
+	where := p.tried(ctx)
+	switch {
+	case errors.As(err, &lookup) && lookup.IsNotFound:
+		p.add(checkConnection, ruche.LevelError, "look at the name, or say where the server is with --address IP:PORT", "there is no address for %s", p.target.Host)
+	case errors.As(err, &lookup):
+		p.add(checkConnection, ruche.LevelError, "look at the name servers of this host (/etc/resolv.conf), or say where the server is with --address IP:PORT", "the DNS does not say where %s is: %v", p.target.Host, err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		p.add(checkConnection, ruche.LevelError, "nothing listens there: start the server, or name its port (HOST:PORT); where the name leads elsewhere, look at its DNS", "no connection: %s refuses it", where)
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		p.add(checkConnection, ruche.LevelError, "look at the routes of this host, and whether the server's is up; an IPv6 address is reached where there is IPv6 alone", "no connection: no way leads to %s", where)
+	case errors.As(err, &slow) && slow.Timeout():
+		p.add(checkConnection, ruche.LevelError, "look whether the host is up, and for a firewall between that drops what comes to this port", "no connection: %s does not answer within %v", where, p.Timeout)
+	default:
+		p.add(checkConnection, ruche.LevelError, "look whether the server runs, and at the network between", "no connection: %v", err)
+	}
+}
+
+// tried gives the addresses that a connection was tried with.
+func (p *prober) tried(ctx context.Context) string {
+	if p.target.Address != "" {
+		return p.target.Address
+	}
+	addresses, err := net.DefaultResolver.LookupHost(ctx, p.target.Host)
+	if err != nil {
+		return p.address()
+	}
+	for i, a := range addresses {
+		addresses[i] = net.JoinHostPort(a, strconv.Itoa(p.target.Port))
+	}
+	return few(addresses)
 }
 
 // alertUnrecognizedName is by which a server tells that it does not have a name (RFC 6066 section 3).

@@ -12,12 +12,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -345,6 +348,30 @@ func TestTLSAfterACommand(t *testing.T) {
 	}
 }
 
+// backlog gives an address whose queue of connections is full, so that it answers no more.
+func backlog(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", bound.(*syscall.SockaddrInet4).Port)
+	conn, err := net.Dial("tcp", address) // there is room for one
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return address
+}
+
 func TestWhereNothingIs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -357,16 +384,27 @@ func TestWhereNothingIs(t *testing.T) {
 	defer plain.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	_, port, _ := net.SplitHostPort(closed)
+	number, _ := strconv.Atoi(port)
+	full := backlog(t)
 	for name, c := range map[string]struct {
-		ctx     context.Context
-		address string
-		says    string
+		ctx    context.Context
+		target ruche.CheckTarget
+		says   string
 	}{
-		"nobody listens": {t.Context(), closed, "error connection: no connection"},
-		"plain HTTP":     {t.Context(), plain.Listener.Addr().String(), "error connection: no handshake"},
-		"broken off":     {ctx, closed, "error connection: no connection"},
+		"nobody listens":     {t.Context(), ruche.CheckTarget{Host: "shop.example", Address: closed}, "error connection: no connection: " + closed + " refuses it"},
+		"nobody at an IP":    {t.Context(), ruche.CheckTarget{Host: "127.0.0.1", Port: number}, "error connection: no connection: 127.0.0.1:" + port + " refuses it"},
+		"nobody at a name":   {t.Context(), ruche.CheckTarget{Host: "localhost", Port: number}, "127.0.0.1:" + port},
+		"nobody answers":     {t.Context(), ruche.CheckTarget{Host: "shop.example", Address: full}, "error connection: no connection: " + full + " does not answer within 100ms"},
+		"no way leads there": {t.Context(), ruche.CheckTarget{Host: "shop.example", Address: "255.255.255.255:443"}, "error connection: no connection: no way leads to 255.255.255.255:443"},
+		"plain HTTP":         {t.Context(), ruche.CheckTarget{Host: "shop.example", Address: plain.Listener.Addr().String()}, "error connection: no handshake"},
+		"broken off":         {ctx, ruche.CheckTarget{Host: "shop.example", Address: closed}, "error connection: no connection"},
 	} {
-		got := Check(c.ctx, ruche.CheckTarget{Host: "shop.example", Address: c.address}, Config{Now: now})
+		cfg := Config{Now: now}
+		if name == "nobody answers" {
+			cfg.Timeout = 100 * time.Millisecond
+		}
+		got := Check(c.ctx, c.target, cfg)
 		if !strings.Contains(found(got), c.says) || got.TLS != nil || got.Worst() != ruche.LevelError {
 			t.Errorf("%s: %+v", name, got)
 		}
