@@ -50,8 +50,9 @@ $(GOLANGCI):
 lint: $(GOLANGCI) ## run golangci-lint
 	@$(GOLANGCI) run --build-tags e2e ./...
 
+# The slow packages wait most of the time, for elections and timeouts, so two for each processor run at once.
 unit: ## run the unit tests with the race detector
-	@CGO_ENABLED=1 go test -race ./...
+	@CGO_ENABLED=1 go test -race -p $$((2 * $$(nproc))) ./...
 
 e2e: build ## run the scenarios on real Docker Engines (root); R=regexp chooses
 	@scripts/e2e $(if $(R),-run '$(R)')
@@ -59,7 +60,7 @@ e2e: build ## run the scenarios on real Docker Engines (root); R=regexp chooses
 e2e-clean: ## take away what killed scenarios left behind
 	@go run ./e2e/lab/cmd/lab clean
 
-test: ## run everything: setup, format, vet, lint, unit, scenarios, the demo
+test: ## run everything: setup, format, lint (which vets, too), unit, scenarios, the demo
 	@scripts/test
 
 fuzz: ## run each fuzz target for T (30s)

@@ -32,6 +32,7 @@ services:
 
 // Two services of a Compose file, each in the vocabulary it was written for.
 func TestComposeServicesAreServedByName(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.StartRuche()

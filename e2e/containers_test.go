@@ -21,6 +21,7 @@ const soon = 20 * time.Second
 
 // Three ways to declare a site, on one Engine, with ruche as a process of the host.
 func TestPlainContainersAreServedByName(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.Run("before", "--env", "VIRTUAL_HOST=before.test")
@@ -145,6 +146,7 @@ func echoes(conn net.Conn, in *bufio.Reader) error {
 
 // Ruche as a container of its own FROM scratch image: it must know itself and reach what shares a network with it.
 func TestRucheRunsAsContainer(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.LoadRuche()

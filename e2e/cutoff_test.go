@@ -17,6 +17,7 @@ import (
 
 // An edge is cut off from the control node alone, while services are updated. It serves what it knows as long as that lives, and the rest soon after the way is healed.
 func TestEdgeIsCutOff(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarmOf(1)
 	first, cut := l.Nodes[0], l.Nodes[1]
@@ -40,8 +41,8 @@ func TestEdgeIsCutOff(t *testing.T) {
 	if d, err := time.ParseDuration(os.Getenv("RUCHE_TEST_CUT")); err == nil {
 		length = d
 	}
-	known := far.StartLoad(stays, loadRate/5, int(length.Seconds()+60)*loadRate/5)
-	fresh := near.StartLoad(moves, loadRate/5, int(length.Seconds()+60)*loadRate/5)
+	known := far.StartLoad(stays, loadRate/5)
+	fresh := near.StartLoad(moves, loadRate/5)
 	begin := time.Now()
 	setControlPort(cut, "--insert")
 	updates := 0
@@ -61,13 +62,12 @@ func TestEdgeIsCutOff(t *testing.T) {
 		t.Errorf("the new tasks were served %v after the way was healed, want %v", served.Sub(healed), converges)
 	}
 	lab.Eventually(t, aMinute, func() error { return servedByTasks(far, moves, 2) })
-	for _, load := range []*lab.Load{known, fresh} {
-		load.Stop()
-		if err := load.Wait(); err != nil {
+	for _, err := range endAll(known, fresh) {
+		if err != nil {
 			t.Error(err)
 		}
-		t.Log(load)
 	}
+	t.Logf("known: %v, fresh: %v", known, fresh)
 }
 
 const (

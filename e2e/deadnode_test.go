@@ -11,6 +11,7 @@ import (
 
 // A node loses its power: nothing refuses, nothing says goodbye. Requests find the other node's task long before the Swarm knows, and the node's own when it is back.
 func TestDeadNodeLeavesTheRotation(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 3, lab.Options{})
 	l.JoinSwarm()
 	first, dies := l.Nodes[0], l.Nodes[1]
@@ -21,12 +22,14 @@ func TestDeadNodeLeavesTheRotation(t *testing.T) {
 	const url = "http://shop.test/"
 	lab.Eventually(t, aMinute, func() error { return servedByTasks(client, url, 2) })
 
-	load := client.StartLoad(url, loadRate, 2*loadCount)
+	load := client.StartLoad(url, loadRate)
 	<-load.UnderWay()
 	died := time.Now()
 	dies.Cut() // first, or the kernel would refuse in the name of the dead
 	dies.Kill()
-	err := load.Wait()
+	lab.Eventually(t, aMinute, func() error { return first.SeesNodeAs(dies, "down") })
+	known := time.Since(died)
+	err := load.End()
 	t.Log(load)
 	if err != nil {
 		t.Error(err)
@@ -39,7 +42,8 @@ func TestDeadNodeLeavesTheRotation(t *testing.T) {
 			longest = max(longest, time.Duration(line.Millis*float64(time.Millisecond)))
 		}
 	}
-	t.Logf("the dead node has caught %d requests, the last one %v after its death; the longest of them took %v", caught, last.Round(time.Millisecond), longest.Round(time.Millisecond))
+	t.Logf("the dead node has caught %d requests, the last one %v after its death; the longest of them took %v; the Swarm knew after %v",
+		caught, last.Round(time.Millisecond), longest.Round(time.Millisecond), known.Round(time.Millisecond))
 	if caught == 0 {
 		t.Error("no request met the dead node: this run says nothing")
 	}

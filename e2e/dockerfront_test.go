@@ -75,6 +75,7 @@ func hostPrograms() []string {
 // The Engine's API over TLS, on a control node and on a node that only has an agent: by the role of a certificate, until it is revoked; the server's certificate changes meanwhile, the
 // control node goes, and no Engine is ever restarted.
 func TestDockerOverTLS(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarmOf(1)
 	first, second := l.Nodes[0], l.Nodes[1]

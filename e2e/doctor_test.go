@@ -15,6 +15,7 @@ import (
 
 // Three managers with the stack: the doctor names what is weak and nothing that is sound, notices that a manager has gone, and that it is back.
 func TestDoctorOfASwarm(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 3, lab.Options{})
 	l.JoinSwarm()
 	first, third := l.Nodes[0], l.Nodes[2]

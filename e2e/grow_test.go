@@ -14,6 +14,7 @@ import (
 // A host with "ruche up" becomes three managers with the stack, as docs/grow.md tells: what it knew is there, control nodes come and go with the managers of the Swarm, and
 // both are served all the time from when the edge of the first host is up.
 func TestFromOneHostToThreeManagers(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 3, lab.Options{})
 	first, second, third := l.Nodes[0], l.Nodes[1], l.Nodes[2]
 	for _, n := range l.Nodes {
@@ -23,7 +24,7 @@ func TestFromOneHostToThreeManagers(t *testing.T) {
 	_, member := stackFromOneHost(t, first)
 	first.CreateService(lab.SiteImage, "shop", "--replicas", "2", "--network", "public", "--env", "VIRTUAL_HOST=shop.test", "--env", "VIRTUAL_PORT=8080")
 	lab.Eventually(t, aMinute, func() error { return servedByTasks(first.Client(), "http://shop.test/", 2) })
-	load := first.Client().StartLoad("http://shop.test/", loadRate/5, 60*loadCount)
+	load := first.Client().StartLoad("http://shop.test/", loadRate/5)
 
 	begin := time.Now()
 	token := first.Docker("swarm", "join-token", "--quiet", "manager")
@@ -47,8 +48,7 @@ func TestFromOneHostToThreeManagers(t *testing.T) {
 	lab.Eventually(t, 2*aMinute, func() error { return hasControls(second, member, 3) })
 	t.Logf("three members again %v after it was promoted", time.Since(begin).Round(time.Millisecond))
 
-	load.Stop()
-	if err := load.Wait(); err != nil {
+	if err := load.End(); err != nil {
 		t.Error(err)
 	}
 	t.Log(load)

@@ -12,6 +12,7 @@ import (
 
 // A container with a HEALTHCHECK takes part while the check passes, and only then.
 func TestHealthCheckDecidesWhoTakesPart(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.StartRuche()

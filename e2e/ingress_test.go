@@ -16,6 +16,7 @@ import (
 // Edges that are published over the routing mesh are noticed before a client comes, and the command in the warning, as it stands there, mends it. There is no task, since
 // the kernel that runs the lab may have no IPVS.
 func TestEdgesThatArePublishedOverTheMesh(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	l.JoinSwarm()
 	n := l.Nodes[0]

@@ -12,6 +12,7 @@ import (
 
 // The lab's own promise: an Engine that survives being killed, with containers that can be reached from its node.
 func TestLabEngineIsKilledAndComesBack(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{LiveRestore: true})
 	node := l.Nodes[0]
 	node.Run("web")
@@ -39,6 +40,7 @@ func TestLabEngineIsKilledAndComesBack(t *testing.T) {
 
 // A killed node comes back with its containers' definitions.
 func TestLabNodeIsKilledAndBoots(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.Run("web", "--restart", "always")

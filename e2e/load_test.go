@@ -4,17 +4,26 @@ package e2e
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/ruche-project/ruche/e2e/lab"
 )
 
-// The load of the scenarios: 500 requests per second for 10 seconds.
-const (
-	loadRate  = 500
-	loadCount = 5000
-)
+// loadRate is the load of the scenarios, in requests per second.
+const loadRate = 500
+
+// endAll ends loads together, and gives what each of them says.
+func endAll(loads ...*lab.Load) []error {
+	errs := make([]error, len(loads))
+	var ends sync.WaitGroup
+	for i, load := range loads {
+		ends.Go(func() { errs[i] = load.End() })
+	}
+	ends.Wait()
+	return errs
+}
 
 // enough returns an error until n things were seen.
 func enough(err error, n, want int) error {
@@ -26,8 +35,10 @@ func enough(err error, n, want int) error {
 
 // docker stop of one of two containers must not cost a request, however the container takes the signal.
 func TestStopUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, onTerm := range []string{"graceful", "exit"} {
 		t.Run(onTerm, func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, 1, lab.Options{})
 			node := l.Nodes[0]
 			node.StartRuche()
@@ -42,10 +53,10 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 				return enough(err, len(seen), 2)
 			})
 
-			load := client.StartLoad("http://pair.test/", loadRate, loadCount)
+			load := client.StartLoad("http://pair.test/", loadRate)
 			<-load.UnderWay()
 			node.Docker("stop", "one")
-			err := load.Wait()
+			err := load.End()
 			t.Log(load)
 			if err != nil {
 				t.Error(err)
@@ -59,6 +70,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 
 // A killed and restarted Engine must not be noticed by visitors, and what changes afterwards must be picked up.
 func TestEngineIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{LiveRestore: true})
 	node := l.Nodes[0]
 	node.StartRuche()
@@ -66,7 +78,7 @@ func TestEngineIsKilledUnderLoad(t *testing.T) {
 	node.Run("web", "--env", "VIRTUAL_HOST=web.test")
 	lab.Eventually(t, soon, func() error { return client.IsServedBy("http://web.test/", "web") })
 
-	load := client.StartLoad("http://web.test/", loadRate, loadCount)
+	load := client.StartLoad("http://web.test/", loadRate)
 	<-load.UnderWay()
 	node.KillEngine()
 	if err := client.IsServedBy("http://web.test/", "web"); err != nil {
@@ -75,7 +87,7 @@ func TestEngineIsKilledUnderLoad(t *testing.T) {
 	node.StartEngine()
 	node.Run("later", "--env", "VIRTUAL_HOST=later.test")
 	lab.Eventually(t, 30*time.Second, func() error { return client.IsServedBy("http://later.test/", "later") })
-	err := load.Wait()
+	err := load.End()
 	t.Log(load)
 	if err != nil {
 		t.Error(err)

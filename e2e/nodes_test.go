@@ -13,6 +13,7 @@ import (
 // The stack on two nodes, grown from a host that ran alone: a control node, an edge and an agent on both. Services are updated under load through both edges, which then
 // go on, and start again, without any control node.
 func TestEdgesOfASwarm(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarm()
 	first := l.Nodes[0]
@@ -32,18 +33,18 @@ func TestEdgesOfASwarm(t *testing.T) {
 
 	var loads []*lab.Load
 	for _, c := range clients {
-		loads = append(loads, c.StartLoad("http://shop.test/", loadRate/2, loadCount))
+		loads = append(loads, c.StartLoad("http://shop.test/", loadRate/2))
 	}
 	for _, load := range loads {
 		<-load.UnderWay()
 	}
 	first.Docker("service", "update", "--detach", "--force", "shop")
 	lab.Eventually(t, aMinute, func() error { return first.UpdateIsOver("shop") })
-	for i, load := range loads {
-		if err := load.Wait(); err != nil {
+	for i, err := range endAll(loads...) {
+		if err != nil {
 			t.Errorf("through the edge of %s: %v", l.Nodes[i].Name, err)
 		}
-		t.Logf("through the edge of %s: %v", l.Nodes[i].Name, load)
+		t.Logf("through the edge of %s: %v", l.Nodes[i].Name, loads[i])
 	}
 
 	first.Docker("service", "rm", "ruche_control")

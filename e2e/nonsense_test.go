@@ -14,6 +14,7 @@ import (
 
 // One container with nonsense in every variable harms nobody else, and is told what is wrong with it.
 func TestNonsenseHarmsNobodyElse(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	r := node.StartRuche()

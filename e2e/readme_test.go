@@ -13,6 +13,7 @@ import (
 
 // The first compose file of the README, with a site in the place of the reader's own image.
 func TestTheReadmesComposeFileWorks(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

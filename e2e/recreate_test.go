@@ -13,6 +13,7 @@ import (
 
 // While the only container of a host is removed and made anew, the host stays known: 503 with Retry-After, then 200.
 func TestRecreationNeverForgetsTheHost(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.StartRuche()
@@ -86,6 +87,7 @@ func (w *watcher) stop() (seen map[int]int, wrong []string) {
 
 // A container that is replaced at once costs nobody a request: those that come meanwhile wait for the new one.
 func TestRecreationAtOnceIsNotSeen(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	node.StartRuche("--hold", "30s")

@@ -14,6 +14,7 @@ import (
 
 // The drills of docs/state.md, "In the stack": the state is backed up, brought back, and forced, in containers, while the edge serves.
 func TestTheStatesDrillsInTheStack(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	l.JoinSwarm()
 	n := l.Nodes[0]

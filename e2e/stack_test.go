@@ -11,6 +11,7 @@ import (
 
 // A stack is begun, deployed, and upgraded node by node, while requests come as from a load balancer in front: where an edge takes no connections, the other one gets them.
 func TestStackUpgrade(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 2, lab.Options{})
 	l.JoinSwarmOf(1) // a second manager's control node would be on standby, and an upgrade waits for that
 	first, second := l.Nodes[0], l.Nodes[1]
@@ -28,7 +29,7 @@ func TestStackUpgrade(t *testing.T) {
 	clients := []*lab.Client{first.BalancedClient(second), second.BalancedClient(first)}
 	var loads []*lab.Load
 	for _, c := range clients {
-		loads = append(loads, c.StartLoad("http://shop.test/", loadRate/5, 100*loadCount))
+		loads = append(loads, c.StartLoad("http://shop.test/", loadRate/5))
 	}
 	begin = time.Now()
 	out, err := first.StackUpgrade(lab.NextRucheImage)
@@ -36,12 +37,11 @@ func TestStackUpgrade(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for i, load := range loads {
-		load.Stop()
-		if err := load.Wait(); err != nil {
+	for i, err := range endAll(loads...) {
+		if err != nil {
 			t.Errorf("to the edge of %s first: %v", l.Nodes[i].Name, err)
 		}
-		t.Logf("to the edge of %s first: %v", l.Nodes[i].Name, load)
+		t.Logf("to the edge of %s first: %v", l.Nodes[i].Name, loads[i])
 	}
 	for _, service := range []string{"ruche_control", "ruche_agent", "ruche_edge"} {
 		for _, n := range l.Nodes {

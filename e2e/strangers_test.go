@@ -38,6 +38,7 @@ const (
 
 // Whoever does not belong to the installation is refused at its door, counted, and named in the log; and the edge has nothing that would help who breaks into it.
 func TestStrangersAreRefused(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	l.JoinSwarm()
 	n := l.Nodes[0]

@@ -11,6 +11,7 @@ import (
 
 // Three managers with an overlay network: the ground that the cluster scenarios stand on.
 func TestThreeManagersShareAnOverlayNetwork(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 3, lab.Options{})
 	l.JoinSwarm()
 	first := l.Nodes[0]

@@ -10,6 +10,7 @@ import (
 
 // A new process takes the place of the running one three times, and no visitor notices; one that fails or is killed half-way changes nothing.
 func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, 1, lab.Options{})
 	node := l.Nodes[0]
 	ruche := node.StartRuche("--drain-timeout", "4s")
@@ -17,7 +18,7 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	node.Run("web", "--env", "VIRTUAL_HOST=web.test")
 	lab.Eventually(t, soon, func() error { return client.IsServedBy("http://web.test/", "web") })
 
-	load := client.StartLoad("http://web.test/", loadRate, 2*loadCount)
+	load := client.StartLoad("http://web.test/", loadRate)
 	<-load.UnderWay()
 	for i, name := range []string{"one", "two", "three"} {
 		if i == 1 {
@@ -28,7 +29,7 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 		lab.Eventually(t, soon, func() error { return client.IsServedBy("http://"+name+".test/", name) })
 		ruche.Upgrade()
 	}
-	err := load.Wait()
+	err := load.End()
 	t.Log(load)
 	if err != nil {
 		t.Error(err)

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"testing"
 	"time"
 )
 
 // Client asks one node for any host name: whatever name the URL has, the node's address is dialed.
 // It follows no redirect and takes any certificate. Safe for concurrent use.
 type Client struct {
+	t    testing.TB
 	http *http.Client
 }
 
@@ -65,7 +67,7 @@ func (n *Node) clientBy(dial func(ctx context.Context, network, target string) (
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // names have self-signed certificates
 	}
 	n.lab.t.Cleanup(transport.CloseIdleConnections)
-	return &Client{http: &http.Client{
+	return &Client{t: n.lab.t, http: &http.Client{
 		Transport: transport, Timeout: 10 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}

@@ -3,6 +3,7 @@ package lab
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -107,16 +108,19 @@ func TestLoadCountsWhatFails(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	c := &Client{http: server.Client()}
-	load := c.StartLoad(server.URL, 2000, 100)
+	c := &Client{t: t, http: server.Client()}
+	load := c.StartLoad(server.URL, 200)
 	<-load.UnderWay()
-	err := load.Wait()
-	if err == nil || !strings.Contains(err.Error(), "10 of 100 requests") || !strings.Contains(err.Error(), "10 x status 503") || !strings.Contains(err.Error(), "out of tea") {
-		t.Errorf("got %v, want 10 of 100 with status 503 and an example", err)
+	err := load.End()
+	all := int(asked.Load())
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%d of %d requests", all/10, all)) || !strings.Contains(err.Error(), fmt.Sprintf("%d x status 503", all/10)) ||
+		!strings.Contains(err.Error(), "out of tea") {
+		t.Errorf("got %v, want every tenth of %d with status 503 and an example", err, all)
 	}
 
 	server.Close()
-	if err := c.StartLoad(server.URL, 2000, 10).Wait(); err == nil || !strings.Contains(err.Error(), "10 x cannot dial") {
-		t.Errorf("got %v, want 10 failures to dial", err)
+	load = c.StartLoad(server.URL, 200)
+	if err := load.End(); err == nil || !strings.Contains(err.Error(), "x cannot dial") || load.Failed() == 0 {
+		t.Errorf("got %v, want failures to dial", err)
 	}
 }

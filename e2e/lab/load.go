@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,16 +13,14 @@ import (
 	"time"
 )
 
-// Load is a constant rate of requests: request i is due i/rate after the start whether or not the
-// ones before it were answered. It ends after a fixed number of requests, or when it is stopped.
+// Load is a constant rate of requests: request i is due i/rate after the start whether or not the ones before it were answered. It goes on until End.
 type Load struct {
-	count    int
-	rate     int
-	client   *Client
-	url      string
-	reached  chan struct{}
-	stop     chan struct{}
-	finished chan struct{}
+	rate    int
+	client  *Client
+	url     string
+	reached chan struct{}
+	stop    context.CancelFunc
+	workers sync.WaitGroup
 
 	mu       sync.Mutex
 	done     int
@@ -32,51 +31,50 @@ type Load struct {
 	late     time.Duration // the longest that a request was sent after it was due
 }
 
-// loadWorkers bounds the requests under way: when the endpoints of a site are away for a second, or one of two is dead, hundreds wait.
-const loadWorkers = 768
+const (
+	// loadWorkers bounds the requests under way: when the endpoints of a site are away for a second, or one of two is dead, hundreds wait.
+	loadWorkers = 768
+	// loadMargin is for how long a load runs before what it is to see, and after that.
+	loadMargin = 2 * time.Second
+)
 
-// StartLoad sends count requests at rate per second for the URL. A request fails when there is no whole answer, or
-// one with another status than 200.
-func (c *Client) StartLoad(rawURL string, rate, count int) *Load {
+// StartLoad sends rate requests per second for the URL. A request fails when there is no whole answer, or one with another status than 200.
+func (c *Client) StartLoad(rawURL string, rate int) *Load {
+	ctx, stop := context.WithCancel(context.Background())
+	c.t.Cleanup(stop) // for a test that ends before it
 	l := &Load{
-		client: c, url: rawURL, rate: rate, count: count,
-		reached: make(chan struct{}), stop: make(chan struct{}), finished: make(chan struct{}),
+		client: c, url: rawURL, rate: rate, stop: stop, reached: make(chan struct{}),
 		failures: map[string][]string{}, failed: map[string]int{}, byStatus: map[int]int{},
 	}
-	due := make(chan time.Time, count)
-	var workers sync.WaitGroup
+	due := make(chan time.Time, 1<<16)
 	for range loadWorkers {
-		workers.Go(func() {
+		l.workers.Go(func() {
 			for at := range due {
 				l.request(at)
 			}
 		})
 	}
-	go func() {
-		defer close(l.finished)
-		l.pace(due)
-		workers.Wait()
-	}()
+	go l.pace(ctx, due)
 	return l
 }
 
 // pace hands out the requests when they are due.
-func (l *Load) pace(due chan<- time.Time) {
+func (l *Load) pace(ctx context.Context, due chan<- time.Time) {
 	defer close(due)
 	interval := time.Second / time.Duration(l.rate)
 	begin := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for i := range l.count {
+	for i := 0; ; i++ {
 		at := begin.Add(time.Duration(i) * interval)
 		timer.Reset(time.Until(at))
 		select {
 		case <-timer.C:
-		case <-l.stop:
+		case <-ctx.Done():
 			return
 		}
 		due <- at
-		if i == min(l.count/3, 7*l.rate) {
+		if i == int(loadMargin/interval) {
 			close(l.reached)
 		}
 	}
@@ -122,19 +120,15 @@ func errorKind(err error) string {
 	}
 }
 
-// Stop has no more requests sent; it is called once.
-func (l *Load) Stop() { close(l.stop) }
-
-// UnderWay is closed when a third of the requests, or those of seven seconds, have been sent.
+// UnderWay is closed when the requests of two seconds have been sent.
 func (l *Load) UnderWay() <-chan struct{} { return l.reached }
 
-// Finished is closed when every request has been answered or has failed.
-func (l *Load) Finished() <-chan struct{} { return l.finished }
-
-// Wait waits for the end and returns nil when no request failed, else an error with the failures by kind and their
-// first examples.
-func (l *Load) Wait() error {
-	<-l.finished
+// End lets it go on for two more seconds, which show what comes late, and waits until all is answered. It returns nil when no request failed, else an error with the
+// failures by kind and their first examples.
+func (l *Load) End() error {
+	pause(loadMargin)
+	l.stop()
+	l.workers.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	total := 0

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -100,22 +101,22 @@ func (n *Node) makeLink() error {
 }
 
 // unlink removes the interfaces that an Engine has made, which do not outlive a power cut either: a dead container's would go on to refuse connections in the name of the
-// next one with its address.
+// next one with its address. Some go by themselves meanwhile, with a namespace that the kernel takes away, so it lists them anew until there are none.
 func (n *Node) unlink() error {
-	out, err := exec.Command("ip", "-n", n.id, "-oneline", "link", "show").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("cannot list the interfaces of %s: %w: %s", n.Name, err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		name, _, _ := strings.Cut(strings.Fields(line)[1], "@") // "7: veth0@if6: <...>"
-		if name = strings.TrimSuffix(name, ":"); name == "lo" || name == "eth0" {
-			continue
+	return poll(10*time.Second, func() error {
+		out, err := exec.Command("ip", "-n", n.id, "-oneline", "link", "show").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("cannot list the interfaces of %s: %w: %s", n.Name, err, out)
 		}
-		if err := ip("-n " + n.id + " link delete " + name); err != nil {
-			return err
+		var left []error
+		for line := range strings.Lines(string(out)) {
+			name, _, _ := strings.Cut(strings.Fields(line)[1], "@") // "7: veth0@if6: <...>"
+			if name = strings.TrimSuffix(name, ":"); name != "lo" && name != "eth0" {
+				left = append(left, ip("-n "+n.id+" link delete "+name))
+			}
 		}
-	}
-	return nil
+		return errors.Join(left...)
+	})
 }
 
 // Cut takes the node off the network.

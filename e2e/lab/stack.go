@@ -60,8 +60,8 @@ func (n *Node) ControlState() (ruche.StateStatus, error) {
 	return s, err
 }
 
-// connectTimeout is how long a balanced client waits for a node to take a connection.
-const connectTimeout = time.Second
+// connectTimeout is how long a balanced client waits for a node to take a connection. Long enough for a busy machine, and two of them shorter than a client waits.
+const connectTimeout = 4 * time.Second
 
 // BalancedClient makes a client that does what a load balancer in front does: it asks the node, and where that takes no connection the others, in their order.
 func (n *Node) BalancedClient(others ...*Node) *Client {

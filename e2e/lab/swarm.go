@@ -56,6 +56,15 @@ func (n *Node) WaitManagers(want int) {
 	Eventually(n.lab.t, 60*time.Second, func() error { return n.seesManagers(want) })
 }
 
+// SeesNodeAs returns an error until the Swarm calls another node that, as this one knows it: "ready", "down".
+func (n *Node) SeesNodeAs(other *Node, want string) error {
+	got, err := n.TryDocker("node", "inspect", "--format", "{{.Status.State}}", other.Name)
+	if err == nil && got != want {
+		err = fmt.Errorf("node %s is %s, want %s", other.Name, got, want)
+	}
+	return err
+}
+
 // WaitTask waits until a task of the service runs on the node and returns its container's ID.
 func (n *Node) WaitTask(service string) string {
 	n.lab.t.Helper()

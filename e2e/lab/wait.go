@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Eventually waits until cond returns nil, looking every 20 ms, and fails the test with its last error after the deadline.
+// Eventually waits until cond returns nil, and fails the test with its last error after the deadline. Between two looks it rests as long as the look took, 20 ms to a
+// second: many a look starts a command, and other scenarios run beside this one.
 func Eventually(t testing.TB, deadline time.Duration, cond func() error) {
 	t.Helper()
 	if err := poll(deadline, cond); err != nil {
@@ -27,8 +28,8 @@ func Never(t testing.TB, period time.Duration, cond func() error) {
 }
 
 func poll(deadline time.Duration, cond func() error) error {
-	begin := time.Now()
-	for {
+	for begin := time.Now(); ; {
+		look := time.Now()
 		err := cond()
 		if err == nil {
 			return nil
@@ -36,7 +37,7 @@ func poll(deadline time.Duration, cond func() error) error {
 		if time.Since(begin) > deadline {
 			return fmt.Errorf("not within %v: %w", deadline, err)
 		}
-		pause(20 * time.Millisecond)
+		pause(min(max(time.Since(look), 20*time.Millisecond), time.Second))
 	}
 }
 
