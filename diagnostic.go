@@ -83,6 +83,7 @@ const (
 	CodeIssuerUnknown       Code = "issuer-unknown"
 	CodeIssuerOutOfService  Code = "issuer-out-of-service"
 	CodeCertNotServed       Code = "certificate-not-served"
+	CodeCertNotRevoked      Code = "certificate-not-revoked"
 	CodeCertShort           Code = "certificate-short"
 	CodeCertRevoked         Code = "certificate-revoked"
 	CodeCertElsewhere       Code = "certificate-elsewhere"
@@ -115,7 +116,7 @@ func Codes() []Code {
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
-		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
+		CodeCertNotServed, CodeCertNotRevoked, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid, CodeFileUnused,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeACMEServerFull, CodeDockerFrontDown,

@@ -89,8 +89,20 @@ func (t *term) findAccount(ctx context.Context, client *acmez.Client, key string
 		return acmez.Account{}, err
 	}
 	signer, err := t.open(vault.AccountSealedFor(key), row.Key)
+	if err != nil && t.unopenedFor("account "+key, row.Created) > brokenAfter && !terms.persists() {
+		t.log.Warn("the key of an account cannot be opened for an hour, another account is registered", slog.String("directory", terms.Directory), slog.String("account", row.URL), slog.Any("error", err))
+		if err := t.accounts.delete(ctx, key); err != nil {
+			return acmez.Account{}, fmt.Errorf("cannot forget an account whose key is lost: %w", err)
+		}
+		if row, err = t.accountRow(ctx, key, terms); err == nil {
+			signer, err = t.open(vault.AccountSealedFor(key), row.Key)
+		}
+	}
 	if err != nil {
-		return acmez.Account{}, err
+		return acmez.Account{}, &failure{
+			text: "cannot open the key of the account at the CA: " + err.Error(), cause: err, ours: true,
+			hint: "give this node the sealing key that the others have (--seal-key-file); if it is lost, another account is registered by itself in an hour, or by another --acme-email at once",
+		}
 	}
 	account := acmez.Account{PrivateKey: signer, Contact: row.Contact, TermsOfServiceAgreed: true, Location: row.URL}
 	if row.URL == "" {
@@ -169,13 +181,9 @@ func (t *term) register(ctx context.Context, client *acmez.Client, account acmez
 	return account, nil
 }
 
-// lost handles that the CA does not know the account: with the same key it is registered again at the next try, but never where standing DNS records name it.
-func (t *term) lost(ctx context.Context, terms Terms) *failure {
+// lost handles that the CA does not know the account at a URL: with the same key it is registered again by who asks for it next, but never where standing DNS records name it.
+func (t *term) lost(ctx context.Context, terms Terms, url string) error {
 	key := accountKey(terms)
-	url := ""
-	if e, ok := t.accounts.get(key); ok {
-		url = e.Value.URL
-	}
 	if terms.persists() {
 		return &failure{
 			text:    fmt.Sprintf("the CA does not know the account %s any more, which the standing DNS records name", url),
@@ -186,17 +194,20 @@ func (t *term) lost(ctx context.Context, terms Terms) *failure {
 	k := t.accountsKnown.of(key)
 	free, err := k.take(ctx)
 	if err != nil {
-		return failureOf(err)
+		return err
 	}
 	defer free()
+	if k.account.Location != url { // another order has found out, and it is registered again
+		return nil
+	}
 	k.account = acmez.Account{}
+	t.log.Warn("the CA does not know the account any more, it is registered again with the same key", slog.String("directory", terms.Directory), slog.String("account", url))
 	err = t.accounts.change(ctx, key, func(row *vault.Account) bool {
 		row.URL = ""
 		return true
 	})
-	t.log.Warn("the CA does not know the account any more, it is registered again with the same key", slog.String("directory", terms.Directory), slog.String("account", url))
 	if err != nil {
-		t.log.Warn("the account's URL could not be forgotten", slog.Any("error", err))
+		return fmt.Errorf("cannot forget the URL of an account that its CA has lost: %w", err)
 	}
 	return nil
 }

@@ -307,10 +307,11 @@ func (r *run) count(ctx context.Context, name, of string) error {
 func (r *run) cleanUp(ctx context.Context) {
 	for _, rec := range r.journal.Records {
 		if r.terms.DNS == nil || r.cfg.DNS == nil {
+			r.log.Warn("a DNS record is left behind, for its provider is not described any more", slog.String("name", rec.Name), slog.String("value", rec.Value))
 			continue
 		}
 		if err := r.cfg.DNS.CleanUp(ctx, *r.terms.DNS, rec.Name, rec.Value); err != nil && !ended(ctx, err) {
-			r.log.Warn("a DNS record is left behind", slog.String("name", rec.Name), slog.Any("error", err))
+			r.log.Warn("a DNS record is left behind", slog.String("name", rec.Name), slog.String("value", rec.Value), slog.Any("error", err))
 		}
 	}
 	needed := make(map[string]bool)

@@ -107,7 +107,8 @@ const (
 	// longestPause is how long the engine rests when nothing is to be done.
 	longestPause = 10 * time.Minute
 	// gather is how long the engine waits after a change for others that come with it, and at least restFactor times what the last look at everything took.
-	gather, restFactor = 20 * time.Millisecond, 9
+	// A pass that took longer than tookMost waited for the state, and news does not wait for that.
+	gather, restFactor, tookMost = 20 * time.Millisecond, 9, 200 * time.Millisecond
 	// renewEvery is the pace at which renewals begin of certificates that are served well meanwhile, maxRenewals how many begin at once: a thousand are not to take the
 	// processor from visitors. Nobody waits for them: one look in calm is made for all that end within that time.
 	renewEvery, maxRenewals = 200 * time.Millisecond, 5
@@ -134,7 +135,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	var began, next time.Time
-	var rest time.Duration
+	var took, rest time.Duration
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,7 +145,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				return nil
 			}
 		case <-t.ended:
-			if soon := began.Add(calm); soon.Before(next) {
+			if soon := began.Add(max(calm, restFactor*took)); soon.Before(next) {
 				next = soon
 				pause.Reset(time.Until(next))
 			}
@@ -159,7 +160,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if t.renewals < allowed {
 			t.renewed = began
 		}
-		took := time.Since(began)
+		took = min(time.Since(began), tookMost)
 		if rest = max(gather, restFactor*took); t.hurry {
 			rest = max(gather, took)
 		}
@@ -201,10 +202,11 @@ type term struct {
 	renewed  time.Time
 	// hurry tells that the last pass found names without a certificate that one is being had for.
 	hurry bool
-	// later has what is tried again at a time that is not worth a row: by revocation.
-	later map[string]time.Time
-	// tried has of which change of the authority a certificate was last asked of it; only passes use it.
-	tried map[string]int
+	// later has what is tried again at a time that is not worth a row, by what it is; unopened since when the key of a journal cannot be opened, by ID.
+	later, unopened map[string]time.Time
+	// tried has of which change of its issuer a certificate was last asked of it, issuersBefore that of the issuers when this term began; only passes use them.
+	tried         map[string]int
+	issuersBefore int
 	// preflights is what the DNS says of wants, by ID; refused the accounts that their CA takes no more, by key, with what it says.
 	preflights map[string]preflight
 	refused    map[string]string
@@ -212,11 +214,12 @@ type term struct {
 
 func (e *Engine) begin(ctx context.Context) (*term, error) {
 	b := e.cfg.Buckets
+	_, issuers := e.issuersNow()
 	t := &term{
 		Engine: e, specs: newMirror[ruche.CertificateSpecs](), declarations: newMirror[ruche.Declaration](), served: newMirror[vault.Served](),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}, 1),
 		busy: make(map[string]bool), pools: make(map[string]chan struct{}), names: make(map[string]bool), down: make(map[string]*outage), leaves: make(map[string]leaf),
-		later: make(map[string]time.Time), tried: make(map[string]int), preflights: make(map[string]preflight), refused: make(map[string]string),
+		later: make(map[string]time.Time), unopened: make(map[string]time.Time), tried: make(map[string]int), preflights: make(map[string]preflight), refused: make(map[string]string), issuersBefore: issuers,
 	}
 	t.certificates.bucket, t.states.bucket, t.orders.bucket = b.Certificates, b.States, b.Orders
 	t.accounts.bucket, t.challenges.bucket, t.issuances.bucket = b.Accounts, b.Challenges, b.Issuances

@@ -33,6 +33,3 @@ func Normalize(names []string) []string { return normalize(names) }
 
 // CheckNames says what keeps names out of a certificate.
 func CheckNames(names []string) string { return checkNames(names) }
-
-// Allowed says why a connection to an address must not be made for a CA that a workload names.
-func Allowed(directory, address string) error { return allowed(directory, address) }

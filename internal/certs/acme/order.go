@@ -277,16 +277,28 @@ func (r *run) finalize(ctx context.Context, order acmez.Order) (acmez.Order, err
 	return now, nil
 }
 
-// key opens the journal's key. One that cannot be opened for long never will be, since the sealing key is lost: then another order is begun.
+// key opens the journal's key. One that this leader cannot open for long never will be, since the sealing key is lost: then another order is begun.
 func (r *run) key() (crypto.Signer, error) {
 	key, err := r.Engine.open(vault.SealedFor(r.want.ID), r.journal.Key)
-	if err != nil {
-		return nil, &failure{
-			text: "cannot open the key of the order that is under way: " + err.Error(), cause: err, ours: true, final: r.now().Sub(r.journal.Began) > brokenAfter,
-			hint: "give this node the sealing key that the others have (--seal-key-file); if it is lost, another order is begun by itself an hour after this one",
-		}
+	if err == nil {
+		return key, nil
 	}
-	return key, nil
+	return nil, &failure{
+		text: "cannot open the key of the order that is under way: " + err.Error(), cause: err, ours: true, final: r.unopenedFor(r.want.ID, r.journal.Began) > brokenAfter,
+		hint: "give this node the sealing key that the others have (--seal-key-file); if it is lost, another order is begun by itself in an hour",
+	}
+}
+
+// unopenedFor is for how long it is known that a key cannot be opened, which was made at a time.
+func (t *term) unopenedFor(what string, made time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	since := t.unopened[what]
+	if since.Before(made) { // it is the first time
+		since = t.now()
+		t.unopened[what] = since
+	}
+	return t.now().Sub(since)
 }
 
 // await asks for the order again after a while, which grows. An order that stays pending although there is nothing left to prove leads nowhere; one that the CA is at goes on

@@ -51,7 +51,7 @@ func (t *term) tend(ctx context.Context, v *view, w *Want) {
 		return
 	}
 	st, asked := v.states[w.ID].Value, v.isAsked(w.ID)
-	fresh := w.Terms.Internal() && t.tried[w.ID] != v.authority
+	fresh, change := t.fresh(v, w)
 	if v.waits(st) && (!asked || st.LastTry.After(st.Asked)) && !fresh {
 		v.at(st.NextTry)
 		return
@@ -64,22 +64,20 @@ func (t *term) tend(ctx context.Context, v *view, w *Want) {
 	if len(slots) == cap(slots) {
 		return // who is done wakes us
 	}
-	if !missing {
-		if t.renewals <= 0 {
-			v.at(v.now.Add(calm))
-			return
-		}
-		t.renewals--
+	if !missing && t.renewals <= 0 {
+		v.at(v.now.Add(calm))
+		return
 	}
 	seen := v.records[w.ID].Revision
 	if terms.Internal() {
-		t.tried[w.ID] = v.authority
-		t.hurry = t.hurry || missing
-		t.start(w.ID, slots, done, func() {
+		started := t.start(w.ID, slots, done, func() {
 			if t.unchanged(w.ID, seen, underway) {
 				t.done(ctx, *w, w.Terms, failureOf(t.makeInternal(ctx, *w)))
 			}
 		})
+		if started {
+			t.began(w.ID, change, missing)
+		}
 		return
 	}
 	if !underway || journal.Value.Directory != terms.Directory {
@@ -99,7 +97,6 @@ func (t *term) tend(ctx context.Context, v *view, w *Want) {
 		v.at(at)
 		return
 	}
-	t.hurry = t.hurry || missing
 	started := t.start(w.ID, slots, done, func() {
 		defer t.release(w.Spec.Names)
 		if !t.unchanged(w.ID, seen, underway) {
@@ -111,6 +108,26 @@ func (t *term) tend(ctx context.Context, v *view, w *Want) {
 	if !started {
 		t.release(w.Spec.Names)
 		t.unused(terms.Directory)
+		return
+	}
+	t.began(w.ID, change, missing)
+}
+
+// fresh reports whether who issues a certificate has changed since it was last asked for it, so that what kept it from issuing may be over. change tells changes from one another.
+func (t *term) fresh(v *view, w *Want) (fresh bool, change int) {
+	if w.Terms.Internal() {
+		return t.tried[w.ID] != v.authority, v.authority
+	}
+	return max(t.tried[w.ID], t.issuersBefore) != t.list.of[3], t.list.of[3]
+}
+
+// began notes that a certificate is being had.
+func (t *term) began(id string, change int, missing bool) {
+	t.tried[id] = change
+	if missing {
+		t.hurry = true
+	} else {
+		t.renewals--
 	}
 }
 
@@ -178,15 +195,15 @@ func (t *term) order(ctx context.Context, w Want, terms Terms) {
 	bounded, stop := context.WithTimeout(ctx, orderTimeout)
 	defer stop()
 	err := r.obtain(bounded)
+	if problemKind(err) == "accountDoesNotExist" {
+		if err = t.lost(ctx, terms, r.account.Location); err == nil {
+			err = r.obtain(bounded) // with the account that is registered again
+		}
+	}
 	if ctx.Err() != nil {
 		return // the next leader goes on
 	}
 	f := failureOf(err)
-	if problemKind(err) == "accountDoesNotExist" {
-		if worse := t.lost(ctx, terms); worse != nil {
-			f = worse
-		}
-	}
 	if f != nil && f.final {
 		if err := r.drop(ctx); err != nil {
 			r.log.Warn("the journal of an order is left behind", slog.Any("error", err))
@@ -208,6 +225,7 @@ func (t *term) done(ctx context.Context, w Want, terms Terms, f *failure) {
 	if f == nil {
 		return
 	}
+	f = f.settingsOf(terms.Name)
 	t.log.Warn("a certificate was not issued", slog.String("certificate", w.ID), slog.String("issuer", terms.Name), slog.Any("error", f))
 	var end time.Time
 	if e, ok := t.certificates.get(w.ID); ok {

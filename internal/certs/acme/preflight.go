@@ -90,6 +90,12 @@ func (t *term) forgetPreflights(v *view) {
 func (t *term) lookUp(ctx context.Context, v *view, w *Want) {
 	ctx, stop := context.WithTimeout(ctx, lookTimeout)
 	defer stop()
+	found := preflight{at: t.now()}
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.preflights[w.ID] = found // also when nothing could be found out: else each pass would try again
+	}()
 	client, err := t.client(ctx, w.Terms)
 	if err != nil {
 		return // the order says so
@@ -98,7 +104,6 @@ func (t *term) lookUp(ctx context.Context, v *view, w *Want) {
 	if err != nil || dir.Meta == nil || len(dir.Meta.CAAIdentities) == 0 {
 		return
 	}
-	found := preflight{at: t.now()}
 	account, _ := t.accounts.get(accountKey(w.Terms))
 	for _, name := range w.Spec.Names {
 		if isAddress(name) {
@@ -120,9 +125,6 @@ func (t *term) lookUp(ctx context.Context, v *view, w *Want) {
 			found.warnings = append(found.warnings, warning)
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.preflights[w.ID] = found
 }
 
 // usableFor are the challenge types by which a name may be proved.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
+
+	"github.com/ruche-project/ruche"
 )
 
 // failure is why there is no certificate, and what follows from it.
@@ -33,6 +35,17 @@ func (f *failure) Error() string {
 		return f.text
 	}
 	return f.text + " (" + f.hint + ")"
+}
+
+// settingsOf is the failure with a hint that names the settings of the issuer it is about: those with acme- in their names are the default one's.
+func (f *failure) settingsOf(issuer string) *failure {
+	if issuer == ruche.IssuerDefault || issuer == ruche.IssuerInternal {
+		return f
+	}
+	in := " of issuer " + issuer + " in ruche.yaml"
+	named := *f
+	named.hint = strings.NewReplacer("--acme-eab-kid, --acme-eab-key-file", "eab"+in, "--acme-eab-key-file", "eab"+in, "--acme-ca-bundle", "ca_bundle"+in, "--acme-email", "email"+in).Replace(f.hint)
+	return &named
 }
 
 func (f *failure) Unwrap() error { return f.cause }

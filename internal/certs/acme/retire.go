@@ -2,7 +2,9 @@ package acme
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/ruche-project/ruche/internal/certs/plan"
@@ -126,10 +128,40 @@ func (t *term) sweep(ctx context.Context, v *view) {
 		r := &run{term: t, want: Want{ID: id}, terms: terms, journal: e.Value, log: t.log}
 		t.complain(ctx, id, r.drop(ctx))
 	}
+	t.forgetCAs(v)
 	for id, e := range v.states {
 		_, wanted := v.own[id]
 		if _, kept := v.records[id]; !wanted && !kept && len(e.Value.Revoke) == 0 && !t.isBusy(id) {
 			t.complain(ctx, id, t.states.delete(ctx, id))
 		}
 	}
+}
+
+// forgetCAs drops what is known of CAs that nothing here refers to any more: workloads can name any number of them, one after the other.
+func (t *term) forgetCAs(v *view) {
+	used := make(map[string]bool)
+	for _, i := range t.issuers() {
+		used[i.Directory] = true
+	}
+	for _, w := range v.wants {
+		used[w.Terms.Directory] = true
+	}
+	for _, e := range v.records {
+		used[e.Value.Directory] = true
+	}
+	for _, e := range t.orders.all() {
+		used[e.Value.Directory] = true
+	}
+	t.Engine.mu.Lock()
+	maps.DeleteFunc(t.clients, func(_ [sha256.Size]byte, c caClient) bool {
+		return !used[c.wire.url] || time.Since(c.made) > clientLife
+	})
+	maps.DeleteFunc(t.clocks, func(directory string, _ time.Duration) bool { return !used[directory] })
+	t.Engine.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.down, func(directory string, _ *outage) bool { return !used[directory] })
+	maps.DeleteFunc(t.later, func(_ string, at time.Time) bool { return v.now.After(at) })
+	maps.DeleteFunc(t.unopened, func(_ string, since time.Time) bool { return v.now.After(since.Add(30 * 24 * time.Hour)) })
+	maps.DeleteFunc(t.tried, func(id string, _ int) bool { return v.own[id] == nil })
 }

@@ -26,52 +26,107 @@ const (
 	outOfService = 2 * time.Minute
 )
 
-// revoke has certificates revoked that somebody asked for, as soon as their successors are served.
+// revoke has certificates revoked that somebody asked for, as soon as their successors are served. Each is tried by itself: one that its CA does not revoke keeps none after it waiting.
 func (t *term) revoke(ctx context.Context, v *view) {
 	served := sync.OnceValue(t.fingerprints)
 	for id, e := range v.states {
-		if len(e.Value.Revoke) == 0 {
-			continue
-		}
-		if at := t.triedAgain(id); v.now.Before(at) {
-			v.at(at)
-			continue
-		}
-		rv := e.Value.Revoke[0]
-		if v.now.Before(rv.Asked) {
-			v.at(rv.Asked)
-			continue
-		}
-		_, wanted := v.own[id]
-		stands := v.leaves[id].cert != nil && bytes.Equal(v.leaves[id].cert.Raw, rv.Certificate)
-		if wanted && stands && (rv.Account != "" || rv.Directory == "") {
-			urgent := rv.Reason == acmez.ReasonKeyCompromise && v.now.After(rv.Asked.Add(compromised))
-			if !urgent {
-				continue // its successor's commit wakes us
+		for _, rv := range e.Value.Revoke {
+			print := vault.Fingerprint(rv.Certificate)
+			what := "revocation of " + id + " " + print
+			at := latest(t.triedAgain(what), rv.Asked)
+			if _, wanted := v.own[id]; !v.now.Before(at) && wanted {
+				at = v.revocable(id, rv, func() bool { return served()[print] })
 			}
-		}
-		if at := v.issued(id).Add(outOfService); wanted && v.now.Before(at) && served()[vault.Fingerprint(rv.Certificate)] {
-			v.at(at)
-			continue // what an edge says next wakes us
-		}
-		t.start("revocation of "+id, t.slots("revocation", rv.Directory, maxQuestions), t.poke, func() {
-			err := t.revokeOne(ctx, id, rv)
-			if err == nil || ended(ctx, err) {
-				return
+			if v.now.Before(at) {
+				v.at(at)
+				continue
 			}
-			t.log.Warn("a certificate was not revoked", slog.String("certificate", id), slog.Any("error", err))
-			t.mu.Lock()
-			t.later[id] = t.now().Add(retryRevoke)
-			t.mu.Unlock()
-			t.note(ctx, id, "cannot revoke: "+err.Error(), e.Value.NextTry)
-		})
+			t.start(what, t.slots("revocation", rv.Directory, maxQuestions), t.poke, func() { t.tryRevoke(ctx, id, what, rv) })
+		}
 	}
 }
 
-func (t *term) triedAgain(id string) time.Time {
+// revocable is when a certificate that is wanted may be revoked: once it has a successor, and no edge says any more that it serves the old one.
+func (v *view) revocable(id string, rv vault.Revocation, served func() bool) time.Time {
+	stands := v.leaves[id].cert != nil && bytes.Equal(v.leaves[id].cert.Raw, rv.Certificate)
+	switch {
+	case stands && rv.Account == "" && rv.Directory != "": // its own key has to sign, which goes with the record
+		return v.now
+	case stands && rv.Reason == acmez.ReasonKeyCompromise:
+		return rv.Asked.Add(compromised)
+	case stands:
+		return v.next // its successor's commit wakes us
+	case served():
+		return v.issued(id).Add(outOfService) // and so does what an edge says next
+	}
+	return v.now
+}
+
+// tryRevoke has one certificate revoked, and notes why if it is not.
+func (t *term) tryRevoke(ctx context.Context, id, what string, rv vault.Revocation) {
+	err := t.revokeOne(ctx, id, rv)
+	if err == nil || ended(ctx, err) {
+		return
+	}
+	t.log.Warn("a certificate was not revoked", slog.String("certificate", id), slog.Any("error", err))
+	t.tryAgain(what, t.now().Add(retryRevoke))
+	t.changeRevocation(ctx, id, rv, func(had *vault.Revocation) bool {
+		changed := had.LastError != err.Error()
+		had.LastError = err.Error()
+		return changed
+	})
+}
+
+// changeRevocation changes the wish that a certificate be revoked, or takes it back when fn is nil.
+func (t *term) changeRevocation(ctx context.Context, id string, rv vault.Revocation, fn func(*vault.Revocation) bool) {
+	err := t.states.change(ctx, id, func(st *vault.State) bool {
+		all := slices.Clone(st.Revoke)
+		n := slices.IndexFunc(all, func(o vault.Revocation) bool { return bytes.Equal(o.Certificate, rv.Certificate) })
+		if n < 0 || fn != nil && !fn(&all[n]) {
+			return false
+		}
+		if fn == nil {
+			all = slices.Delete(all, n, n+1)
+		}
+		st.Revoke = all
+		return true
+	})
+	t.complain(ctx, id, err)
+}
+
+// notRevoked warns of certificates that should be revoked and are not, although that was tried.
+func (t *term) notRevoked(v *view) []ruche.Warning {
+	var all []ruche.Warning
+	for id, e := range v.states {
+		for _, rv := range e.Value.Revoke {
+			cert, err := x509.ParseCertificate(rv.Certificate)
+			if rv.LastError == "" || err != nil {
+				continue
+			}
+			severity := ruche.SeverityWarning
+			if rv.Reason == acmez.ReasonKeyCompromise {
+				severity = ruche.SeverityError
+			}
+			all = append(all, ruche.Warning{
+				Code: ruche.CodeCertNotRevoked, Severity: severity, Subject: id + " " + cert.SerialNumber.Text(16),
+				Message: fmt.Sprintf("the certificate %s of %s was to be revoked at %s, and is not: %s", cert.SerialNumber.Text(16), id, rv.Asked.UTC().Format(time.RFC3339), rv.LastError),
+				Hint:    "it is tried again every five minutes until the certificate has ended; if its CA does not know it any more, there is nothing to be done",
+			})
+		}
+	}
+	return all
+}
+
+func (t *term) triedAgain(what string) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.later[id]
+	return t.later[what]
+}
+
+func (t *term) tryAgain(what string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.later[what] = at
 }
 
 // fingerprints are those of the certificates that edges say they serve.
@@ -90,6 +145,11 @@ func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation) er
 	if err != nil {
 		return fmt.Errorf("the certificate cannot be read: %w", err)
 	}
+	if t.now().After(cert.NotAfter) {
+		t.log.Info("a certificate has ended before it was revoked", slog.String("certificate", id), slog.String("serial", cert.SerialNumber.Text(16)))
+		t.changeRevocation(ctx, id, rv, nil)
+		return nil
+	}
 	if err := t.haveRevoked(ctx, id, rv, cert); err != nil {
 		return err
 	}
@@ -97,10 +157,8 @@ func (t *term) revokeOne(ctx context.Context, id string, rv vault.Revocation) er
 	if err := t.markRevoked(ctx, id, rv); err != nil {
 		return err
 	}
-	return t.states.change(ctx, id, func(st *vault.State) bool {
-		st.Revoke = slices.DeleteFunc(slices.Clone(st.Revoke), func(o vault.Revocation) bool { return bytes.Equal(o.Certificate, rv.Certificate) })
-		return true
-	})
+	t.changeRevocation(ctx, id, rv, nil)
+	return nil
 }
 
 // haveRevoked has the CA revoke a certificate.
@@ -134,7 +192,9 @@ func (t *term) revoker(id string, rv vault.Revocation) (terms Terms, account acm
 	if n := slices.IndexFunc(issuers, func(i ruche.Issuer) bool { return i.Directory == rv.Directory }); n >= 0 {
 		terms.Issuer = issuers[n]
 	} else if i, ok := issuerNamed(issuers, ruche.IssuerDefault); ok {
-		terms.Bundle, terms.Problem = i.Bundle, i.Problem
+		terms.Bundle, terms.Problem, terms.Declared = i.Bundle, i.Problem, true
+	} else {
+		terms.Declared = true
 	}
 	if terms.Problem != "" { // the roots by which the CA is known may be missing
 		return terms, account, nil, errors.New(terms.Problem)

@@ -12,6 +12,7 @@ import (
 	"github.com/ruche-project/ruche/internal/certs/dns"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/match"
+	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // Want is a certificate that is to be there.
@@ -117,6 +118,8 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 	case terms.Declared && !strings.HasPrefix(terms.Directory, "https://"):
 		w.Problem = "the CA " + terms.Directory + " that " + spec.Source + " names is no https:// URL"
 		w.Hint = "correct it, or describe the CA under issuers: in ruche.yaml"
+	case misspelt(in.Issuers, spec) != "":
+		w.Problem, w.Hint = fmt.Sprintf("issuer %q is not described here, and no other one is asked in its place", spec.Issuer), misspelt(in.Issuers, spec)+", else describe it under issuers: in ruche.yaml"
 	case terms.Problem != "":
 		w.Problem, w.Hint = "issuer "+terms.Name+" is out of service: "+terms.Problem, terms.Hint
 	case badDNS != nil && (wild >= 0 || spec.Challenge == ruche.ChallengeDNS01):
@@ -126,6 +129,19 @@ func wantOf(in Input, spec ruche.CertificateSpec) Want {
 		w.Hint = "configure a DNS provider for the challenge dns-01, or use dns-persist-01"
 	}
 	return w
+}
+
+// misspelt says which issuer is meant where the one that is named is not described, and has almost the name of one that is: a typing error must not bring names to a public CA, for all to see,
+// that were meant for one of the house. Other unknown names are those of resolvers from Traefik's days, and stand for the default issuer.
+func misspelt(issuers []ruche.Issuer, spec ruche.CertificateSpec) string {
+	if _, known := issuerNamed(issuers, spec.Issuer); known || spec.Issuer == "" || spec.Issuer == ruche.IssuerInternal || spec.Directory != "" {
+		return ""
+	}
+	names := []string{ruche.IssuerInternal}
+	for _, i := range issuers {
+		names = append(names, i.Name)
+	}
+	return strictyaml.DidYouMean(spec.Issuer, names)
 }
 
 // dnsOf gives the DNS provider that a workload names, by Ruche's names, or says why it cannot be used. Whoever starts containers must not run programs here, nor read files.

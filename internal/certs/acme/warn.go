@@ -9,12 +9,11 @@ import (
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/certs/plan"
-	"github.com/ruche-project/ruche/internal/strictyaml"
 )
 
 // warnings says what is wrong now.
 func (t *term) warnings(v *view) []ruche.Warning {
-	all := slices.Concat(t.outages(), t.unknownIssuers(v), t.wrongClocks(), t.refusals(), t.foreseen(v))
+	all := slices.Concat(t.outages(), t.unknownIssuers(v), t.wrongClocks(), t.refusals(), t.foreseen(v), t.notRevoked(v))
 	for _, w := range v.wants {
 		if v.usable(w.ID) {
 			if warning, ok := t.notRenewed(v, w); ok {
@@ -38,10 +37,6 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 			wanted[name] = append(wanted[name], w)
 		}
 	}
-	known := []string{ruche.IssuerInternal}
-	for _, i := range t.issuers() {
-		known = append(known, i.Name)
-	}
 	var all []ruche.Warning
 	for name, by := range wanted {
 		who := by[0].Spec.Source
@@ -51,7 +46,7 @@ func (t *term) unknownIssuers(v *view) []ruche.Warning {
 		all = append(all, ruche.Warning{
 			Code: ruche.CodeIssuerUnknown, Severity: ruche.SeverityInfo, Subject: name,
 			Message: fmt.Sprintf("certificates are to be of issuer %q (%s), which is not described here, and are ordered from the default one: %s", name, who, by[0].Terms.Directory),
-			Hint:    cmp.Or(strictyaml.DidYouMean(name, known), "correct the name, or describe the issuer under issuers: in ruche.yaml"),
+			Hint:    "correct the name, or describe the issuer under issuers: in ruche.yaml",
 		})
 	}
 	return all

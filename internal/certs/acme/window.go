@@ -15,6 +15,9 @@ import (
 // longestSilence is more than a CA is not asked for; what is later was written by a clock that was ahead.
 const longestSilence = 48 * time.Hour
 
+// askedAgain is when a CA is asked again for a window that could not be reached at all.
+const askedAgain = 10 * time.Minute
+
 // askWindows asks CAs for the renewal windows of the certificates that are looked after (RFC 9773), where that is due.
 func (t *term) askWindows(ctx context.Context, v *view) {
 	for _, w := range v.wants {
@@ -25,6 +28,10 @@ func (t *term) askWindows(ctx context.Context, v *view) {
 		l, st := v.leaves[w.ID], v.states[w.ID].Value
 		if st.Of == l.fingerprint && v.now.Before(st.AskAgain) && st.AskAgain.Before(v.now.Add(longestSilence)) {
 			v.at(st.AskAgain)
+			continue
+		}
+		if at := t.triedAgain("window of " + w.ID); v.now.Before(at) {
+			v.at(at)
 			continue
 		}
 		terms, ok := t.termsFor(w, rec.Directory)
@@ -54,8 +61,9 @@ func (t *term) askWindow(ctx context.Context, id string, l leaf, terms Terms) {
 	}
 	life := l.cert.NotAfter.Sub(l.cert.NotBefore)
 	client, err := t.client(ctx, terms)
-	if err != nil {
-		return // the order says so
+	if err != nil { // an order would say so
+		t.tryAgain("window of "+id, t.now().Add(askedAgain))
+		return
 	}
 	info, err := client.GetRenewalInfo(ctx, l.cert)
 	if ctx.Err() != nil {

@@ -9,17 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
+
+	"github.com/ruche-project/ruche/internal/certs/guard"
 )
 
 // call is what is to be known of one call of the library beyond what it returns. It belongs to the call's context.
@@ -145,32 +144,31 @@ func newTransport(terms Terms) (http.RoundTripper, error) {
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: maxOrders,
 		IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 15 * time.Second, ResponseHeaderTimeout: requestTimeout,
 	}
-	if !terms.Declared {
-		return t, nil
-	}
-	// A proxy keeps its own rules, and has an address of its own.
-	if r, err := http.NewRequest(http.MethodGet, terms.Directory, nil); err != nil {
-		return nil, err
-	} else if proxy, err := http.ProxyFromEnvironment(r); proxy == nil || err != nil {
-		t.Proxy = nil
-		t.DialContext = (&net.Dialer{Timeout: requestTimeout, Control: func(_, address string, _ syscall.RawConn) error { return allowed(terms.Directory, address) }}).DialContext
+	if terms.Declared {
+		return declared{guard.Transport(t), terms.Directory}, nil
 	}
 	return t, nil
 }
 
-// allowed says why a connection to an address must not be made for a CA that a workload names: it is one that means this node, or its surroundings, to this node alone. By then names are resolved.
-func allowed(directory, address string) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
+// declared sends requests to a CA that a workload names.
+type declared struct {
+	next      http.RoundTripper
+	directory string
+}
+
+func (d declared) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" { // a redirect, or what the directory says
+		return nil, d.refuse(fmt.Sprintf("leads to %s, which is no https:// URL", r.URL))
 	}
-	if ip := at.Addr().Unmap(); ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
-		return &failure{
-			text: fmt.Sprintf("the CA %s, which a workload names, leads to %s, which is not reached for workloads", directory, ip),
-			hint: "describe the CA under issuers: in ruche.yaml, if it is one", refused: true, final: true,
-		}
+	answer, err := d.next.RoundTrip(r)
+	if refused := (*guard.Refused)(nil); errors.As(err, &refused) {
+		return nil, d.refuse("cannot be used: " + refused.Error())
 	}
-	return nil
+	return answer, err
+}
+
+func (d declared) refuse(why string) error {
+	return &failure{text: "the CA " + d.directory + ", which a workload names, " + why, hint: "describe the CA under issuers: in ruche.yaml, if it is one", refused: true, final: true}
 }
 
 // listOrders gives the URLs of the account's orders that the CA lists (RFC 8555 section 7.1.2.1), at most as many as most. Many CAs have no such list.

@@ -86,15 +86,3 @@ func FuzzNames(f *testing.F) {
 		}
 	})
 }
-
-func TestAddressesForWorkloads(t *testing.T) {
-	for address, want := range map[string]bool{
-		"192.0.2.1:443": true, "10.1.2.3:9000": true, "[2001:db8::1]:443": true, "[fd00::1]:443": true,
-		"127.0.0.1:443": false, "127.9.9.9:443": false, "[::1]:443": false, "[::ffff:127.0.0.1]:443": false, "169.254.169.254:80": false,
-		"[fe80::1%eth0]:443": false, "0.0.0.0:443": false, "[::]:443": false, "224.0.0.1:443": false, "nonsense": false,
-	} {
-		if err := acme.Allowed("https://ca.example/directory", address); (err == nil) != want {
-			t.Errorf("%s: %v", address, err)
-		}
-	}
-}

@@ -45,6 +45,7 @@ type world struct {
 	// answers is where the edge looks for the answers to challenges.
 	answers acme.Bucket[vault.Challenge]
 	noALPN  atomic.Bool // the edge does not answer tls-alpn-01
+	passes  int         // that were awaited
 }
 
 // buckets are those of the engine with their own types.

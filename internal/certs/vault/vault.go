@@ -169,6 +169,8 @@ type Revocation struct {
 	Account     string    `json:"account,omitempty"` // as in Record
 	Reason      int       `json:"reason"`            // RFC 5280 section 5.3.1
 	Asked       time.Time `json:"asked"`
+	// LastError is why it is not revoked yet although that was tried; it is tried again and again until the certificate has ended.
+	LastError string `json:"last_error,omitempty"`
 }
 
 // Order is the journal of one certificate being ordered, written before each step that the CA sees, so that whoever leads next goes on where it stopped.
