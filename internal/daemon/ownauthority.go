@@ -20,6 +20,22 @@ type authority struct {
 	issuing *acme.Engine
 }
 
+// Begin makes authorities. What routes have of one that is forgotten is replaced at once, so that who trusts the new root is served.
+func (a authority) Begin(ctx context.Context, r ruche.AuthorityRequest) (ruche.AuthorityAnswer, error) {
+	answer, err := a.Authority.Begin(ctx, r)
+	if err != nil || !r.Again {
+		return answer, err
+	}
+	now := time.Now()
+	return answer, a.eachOfRoutes(ctx, func(id string, leaf *x509.Certificate, _ bool) error {
+		e, err := a.Lookup(ctx, serialOf(leaf))
+		if err != nil || e.Replace.IsZero() || e.Replace.After(now) {
+			return err
+		}
+		return a.issuing.Renew(ctx, id, now, "its authority was begun anew")
+	})
+}
+
 // Replace has certificates replaced before their turn.
 func (a authority) Replace(ctx context.Context, r ruche.ReplacementRequest) (ruche.IssuedList, error) {
 	list, err := a.Authority.Replace(ctx, r)

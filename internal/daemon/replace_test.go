@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -111,6 +112,38 @@ func TestRevokedByTheAuthority(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Who trusts the root of an authority that was begun anew is served at once with its certificates.
+func TestAuthorityBegunAnew(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	n := start(t, t.TempDir(), engine.Host())
+	defer n.stop(t)
+	admin := api.NewClient(n.AdminAddr())
+	c := site(t, "shop")
+	c.Labels = map[string]string{"ruche.tls.mode": "internal"}
+	engine.Run(c)
+	for _, again := range []bool{false, true} {
+		if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}, Again: again}); err != nil {
+			t.Fatal(err)
+		}
+		roots, err := n.ca.Roots(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		trusted := x509.NewCertPool()
+		for _, root := range roots {
+			trusted.AddCert(root)
+		}
+		until(t, fmt.Sprintf("a certificate that the root leads to (again: %v)", again), func() error {
+			conn, err := tls.Dial("tcp", n.proxy.HTTPSAddr().String(), &tls.Config{ServerName: "shop.example", RootCAs: trusted})
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err
+		})
+	}
 }
 
 // stateOf gives an error while the one certificate with a name is not in a state.
