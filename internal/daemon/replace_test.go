@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -128,21 +127,7 @@ func TestAuthorityBegunAnew(t *testing.T) {
 		if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}, Again: again}); err != nil {
 			t.Fatal(err)
 		}
-		roots, err := n.ca.Roots(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		trusted := x509.NewCertPool()
-		for _, root := range roots {
-			trusted.AddCert(root)
-		}
-		until(t, fmt.Sprintf("a certificate that the root leads to (again: %v)", again), func() error {
-			conn, err := tls.Dial("tcp", n.proxy.HTTPSAddr().String(), &tls.Config{ServerName: "shop.example", RootCAs: trusted})
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err
-		})
+		awaitTrusted(t, n)
 	}
 }
 
