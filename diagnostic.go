@@ -69,6 +69,7 @@ const (
 	CodeCertUnusable        Code = "certificate-unusable"
 	CodeCertsDirUnreadable  Code = "certs-dir-unreadable"
 	CodeClusterUnavailable  Code = "cluster-unavailable"
+	CodeSealKeyMissing      Code = "seal-key-missing"
 	CodeAccessLogFailed     Code = "access-log-failed"
 	CodeComponentRestarted  Code = "component-restarted"
 	CodeConnectionsLimited  Code = "connections-limited"
@@ -112,7 +113,7 @@ func Codes() []Code {
 		CodeNetworkAmbiguous, CodeRouteConflict, CodeRouteShadowed, CodeFileInvalid,
 		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
-		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
+		CodeClusterUnavailable, CodeSealKeyMissing, CodeAccessLogFailed, CodeComponentRestarted,
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,

@@ -46,6 +46,7 @@ func newCAInit() *cobra.Command {
 	var q query
 	var r ruche.AuthorityRequest
 	var chain string
+	var yes bool
 	cmd := &cobra.Command{
 		Use:   "init [AUTHORITY...]",
 		Short: "Make authorities: services and clients, where none is named; docker is made when it is needed",
@@ -55,6 +56,7 @@ Whoever trusts the root of services believes every certificate under it. --permi
 below them, and to networks. "--permit any" binds nothing: then who steals the key, which is sealed in the state, can pose as any site to those who trust the root.
 
   ruche ca init --organization Example --permit corp.example,10.0.0.0/8
+  ruche ca init services --again --permit corp.example                    forget the authority and begin anew: it asks first, or wants --yes
   ruche ca init services --parent --permit corp.example > request.pem     have another authority sign the intermediate
   ruche ca init services --import chain.pem                               take what it has signed: intermediate, those above, root`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,7 +70,7 @@ below them, and to networks. "--permit any" binds nothing: then who steals the k
 			if len(args) == 0 {
 				r.Names = []string{ruche.AuthorityServices, ruche.AuthorityClients}
 			}
-			return initAuthorities(cmd, q, r)
+			return initAuthorities(cmd, q, r, yes)
 		},
 	}
 	q.addFlags(cmd)
@@ -76,6 +78,7 @@ below them, and to networks. "--permit any" binds nothing: then who steals the k
 	cmd.Flags().StringSliceVar(&r.Permit, "permit", nil, `what certificates may be for: domains, with all names below them, and networks; or "any"`)
 	cmd.Flags().BoolVar(&r.Parent, "parent", false, "write a request for another organisation's authority to sign, instead of making a root")
 	cmd.Flags().BoolVar(&r.Again, "again", false, "forget the authority that is there and begin anew: nothing that it has issued is believed under the new root, nor can be revoked any more")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask, with --again")
 	cmd.Flags().StringVar(&chain, "import", "", "the file with what that has signed, in PEM: the intermediate, those above it, the root")
 	return cmd
 }
@@ -92,7 +95,7 @@ func knownAuthorities(names []string) error {
 	return nil
 }
 
-func initAuthorities(cmd *cobra.Command, q query, r ruche.AuthorityRequest) error {
+func initAuthorities(cmd *cobra.Command, q query, r ruche.AuthorityRequest, yes bool) error {
 	switch {
 	case len(r.Permit) == 0 && !r.Parent:
 		return hintError{errors.New("cannot make an authority without --permit: it says which names certificates may be for"),
@@ -100,7 +103,13 @@ func initAuthorities(cmd *cobra.Command, q query, r ruche.AuthorityRequest) erro
 	case len(r.Permit) == 1 && r.Permit[0] == permitAny:
 		r.Permit = nil
 	}
-	answer, err := api.NewClient(q.adminAddr).BeginAuthorities(cmd.Context(), r)
+	client := api.NewClient(q.adminAddr)
+	if r.Again && !yes {
+		if err := confirmAgain(cmd, client, r.Names); err != nil {
+			return err
+		}
+	}
+	answer, err := client.BeginAuthorities(cmd.Context(), r)
 	if err != nil {
 		return err
 	}
@@ -112,6 +121,27 @@ func initAuthorities(cmd *cobra.Command, q query, r ruche.AuthorityRequest) erro
 		_, err := fmt.Fprintf(w, "The authorities %s are made. \"ruche ca export\" gives the root for who is to trust it; \"ruche ca issue NAME\" issues.\n", strings.Join(r.Names, " and "))
 		return err
 	})
+}
+
+// confirmAgain asks before authorities are forgotten that are there.
+func confirmAgain(cmd *cobra.Command, client *api.Client, names []string) error {
+	list, err := client.Authorities(cmd.Context())
+	if err != nil {
+		return err
+	}
+	var there []string
+	good := 0
+	for _, a := range list.Authorities {
+		if slices.Contains(names, a.Name) {
+			there, good = append(there, a.Name), good+a.Live
+		}
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	return confirm(cmd, fmt.Sprintf("would forget %s with the root, of which %d certificates are good now", strings.Join(there, " and "), good),
+		"who is to trust the new ones needs the new root (ruche ca export), from the first moment: those of routes are replaced at once, clients of the ACME server renew when they next ask, "+
+			"what people have issued they issue again; none of the old ones can be revoked any more")
 }
 
 func importChain(cmd *cobra.Command, adminAddr string, args []string, file string) error {

@@ -48,12 +48,13 @@ func (a *Authority) Status(ctx context.Context) (ruche.AuthorityList, error) {
 	return list, nil
 }
 
-// count adds a certificate of the log to those of its authority, if it is not past its end.
+// count adds a certificate of the log to those of its authority, if it is not past its end. What an authority has issued that was forgotten leads to no root any more.
 func (a *Authority) count(list []ruche.AuthorityStatus, e Entry) {
 	name, _, _ := cutLast(e.Issuer, "-")
 	n := slices.IndexFunc(list, func(s ruche.AuthorityStatus) bool { return s.Name == name })
 	switch {
 	case n < 0 || !a.now().Before(e.NotAfter):
+	case !slices.ContainsFunc(list[n].Intermediates, func(i ruche.IssuerStatus) bool { return i.ID == e.Issuer }):
 	case e.Revoked != nil:
 		list[n].Revoked++
 	default:

@@ -15,7 +15,7 @@ import (
 const maxOrganization = 64
 
 // Begin makes authorities that are not there: a root and an intermediate each, or, with Parent, a request to another organisation's authority. The error wraps
-// ruche.ErrExists when one of them is there, and nothing is changed then.
+// ruche.ErrExists when one of them is there, and nothing is changed then; with Again it is forgotten, and what it has issued is to be replaced as Replace has it.
 func (a *Authority) Begin(ctx context.Context, r ruche.AuthorityRequest) (ruche.AuthorityAnswer, error) {
 	if err := checkRequest(r); err != nil {
 		return ruche.AuthorityAnswer{}, err
@@ -42,7 +42,19 @@ func (a *Authority) Begin(ctx context.Context, r ruche.AuthorityRequest) (ruche.
 		}
 	}
 	a.wake()
-	return ruche.AuthorityAnswer{}, nil
+	return ruche.AuthorityAnswer{}, a.replaceForgotten(ctx, old)
+}
+
+// replaceForgotten has replaced what was issued by authorities in whose place there are others: who trusts those alone believes none of it.
+func (a *Authority) replaceForgotten(ctx context.Context, old []ruche.Entry[Record]) error {
+	for _, e := range old {
+		for _, i := range e.Value.Intermediates {
+			if _, err := a.Replace(ctx, ruche.ReplacementRequest{Issuer: i.ID}); err != nil && !errors.Is(err, ruche.ErrNotFound) {
+				return fmt.Errorf("the new authority is made, but not all of the old one is replaced: %w (\"ruche ca replace --issuer %s\" does it)", err, i.ID)
+			}
+		}
+	}
+	return nil
 }
 
 // begin makes an authority in the place of an old one, whose revision is 0 where there is none.

@@ -57,3 +57,35 @@ func TestReplace(t *testing.T) {
 		}
 	}
 }
+
+// TestBegunAnew forgets an authority: what it has issued is to be replaced at once, and is no longer counted as good. The other authorities' stays.
+func TestBegunAnew(t *testing.T) {
+	r := newRig(t).begin(t)
+	old, bad, client := r.issue(t, "server"), r.issue(t, "server"), r.issue(t, "client")
+	if err := r.Revoke(t.Context(), bad.Serial, 0, "test"); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.add(time.Minute)
+	if _, err := r.Begin(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Again: true}); err != nil {
+		t.Fatal(err)
+	}
+	for serial, want := range map[string]time.Time{old.Serial: r.clock.Now(), bad.Serial: {}, client.Serial: {}} {
+		if e, err := r.Lookup(t.Context(), serial); err != nil || !e.Replace.Equal(want) {
+			t.Errorf("%s is to be replaced at %v, want %v: %v", serial, e.Replace, want, err)
+		}
+	}
+	young := r.issue(t, "server")
+	if e, err := r.Lookup(t.Context(), young.Serial); err != nil || !e.Replace.IsZero() {
+		t.Errorf("the new one is to be replaced at %v: %v", e.Replace, err)
+	}
+	status, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][2]int{"clients": {1, 0}, "services": {1, 0}}
+	for _, a := range status.Authorities {
+		if got := [2]int{a.Live, a.Revoked}; got != want[a.Name] && a.Name != "docker" {
+			t.Errorf("%s has %v certificates that are good and revoked, want %v", a.Name, got, want[a.Name])
+		}
+	}
+}

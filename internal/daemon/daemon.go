@@ -236,6 +236,7 @@ func (d *Daemon) table() []component {
 	table := []component{
 		{name: "cluster", roles: config.Control, run: d.cluster.Run},
 		{name: "quorum", roles: config.Control, run: d.watchQuorum},
+		{name: "seals", roles: config.Control, observer: true, run: d.watchSeals},
 		{name: "certs", roles: config.Edge, run: d.certs.Run},
 		{name: "trust", roles: config.Edge, observer: true, run: d.trust.run},
 		{name: "issuers", roles: config.Control, observer: true, run: d.followIssuers},

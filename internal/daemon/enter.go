@@ -108,7 +108,7 @@ func (d *Daemon) openState(ctx context.Context, cfg *config.Config) (err error) 
 				"directory", stateDir(cfg.DataDir))
 		})
 		defer slow.Stop()
-		if d.seal, err = openSeal(cfg); err != nil {
+		if err := d.openSealOfHost(cfg); err != nil {
 			return err
 		}
 		d.safe = mesh.Safe{d.seal}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/ruche-project/ruche"
 	"github.com/ruche-project/ruche/internal/ca"
@@ -73,46 +72,6 @@ func (d *Daemon) revokeInternally(ctx context.Context, cert *x509.Certificate, r
 		return nil
 	}
 	return err
-}
-
-// authority is the installation's own, as people look after it: what it is told to have replaced is renewed here, where routes have it.
-type authority struct {
-	*ca.Authority
-	issuing *acme.Engine
-}
-
-// Replace has certificates replaced before their turn.
-func (a authority) Replace(ctx context.Context, r ruche.ReplacementRequest) (ruche.IssuedList, error) {
-	list, err := a.Authority.Replace(ctx, r)
-	if err != nil {
-		return list, err
-	}
-	times := make(map[string]time.Time, len(list.Certificates))
-	for _, c := range list.Certificates {
-		times[c.Serial] = c.Replace
-	}
-	s, err := a.issuing.Snapshot(ctx)
-	if err != nil {
-		return list, err
-	}
-	now := time.Now()
-	for id, rec := range s.Records {
-		leaf, err := rec.Leaf()
-		if err != nil || rec.Origin != vault.OriginInternal {
-			continue
-		}
-		at, ok := times[fmt.Sprintf("%032x", leaf.SerialNumber)]
-		if !ok {
-			continue
-		}
-		if at.Before(now) {
-			at = now // a wish counts that is later than the certificate
-		}
-		if err := a.issuing.Renew(ctx, id, at, "replaced by its authority"); err != nil && !errors.Is(err, ruche.ErrNotFound) {
-			return list, err
-		}
-	}
-	return list, nil
 }
 
 // leadCerts does what one of the control nodes does for certificates.

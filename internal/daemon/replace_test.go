@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/ruche-project/ruche"
@@ -66,6 +67,87 @@ func TestInternalCertificatesAreReplaced(t *testing.T) {
 	if revokedIn(t, admin, served) {
 		t.Error("what is served is revoked")
 	}
+	if _, err := admin.RevokeIssued(t.Context(), ruche.RevocationRequest{What: served, Reason: "keyCompromise"}); err != nil {
+		t.Fatal(err)
+	}
+	if before := other("after the third was revoked in the authority"); !revokedIn(t, admin, before) {
+		t.Error("what the authority was told to revoke is good")
+	}
+	until(t, "the list without what was revoked", func() error {
+		return stateOf(t, admin, "shop.example", ruche.CertificateValid)
+	})
+}
+
+// A certificate that the authority revokes that nobody wants any more is listed as revoked, without a warning that stays.
+func TestRevokedByTheAuthority(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	n := start(t, t.TempDir(), engine.Host())
+	defer n.stop(t)
+	admin := api.NewClient(n.AdminAddr())
+	if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}}); err != nil {
+		t.Fatal(err)
+	}
+	c := site(t, "shop")
+	c.Labels = map[string]string{"ruche.tls.mode": "internal"}
+	id := engine.Run(c)
+	until(t, "a certificate", func() error { return stateOf(t, admin, "shop.example", ruche.CertificateValid) })
+	engine.Remove(id)
+	until(t, "nobody wants it", func() error {
+		s, err := n.issuing.Snapshot(t.Context())
+		if err == nil && len(s.Wants) > 0 {
+			err = errors.New("it is wanted")
+		}
+		return err
+	})
+	if _, err := admin.RevokeIssued(t.Context(), ruche.RevocationRequest{What: "shop.example", All: true}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the list says that it is revoked", func() error {
+		for _, info := range listed(t, admin) {
+			if info.State != ruche.CertificateRevoked || !info.Withdrawn.IsZero() { // the latter is a standing warning
+				return fmt.Errorf("listed is %+v", info)
+			}
+		}
+		return nil
+	})
+}
+
+// Who trusts the root of an authority that was begun anew is served at once with its certificates.
+func TestAuthorityBegunAnew(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	n := start(t, t.TempDir(), engine.Host())
+	defer n.stop(t)
+	admin := api.NewClient(n.AdminAddr())
+	c := site(t, "shop")
+	c.Labels = map[string]string{"ruche.tls.mode": "internal"}
+	engine.Run(c)
+	for _, again := range []bool{false, true} {
+		if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}, Again: again}); err != nil {
+			t.Fatal(err)
+		}
+		awaitTrusted(t, n)
+	}
+}
+
+// stateOf gives an error while the one certificate with a name is not in a state.
+func stateOf(t *testing.T, admin *api.Client, name string, want ruche.CertificateState) error {
+	t.Helper()
+	all := listed(t, admin)
+	if slices.ContainsFunc(all, func(c ruche.CertificateInfo) bool { return slices.Contains(c.Names, name) && c.State == want }) {
+		return nil
+	}
+	return fmt.Errorf("listed are %+v", all)
+}
+
+func listed(t *testing.T, admin *api.Client) []ruche.CertificateInfo {
+	t.Helper()
+	list, err := admin.Certificates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Certificates
 }
 
 func revokedIn(t *testing.T, admin *api.Client, serial string) bool {

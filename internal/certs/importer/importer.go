@@ -105,6 +105,9 @@ func (r *reader) single(name string) {
 	}
 	all := r.scope(path.Dir(name))
 	if !slices.ContainsFunc(all.certs, func(c held) bool { return c.place == name }) {
+		if slices.Contains(all.broken, name) {
+			return // that is said already
+		}
 		r.skip(name, "there is no certificate in it", "name the file with the certificate; its key is looked for in the same directory")
 		return
 	}

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
@@ -47,6 +48,14 @@ func TestPlainFiles(t *testing.T) {
 		"with a passphrase":      {files: map[string][]byte{"a.crt": a.full(), "a.key": withPassphrase}, place: "a.key", says: "passphrase"},
 		"key damaged":            {files: map[string][]byte{"a.crt": a.full(), "a.key": pemOf("PRIVATE KEY", []byte("x"))}, place: "a.key", says: "the key cannot be read"},
 		"certificate damaged":    {files: map[string][]byte{"a.crt": pemOf("CERTIFICATE", []byte("x")), "a.key": a.key, "b.crt": b.full(), "b.key": b.key}, want: []string{"b.example"}, chain: 2, place: "a.crt", says: "certificate in it cannot be read"},
+		"garbage":                {files: map[string][]byte{"a.crt": []byte("garbage\n"), "a.key": a.key, "b.crt": b.full(), "b.key": b.key}, want: []string{"b.example"}, chain: 2, place: "a.crt", says: "no PEM in it"},
+		"empty":                  {files: map[string][]byte{"a.crt": nil, "a.key": a.key, "b.crt": b.full(), "b.key": b.key}, want: []string{"b.example"}, chain: 2, place: "a.crt", says: "it is empty"},
+		"cut off":                {files: map[string][]byte{"a.crt": a.cert[:len(a.cert)/2], "a.key": a.key, "b.crt": b.full(), "b.key": b.key}, want: []string{"b.example"}, chain: 2, place: "a.crt", says: "cut off"},
+		"cut off in the chain":   {files: map[string][]byte{"a.crt": a.full()[:len(a.cert)+50], "a.key": a.key}, want: []string{"a.example"}, chain: 1, place: "a.crt", says: "cut off"},
+		"damaged in the base64":  {files: map[string][]byte{"a.crt": bytes.Replace(a.cert, []byte("M"), []byte("!"), 3), "a.key": a.key}, place: "a.crt", says: "damaged"},
+		"in DER":                 {files: map[string][]byte{"a.crt": a.Raw, "a.key": a.key}, place: "a.crt", says: "a certificate in DER"},
+		"the key is garbage":     {files: map[string][]byte{"a.crt": a.full(), "a.key": []byte("garbage")}, place: "a.key", says: "no PEM in it"},
+		"a file that is garbage": {files: map[string][]byte{"a.crt": []byte("garbage"), "a.key": a.key}, one: "a.crt", place: "a.crt", says: "no PEM in it"},
 		"self-signed":            {files: map[string][]byte{"self.crt": pemOf("CERTIFICATE", selfSigned.Raw), "self.key": pemOf("PRIVATE KEY", selfKey)}, place: "self.crt", says: "self-signed"},
 		"dangling link":          {files: map[string][]byte{"a.crt": []byte("-> nowhere.pem"), "b.crt": b.full(), "b.key": b.key}, want: []string{"b.example"}, chain: 2, place: "a.crt", says: "cannot be read: no such file"},
 		"a file and its key":     {files: map[string][]byte{"a.crt": a.full(), "a.key": a.key, "b.crt": b.full(), "b.key": b.key}, one: "b.crt", want: []string{"b.example"}, chain: 2},
@@ -70,6 +79,9 @@ func TestPlainFiles(t *testing.T) {
 			}
 			if c.says != "" && !found.problem(c.place, c.says) || c.says == "" && len(found.Problems) > 0 {
 				t.Errorf("problems are %+v, want %q at %s", found.Problems, c.says, c.place)
+			}
+			if len(found.Problems) > 1 && c.chain != 1 { // with an incomplete chain, that is the second one
+				t.Errorf("of one thing that is wrong it said %+v", found.Problems)
 			}
 		})
 	}

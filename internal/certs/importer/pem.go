@@ -39,16 +39,19 @@ type scope struct {
 var (
 	errPassphrase = errors.New("the key has a passphrase")
 	errUnreadable = errors.New("the key cannot be read") // what is wrong with a secret is not told
+	errCutOff     = errors.New("it is cut off or damaged: a part in it begins and does not end")
 )
 
 // add reads what is in PEM. Blocks of other kinds are passed over.
 func (s *scope) add(place string, data []byte) error {
 	var failure error
+	begun := begins(data)
 	for {
 		var block *pem.Block
 		if block, data = pem.Decode(data); block == nil {
 			break
 		}
+		begun--
 		switch {
 		case block.Type == "CERTIFICATE" || block.Type == "X509 CERTIFICATE" || block.Type == "TRUSTED CERTIFICATE":
 			cert, err := x509.ParseCertificate(block.Bytes)
@@ -66,10 +69,34 @@ func (s *scope) add(place string, data []byte) error {
 			s.keys = append(s.keys, heldKey{key, place})
 		}
 	}
+	if failure == nil && begun > 0 {
+		failure = errCutOff
+	}
 	if failure != nil {
 		s.broken = append(s.broken, place)
 	}
 	return failure
+}
+
+// begins counts the blocks of PEM that begin, of which those alone can be read that also end.
+func begins(data []byte) int {
+	n := bytes.Count(data, []byte("\n-----BEGIN "))
+	if bytes.HasPrefix(data, []byte("-----BEGIN ")) {
+		n++
+	}
+	return n
+}
+
+// noPEM says what a file is that ought to be PEM and is not.
+func noPEM(data []byte) (message, hint string) {
+	if _, err := x509.ParseCertificate(data); err == nil {
+		return "no PEM in it: it is a certificate in DER", "make PEM of it: openssl x509 -inform der -in FILE -out NEWFILE"
+	}
+	hint = "bring the file back from a backup, or let a new certificate be ordered"
+	if len(bytes.TrimSpace(data)) == 0 {
+		return "no PEM in it: it is empty", hint
+	}
+	return "no PEM in it", hint
 }
 
 func parseKeyBlock(block *pem.Block) (crypto.Signer, error) {
@@ -148,13 +175,22 @@ func (r *reader) scope(dir string) scope {
 			continue
 		}
 		data, ok := r.read(name, maxPEM)
-		if !ok || !bytes.Contains(data, []byte("-----BEGIN ")) {
+		if !ok {
+			continue
+		}
+		if begins(data) == 0 {
+			s.broken = append(s.broken, name)
+			message, hint := noPEM(data)
+			r.skip(name, message, hint)
 			continue
 		}
 		if err := s.add(name, data); err != nil {
 			hint := "look at it with: openssl x509 -in FILE -noout -text, or openssl pkey -in FILE -noout"
-			if errors.Is(err, errPassphrase) {
+			switch {
+			case errors.Is(err, errPassphrase):
 				hint = "take the passphrase away: openssl pkey -in FILE -out NEWFILE"
+			case errors.Is(err, errCutOff):
+				hint = "bring the file back from a backup, or let a new certificate be ordered"
 			}
 			r.skip(name, err.Error(), hint)
 		}

@@ -79,6 +79,7 @@ func (r *reader) resolver(place string, data []byte) {
 		}
 		if err := s.add(at, c.Certificate); err != nil {
 			r.skip(at, err.Error(), "let a new one be ordered")
+			continue
 		}
 		if err := s.add(at, c.Key); err != nil {
 			r.skip(at, err.Error(), "let a new certificate be ordered")
