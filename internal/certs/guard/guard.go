@@ -3,10 +3,14 @@
 package guard
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -24,6 +28,37 @@ func (r *Refused) Error() string {
 // Dialer makes connections to addresses that Check permits, and gives up after timeout. Names have been resolved by then, so that no DNS record leads around it.
 func Dialer(timeout time.Duration) *net.Dialer {
 	return &net.Dialer{Timeout: timeout, Control: func(_, address string, _ syscall.RawConn) error { return Check(address) }}
+}
+
+// Transport has a transport make such connections alone. A proxy that the environment names (HTTPS_PROXY) is reached all the same, wherever it is: it keeps rules of its own. It changes t.
+func Transport(t *http.Transport) *http.Transport {
+	var proxies sync.Map // host:port of those that were used
+	plain, guarded := &net.Dialer{Timeout: dialTimeout}, Dialer(dialTimeout)
+	t.Proxy = func(r *http.Request) (*url.URL, error) {
+		proxy, err := http.ProxyFromEnvironment(r)
+		if proxy != nil {
+			proxies.Store(hostPort(proxy), true)
+		}
+		return proxy, err
+	}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if _, ok := proxies.Load(address); ok {
+			return plain.DialContext(ctx, network, address)
+		}
+		return guarded.DialContext(ctx, network, address)
+	}
+	return t
+}
+
+const dialTimeout = 30 * time.Second
+
+// hostPort is where a proxy is dialled.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // Check gives a *Refused when an address, host:port with an IP address as host, must not be connected to on the word of a workload. Private addresses may: a CA of the house is at one.

@@ -1,8 +1,13 @@
 package guard_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -37,6 +42,57 @@ func TestDialer(t *testing.T) {
 		}
 		if !errors.As(err, &refused) || !refused.Address.IsLoopback() {
 			t.Errorf("%s: %v", host, err)
+		}
+	}
+}
+
+// TestMain names a proxy, which the standard library reads once.
+func TestMain(m *testing.M) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	go proxy(l)
+	for name, value := range map[string]string{"HTTPS_PROXY": "http://" + l.Addr().String(), "HTTP_PROXY": "", "NO_PROXY": "direct.example"} {
+		_ = os.Setenv(name, value)
+	}
+	os.Exit(m.Run())
+}
+
+// proxy refuses every CONNECT in words of its own.
+func proxy(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil && r.Method == http.MethodConnect {
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 418 the proxy was asked for %s\r\n\r\n", r.Host)
+		}
+		_ = conn.Close()
+	}
+}
+
+func TestTransport(t *testing.T) {
+	inside := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(inside.Close)
+	_, port, _ := net.SplitHostPort(inside.Listener.Addr().String())
+	client := &http.Client{Transport: guard.Transport(&http.Transport{})}
+	for _, tc := range []struct {
+		url     string
+		proxied bool
+	}{
+		{"https://ca.example/", true}, {inside.URL, false}, {"https://localhost:" + port + "/", false}, {"https://[::1]:" + port + "/", false}, {"http://169.254.169.254/latest", false},
+	} {
+		answer, err := client.Get(tc.url)
+		var refused *guard.Refused
+		switch {
+		case err == nil:
+			_ = answer.Body.Close()
+			t.Errorf("%s answers %s", tc.url, answer.Status)
+		case tc.proxied == errors.As(err, &refused):
+			t.Errorf("%s: %v, want the proxy to be asked: %t", tc.url, err, tc.proxied)
 		}
 	}
 }
