@@ -57,6 +57,8 @@ type DNSProvider struct {
 	Settings map[string]string `json:"settings,omitempty"`
 	// Wait is how long to wait until a record has spread, beyond the check that all name servers of the zone have it; 0: not at all.
 	Wait time.Duration `json:"wait,omitempty"`
+	// Declared tells that a workload has declared it, not the settings: it is not reached at addresses of the node that orders. It is for whoever reads a declaration to say, and written nowhere.
+	Declared bool `json:"-"`
 }
 
 // Issuer is a CA that certificates are ordered from by ACME.

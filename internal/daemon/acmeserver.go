@@ -8,11 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"github.com/ruche-project/ruche/internal/ca"
 	"github.com/ruche-project/ruche/internal/ca/acmeserver"
@@ -25,6 +24,7 @@ type acmeServer struct {
 	server   *acmeserver.Server
 	held     *ca.Held
 	listener net.Listener
+	clients  *acmeClients
 	http     *http.Server
 }
 
@@ -64,7 +64,8 @@ func (d *Daemon) makeACMEServer(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen for ACME clients: %w (choose another address with --ca-addr)", err)
 	}
-	d.acmeServer = &acmeServer{server: server, held: held, listener: listener}
+	clients := &acmeClients{Listener: listener, most: acmeConnections, health: d.health, logger: logger, by: map[netip.Addr]int{}}
+	d.acmeServer = &acmeServer{server: server, held: held, listener: listener, clients: clients}
 	d.acmeServer.http = d.acmeServer.over(d.ca, logger)
 	return nil
 }
@@ -75,16 +76,13 @@ func (a *acmeServer) over(files http.Handler, logger *slog.Logger) *http.Server 
 	mux.Handle("/", a.server)
 	mux.Handle("/ca/", files)
 	return &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: acmeIdle, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // clients that hang up, scanners
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return a.held.Certificate()
 		}},
 	}
 }
-
-// acmeConnections is how many connections of ACME clients are open at most; others wait until one ends, an idle one after two minutes.
-const acmeConnections = 1000
 
 // run serves, proves names, and renews the certificate, until ctx ends.
 func (a *acmeServer) run(ctx context.Context) error {
@@ -95,7 +93,7 @@ func (a *acmeServer) run(ctx context.Context) error {
 	defer stop()
 	wait.Go(func() { _ = a.held.Run(ctx) }) // it ends because it is told to
 	served := make(chan error, 1)
-	wait.Go(func() { served <- a.http.ServeTLS(netutil.LimitListener(a.listener, acmeConnections), "", "") })
+	wait.Go(func() { served <- a.http.ServeTLS(a.clients, "", "") })
 	followed := make(chan error, 1)
 	wait.Go(func() { followed <- a.server.Run(ctx) })
 	var err error

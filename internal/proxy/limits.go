@@ -70,7 +70,7 @@ func (t *ticket) counted(a netip.Addr) bool {
 	if l.perAddress == 0 || a.IsLoopback() {
 		return true
 	}
-	a = household(a)
+	a = Household(a)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byAddress[a] >= l.perAddress {
@@ -81,8 +81,8 @@ func (t *ticket) counted(a netip.Addr) bool {
 	return true
 }
 
-// household is what counts as one client: an IPv4 address, or the IPv6 network that one line usually has.
-func household(a netip.Addr) netip.Addr {
+// Household is what counts as one client: an IPv4 address, or the IPv6 network that one line usually has.
+func Household(a netip.Addr) netip.Addr {
 	if a = a.Unmap().WithZone(""); a.Is4() {
 		return a
 	}
@@ -124,7 +124,7 @@ func (l *limiter) full(n int) {
 func (l *limiter) crowded(a netip.Addr) {
 	l.refused(&l.crowd, 1, ruche.Warning{
 		Code: ruche.CodeConnectionsLimited, Severity: ruche.SeverityWarning, Subject: "one client",
-		Message: fmt.Sprintf("new connections of %s are refused: it has %d", household(a), l.perAddress),
+		Message: fmt.Sprintf("new connections of %s are refused: it has %d", Household(a), l.perAddress),
 		Hint:    "if it is a proxy in front, name it in --trusted-proxies or --proxy-protocol; else raise --max-connections-per-address, or leave it so",
 	})
 }

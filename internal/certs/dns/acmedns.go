@@ -42,8 +42,8 @@ func checkURL(s string) error {
 	return nil
 }
 
-func openAcmeDNS(s *Solver, v values) (writer, error) {
-	a := acmeDNS{client: s.client, server: v.get("server")}
+func openAcmeDNS(n network, v values) (writer, error) {
+	a := acmeDNS{client: n.client, server: v.get("server")}
 	path := v.get("accounts")
 	if path == "" {
 		a.accounts = map[string]acmeDNSAccount{"": {Username: v.get("username"), Password: v.get("password"), Subdomain: v.get("subdomain")}}

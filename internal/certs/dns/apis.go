@@ -13,8 +13,8 @@ import (
 // digitalOcean is https://docs.digitalocean.com/reference/api/reference/domain-records/.
 type digitalOcean struct{ api api }
 
-func openDigitalOcean(s *Solver, v values) (writer, error) {
-	return byID{digitalOcean{api{client: s.client, base: "https://api.digitalocean.com/v2", sign: bearer(v.get("api_token"))}}}, nil
+func openDigitalOcean(n network, v values) (writer, error) {
+	return byID{digitalOcean{api{client: n.client, base: "https://api.digitalocean.com/v2", sign: bearer(v.get("api_token"))}}}, nil
 }
 
 func (d digitalOcean) path(r record) string { return "/domains/" + url.PathEscape(r.zone) + "/records" }
@@ -52,13 +52,13 @@ func (d digitalOcean) erase(ctx context.Context, r record, id string) error {
 // ionos is https://developer.hosting.ionos.com/docs/dns.
 type ionos struct{ api api }
 
-func openIonos(s *Solver, v values) (writer, error) {
+func openIonos(n network, v values) (writer, error) {
 	key := v.get("api_key")
 	if key == "" {
 		key = v.get("prefix") + "." + v.get("secret")
 	}
 	sign := func(r *http.Request, _ []byte) { r.Header.Set("X-API-Key", key) }
-	return byID{ionos{api{client: s.client, base: "https://api.hosting.ionos.com/dns/v1", sign: sign}}}, nil
+	return byID{ionos{api{client: n.client, base: "https://api.hosting.ionos.com/dns/v1", sign: sign}}}, nil
 }
 
 func (i ionos) zone(ctx context.Context, r record) (string, error) {
@@ -138,8 +138,8 @@ type porkbunAnswer struct {
 	} `json:"records"`
 }
 
-func openPorkbun(s *Solver, v values) (writer, error) {
-	return byID{porkbun{api{client: s.client, base: "https://api.porkbun.com/api/json/v3"}, v.get("api_key"), v.get("secret_key")}}, nil
+func openPorkbun(n network, v values) (writer, error) {
+	return byID{porkbun{api{client: n.client, base: "https://api.porkbun.com/api/json/v3"}, v.get("api_key"), v.get("secret_key")}}, nil
 }
 
 func (p porkbun) call(ctx context.Context, path string, in map[string]string) (porkbunAnswer, error) {

@@ -48,7 +48,7 @@ func execTimeout(v values) (time.Duration, error) {
 	return d, nil
 }
 
-func openExec(_ *Solver, v values) (writer, error) {
+func openExec(_ network, v values) (writer, error) {
 	timeout, err := execTimeout(v)
 	if err != nil {
 		return nil, err

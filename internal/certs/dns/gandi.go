@@ -18,12 +18,12 @@ type gandiSet struct {
 	Values []string `json:"rrset_values"`
 }
 
-func openGandi(s *Solver, v values) (writer, error) {
+func openGandi(n network, v values) (writer, error) {
 	sign := bearer(v.get("token"))
 	if key := v.get("api_key"); key != "" && v.get("token") == "" {
 		sign = func(r *http.Request, _ []byte) { r.Header.Set("Authorization", "Apikey "+key) }
 	}
-	return gandi{api{client: s.client, base: "https://api.gandi.net/v5/livedns", sign: sign}}, nil
+	return gandi{api{client: n.client, base: "https://api.gandi.net/v5/livedns", sign: sign}}, nil
 }
 
 func (g gandi) path(r record) string {

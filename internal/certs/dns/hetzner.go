@@ -16,8 +16,8 @@ const hetznerPoll = 250 * time.Millisecond
 // hetzner is the DNS of Hetzner's Cloud API (https://docs.hetzner.cloud), which followed the one of the old DNS console.
 type hetzner struct{ api api }
 
-func openHetzner(s *Solver, v values) (writer, error) {
-	return hetzner{api{client: s.client, base: "https://api.hetzner.cloud/v1", sign: bearer(v.get("api_token"))}}, nil
+func openHetzner(n network, v values) (writer, error) {
+	return hetzner{api{client: n.client, base: "https://api.hetzner.cloud/v1", sign: bearer(v.get("api_token"))}}, nil
 }
 
 type hetznerRecord struct {

@@ -16,7 +16,7 @@ type kind struct {
 	local    bool       // it runs something on this node
 	// check looks closer at settings; those in files are not read yet the first time.
 	check func(values) error
-	open  func(*Solver, values) (writer, error)
+	open  func(network, values) (writer, error)
 }
 
 // field is one setting of a kind.

@@ -55,16 +55,16 @@ func text(r record, ttl time.Duration) libdns.Record {
 	return libdns.TXT{Name: libdns.RelativeName(r.name+".", r.zone+"."), TTL: ttl, Text: r.value}
 }
 
-func openCloudflare(s *Solver, v values) (writer, error) {
-	p := &cloudflare.Provider{APIToken: v.get("api_token"), ZoneToken: v.get("zone_token"), HTTPClient: s.client}
+func openCloudflare(n network, v values) (writer, error) {
+	p := &cloudflare.Provider{APIToken: v.get("api_token"), ZoneToken: v.get("zone_token"), HTTPClient: n.client}
 	return library{records: p, same: "81058"}, nil // "an identical record already exists"
 }
 
-func openDesec(_ *Solver, v values) (writer, error) {
+func openDesec(_ network, v values) (writer, error) {
 	return library{records: &desec.Provider{Token: v.get("token")}}, nil
 }
 
-func openInfomaniak(_ *Solver, v values) (writer, error) {
+func openInfomaniak(_ network, v values) (writer, error) {
 	p := &infomaniak.Provider{APIToken: v.get("api_token")}
 	return library{records: p, look: p}, nil
 }

@@ -40,10 +40,10 @@ func checkOVH(v values) error {
 	return nil
 }
 
-func openOVH(s *Solver, v values) (writer, error) {
+func openOVH(n network, v values) (writer, error) {
 	base, _ := ovhEndpoint(v.get("endpoint"))
 	o := &ovh{application: v.get("application_key"), consumer: v.get("consumer_key"), secret: v.get("application_secret")}
-	o.api = api{client: s.client, base: base, sign: o.sign}
+	o.api = api{client: n.client, base: base, sign: o.sign}
 	return byID{o}, nil
 }
 

@@ -104,8 +104,12 @@ func Check(p ruche.DNSProvider) error {
 	return nil
 }
 
+// forOperator is the hint for what a workload may not say of itself.
+const forOperator = "(a workload may not have that; configure an issuer with it, and name the issuer in the workload)"
+
 // CheckDeclared is Check for what a workload declares of itself. It refuses what only the operator may say, because it runs programs or reads files of the
-// node that orders certificates: whoever may start a container would have both.
+// node that orders certificates: whoever may start a container would have both. Where its provider may
+// be is found out when it is reached: whoever takes a provider from a workload sets Declared.
 func CheckDeclared(p ruche.DNSProvider) error {
 	if err := Check(p); err != nil {
 		return err
@@ -114,9 +118,8 @@ func CheckDeclared(p ruche.DNSProvider) error {
 	if err != nil {
 		return err
 	}
-	const hint = "(a workload may not have that; configure an issuer with it, and name the issuer in the workload)"
 	if k.local {
-		return fmt.Errorf("cannot use DNS provider %s: it runs a program on the node that orders certificates %s", k.name, hint)
+		return fmt.Errorf("cannot use DNS provider %s: it runs a program on the node that orders certificates %s", k.name, forOperator)
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Settings)) {
 		f, isFile, err := k.field(key)
@@ -124,7 +127,7 @@ func CheckDeclared(p ruche.DNSProvider) error {
 			return err
 		}
 		if isFile || f.local || strings.HasPrefix(p.Settings[key], fromFile) {
-			return fmt.Errorf("cannot use %s of DNS provider %s: it is a file of the node that orders certificates %s", key, k.name, hint)
+			return fmt.Errorf("cannot use %s of DNS provider %s: it is a file of the node that orders certificates %s", key, k.name, forOperator)
 		}
 	}
 	return nil

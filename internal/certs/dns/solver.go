@@ -25,7 +25,7 @@ type Options struct {
 	Timeout time.Duration
 	// NameServerPort is where name servers of zones answer; empty: 53.
 	NameServerPort string
-	// Client speaks to the APIs of providers; nil: one that knows the proxies of the environment.
+	// Client speaks to the APIs of providers that no workload declares; nil: one that knows the proxies of the environment.
 	Client *http.Client
 }
 
@@ -36,7 +36,8 @@ type Solver struct {
 	resolver *Resolver
 	timeout  time.Duration
 	port     string
-	client   *http.Client
+	free     network // for providers of the settings
+	guarded  network // for those that a workload declares
 	zones    locks
 }
 
@@ -46,15 +47,15 @@ func New(log *slog.Logger, o Options) (*Solver, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Solver{log: log, resolver: resolver, timeout: o.Timeout, port: o.NameServerPort, client: o.Client}
+	s := &Solver{log: log, resolver: resolver, timeout: o.Timeout, port: o.NameServerPort, free: network{client: o.Client}, guarded: guardedNetwork()}
 	if s.timeout == 0 {
 		s.timeout = defaultTimeout
 	}
 	if s.port == "" {
 		s.port = "53"
 	}
-	if s.client == nil {
-		s.client = &http.Client{Timeout: 30 * time.Second}
+	if s.free.client == nil {
+		s.free.client = &http.Client{Timeout: apiTimeout}
 	}
 	return s, nil
 }
@@ -104,7 +105,11 @@ func (s *Solver) change(ctx context.Context, p ruche.DNSProvider, name, value st
 	if err != nil {
 		return record{}, err
 	}
-	w, err := kind.open(s, v)
+	n := s.free
+	if p.Declared {
+		n = s.guarded
+	}
+	w, err := kind.open(n, v)
 	if err != nil {
 		return record{}, v.scrub(err)
 	}
@@ -119,7 +124,7 @@ func (s *Solver) change(ctx context.Context, p ruche.DNSProvider, name, value st
 	defer free()
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout) // from now on: many may have waited for this zone
 	defer cancel()
-	return r, v.scrub(do(w, ctx, r))
+	return r, v.scrub(hinted(do(w, ctx, r)))
 }
 
 // place finds where a record is to be written.

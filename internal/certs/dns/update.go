@@ -16,12 +16,16 @@ import (
 // tsigFudge is how far the clocks of both sides may differ, in seconds (RFC 8945 section 10 recommends it).
 const tsigFudge = 300
 
+// updateTimeout bounds each step of an update: connecting, sending, receiving.
+const updateTimeout = 10 * time.Second
+
 const defaultAlgorithm = wire.HmacSHA256
 
 // updater changes zones by dynamic updates (RFC 2136), signed by TSIG (RFC 8945).
 type updater struct {
 	server string
-	zone   string // overrides the record's; may be empty
+	dialer *net.Dialer // nil: the usual one
+	zone   string      // overrides the record's; may be empty
 	key    tsigKey
 }
 
@@ -85,12 +89,12 @@ func updateServer(v values) (string, error) {
 	return server, nil
 }
 
-func openUpdate(_ *Solver, v values) (writer, error) {
+func openUpdate(n network, v values) (writer, error) {
 	server, err := updateServer(v)
 	if err != nil {
 		return nil, err
 	}
-	u := updater{server: server, zone: plain(v.get("zone"))}
+	u := updater{server: server, dialer: n.dialer, zone: plain(v.get("zone"))}
 	if path := v.get("key_file"); path != "" {
 		data, err := readFile(path)
 		if err != nil {
@@ -133,7 +137,7 @@ func (u updater) send(ctx context.Context, r record, change func(*wire.Msg, []wi
 		Hdr: wire.RR_Header{Name: wire.Fqdn(r.name), Rrtype: wire.TypeTXT, Class: wire.ClassINET, Ttl: uint32(recordTTL / time.Second)},
 		Txt: []string{r.value},
 	}})
-	client := &wire.Client{Net: "tcp", Timeout: 10 * time.Second}
+	client := &wire.Client{Net: "tcp", Timeout: updateTimeout, Dialer: u.dialer}
 	if u.key.name != "" {
 		client.TsigSecret = map[string]string{wire.Fqdn(u.key.name): u.key.secret}
 		message.SetTsig(wire.Fqdn(u.key.name), u.key.algorithm, tsigFudge, time.Now().Unix())
@@ -145,7 +149,7 @@ func (u updater) send(ctx context.Context, r record, change func(*wire.Msg, []wi
 		}
 	}
 	var network *net.OpError
-	if errors.As(err, &network) {
+	if errors.As(err, &network) && !isRefused(err) {
 		return fmt.Errorf("the server does not answer: %w", err)
 	}
 	return err
