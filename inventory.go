@@ -46,6 +46,8 @@ type CertificateInfo struct {
 	NotBefore   time.Time `json:"not_before,omitzero"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	Issued      time.Time `json:"issued,omitzero"`
+	// Wanted tells that somebody wants it here, so that it is ordered and renewed.
+	Wanted bool `json:"wanted,omitempty"`
 	// Due is when it is to be renewed; WindowStart and WindowEnd are what the CA suggests (RFC 9773), Explanation is where it says why.
 	Due         time.Time `json:"due,omitzero"`
 	WindowStart time.Time `json:"window_start,omitzero"`
@@ -129,7 +131,7 @@ type RevokeRequest struct {
 type CertificateTask struct {
 	ID    string   `json:"id"`
 	Names []string `json:"names"`
-	// At is when it begins; Error is why it will not, empty when it will.
+	// At is when it begins; Error is why it will not, empty when it will. Those that will not stand last where a renewal was asked for.
 	At    time.Time `json:"at,omitzero"`
 	Error string    `json:"error,omitempty"`
 }

@@ -177,8 +177,10 @@ func CertificateTasks(w io.Writer, tasks []ruche.CertificateTask, done string, n
 		rows = append(rows, []string{Some(t.Names, 2), t.ID, when})
 	}
 	p.table("", []string{"NAMES", "ID", "WILL BE " + strings.ToUpper(done)}, rows)
-	p.line("")
-	p.line(`"ruche certs list" shows how far it is.`)
+	if slices.ContainsFunc(tasks, func(t ruche.CertificateTask) bool { return t.Error == "" }) {
+		p.line("")
+		p.line(`"ruche certs list" shows how far it is.`)
+	}
 	return p.err
 }
 
@@ -208,7 +210,7 @@ func due(c ruche.CertificateInfo, now time.Time) string {
 	switch {
 	case c.Kind == ruche.CertificateFile:
 		return "by whoever wrote it"
-	case c.State == ruche.CertificateRetired || !c.Revoked.IsZero():
+	case c.State == ruche.CertificateRetired || !c.Revoked.IsZero() || !c.Wanted:
 		return "none"
 	case c.Due.IsZero():
 		return "-"

@@ -89,6 +89,9 @@ func (l *lister) record(id string, r vault.Record, c *reading) {
 	}
 	l.infos[id] = info
 	l.state(info, s)
+	if _, wanted := l.in.Wants[id]; !wanted { // nobody renews it, whatever was planned
+		info.Due, info.WindowStart, info.WindowEnd, info.Explanation = time.Time{}, time.Time{}, time.Time{}, ""
+	}
 	if c.err != nil {
 		info.State, info.Problems = ruche.CertificateFailing, append(info.Problems, "the stored certificate cannot be read: "+c.err.Error())
 		return
@@ -139,10 +142,10 @@ func (l *lister) want(id string, w Want) {
 		}
 		l.infos[id] = info
 	}
-	info.Source = strings.Join(w.Sources, "; ")
+	info.Wanted, info.Source = true, strings.Join(w.Sources, "; ")
 	switch {
 	case w.Problem != "":
-		problem := strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()")
+		problem := w.problem()
 		if info.LastError == problem { // no try has failed: there was none
 			info.LastError = ""
 		}
@@ -154,6 +157,9 @@ func (l *lister) want(id string, w Want) {
 		info.Problems = append(info.Problems, "it is not ordered yet: "+w.Waiting)
 	}
 }
+
+// problem is why the certificate cannot be had, with what to do.
+func (w Want) problem() string { return strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()") }
 
 // covered reports whether one of the store that is good now has all of these names.
 func (l *lister) covered(names []string) bool {

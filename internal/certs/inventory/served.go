@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -161,46 +160,4 @@ func (l *lister) sight(n *ruche.ServedName, edge string, s vault.Sight) {
 	default:
 		n.Edges = append(n.Edges, edge)
 	}
-}
-
-// Select gives the certificates of a list that a selection is about. An ID or name that selects nothing gives an error.
-func Select(list []ruche.CertificateInfo, s ruche.CertificateSelection) ([]ruche.CertificateInfo, error) {
-	if !s.All && len(s.IDs) == 0 && s.Issuer == "" && s.Serial == "" && s.Fingerprint == "" && s.Key == "" {
-		return nil, fmt.Errorf("nothing is selected (name certificates, or give --issuer, --serial or --all)")
-	}
-	for _, id := range s.IDs {
-		if !slices.ContainsFunc(list, func(c ruche.CertificateInfo) bool { return named(c, id) }) {
-			return nil, fmt.Errorf("no certificate has the ID or name %q (\"ruche certs list\" lists them): %w", id, ruche.ErrNotFound)
-		}
-	}
-	var chosen []ruche.CertificateInfo
-	for _, c := range list {
-		if c.Kind != ruche.CertificateFile && fits(c, s) {
-			chosen = append(chosen, c)
-		}
-	}
-	return chosen, nil
-}
-
-func named(c ruche.CertificateInfo, id string) bool {
-	return c.ID == id || slices.Contains(c.Names, strings.ToLower(id))
-}
-
-func fits(c ruche.CertificateInfo, s ruche.CertificateSelection) bool {
-	digits := func(given string) string {
-		return strings.TrimLeft(strings.ToLower(strings.ReplaceAll(given, ":", "")), "0")
-	}
-	switch {
-	case len(s.IDs) > 0 && !slices.ContainsFunc(s.IDs, func(id string) bool { return named(c, id) }):
-		return false
-	case s.Issuer != "" && c.Issuer != s.Issuer && !strings.Contains(strings.ToLower(c.CA), strings.ToLower(s.Issuer)):
-		return false
-	case s.Serial != "" && strings.TrimLeft(c.Serial, "0") != digits(s.Serial):
-		return false
-	case s.Key != "" && strings.TrimLeft(c.Key, "0") != digits(s.Key):
-		return false
-	case s.Fingerprint != "" && strings.TrimLeft(c.Fingerprint, "0") != digits(s.Fingerprint):
-		return false
-	}
-	return len(s.IDs) > 0 || c.Retired.IsZero()
 }
