@@ -53,17 +53,32 @@ type CertificateInfo struct {
 	WindowStart time.Time `json:"window_start,omitzero"`
 	WindowEnd   time.Time `json:"window_end,omitzero"`
 	Explanation string    `json:"explanation,omitempty"`
-	Failures    int       `json:"failures,omitempty"`
-	LastError   string    `json:"last_error,omitempty"`
-	NextTry     time.Time `json:"next_try,omitzero"`
-	Retired     time.Time `json:"retired,omitzero"`
-	Revoked     time.Time `json:"revoked,omitzero"`
+	// Asked is from when on somebody wants it renewed out of turn, and AskedReason why; zero when nobody does, or it was renewed since.
+	Asked       time.Time `json:"asked,omitzero"`
+	AskedReason string    `json:"asked_reason,omitempty"`
+	// Revocations are those that were asked for and are not done yet, of this certificate or of one that it has replaced.
+	Revocations []PendingRevocation `json:"revocations,omitempty"`
+	Failures    int                 `json:"failures,omitempty"`
+	LastError   string              `json:"last_error,omitempty"`
+	NextTry     time.Time           `json:"next_try,omitzero"`
+	Retired     time.Time           `json:"retired,omitzero"`
+	Revoked     time.Time           `json:"revoked,omitzero"`
 	// Withdrawn is when the CA has revoked it by itself.
 	Withdrawn time.Time `json:"withdrawn,omitzero"`
 	// ServedBy has the edges that serve a name with it.
 	ServedBy []string `json:"served_by,omitempty"`
 	// Problems are what is wrong with it, each in a sentence.
 	Problems []string `json:"problems,omitempty"`
+}
+
+// PendingRevocation is a certificate that its CA is to revoke and has not yet.
+type PendingRevocation struct {
+	// Serial is the certificate's, in hexadecimal digits.
+	Serial string `json:"serial"`
+	// At is from when on it is to be revoked: once its successor is served, where there is to be one.
+	At time.Time `json:"at"`
+	// Reason is by the names of RFC 5280 section 5.3.1: "keyCompromise", "superseded", ...
+	Reason string `json:"reason"`
 }
 
 // ServedName is one name that is published, or watched, and what it is served with.

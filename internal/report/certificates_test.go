@@ -34,8 +34,13 @@ func inventory() ruche.CertificateList {
 		ID: "imported-partner.example-0000000003", Kind: ruche.CertificateImported, State: ruche.CertificateValid, Names: []string{"partner.example"}, CA: "R11",
 		NotAfter: now().Add(40 * day), ServedBy: []string{"n1-edge"},
 	}
+	asked, replaced := base, base
+	asked.ID, asked.Names, asked.Asked, asked.AskedReason = "asked.example-0000000004", []string{"asked.example"}, now().Add(90*time.Minute), "key on a lost laptop"
+	replaced.ID, replaced.Names, replaced.State, replaced.Asked, replaced.AskedReason = "leak.example-0000000005", []string{"leak.example"}, ruche.CertificateDue, now().Add(-5*time.Minute), "it is to be revoked"
+	replaced.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(-5 * time.Minute), Reason: "keyCompromise"}}
+	retired.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(time.Hour), Reason: "superseded"}}
 	return ruche.CertificateList{
-		Node: "n1-control", Certificates: []ruche.CertificateInfo{failing, due, file, retired, imported, base},
+		Node: "n1-control", Certificates: []ruche.CertificateInfo{asked, failing, due, file, replaced, retired, imported, base},
 		Names: []ruche.ServedName{
 			{Name: "blog.example", Kind: ruche.CertificateSelfSigned, Edges: []string{"n1-edge", "n2-edge"}},
 			{Name: "shop.example", Kind: ruche.CertificateACME, Certificate: base.ID, Fingerprint: base.Fingerprint, NotAfter: base.NotAfter, Edges: []string{"n1-edge"}, Others: map[string]string{"n2-edge": "self-signed"}},

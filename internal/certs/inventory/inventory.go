@@ -94,6 +94,7 @@ func (l *lister) record(id string, r vault.Record, c *reading) {
 	}
 	if c.err != nil {
 		info.State, info.Problems = ruche.CertificateFailing, append(info.Problems, "the stored certificate cannot be read: "+c.err.Error())
+		l.wishes(info, s)
 		return
 	}
 	info.CA, info.KeyType, info.Serial, info.Fingerprint, info.Key = c.ca, c.keyType, c.serial, c.fingerprint, c.key
@@ -104,6 +105,7 @@ func (l *lister) record(id string, r vault.Record, c *reading) {
 		info.Problems = append(info.Problems, "its CA has revoked it at "+w.At.UTC().Format(time.RFC3339))
 	}
 	info.Problems = append(info.Problems, c.problems...)
+	l.wishes(info, s)
 	info.State = l.stateOf(info)
 }
 
@@ -125,7 +127,7 @@ func (l *lister) stateOf(info *ruche.CertificateInfo) ruche.CertificateState {
 		return ruche.CertificateExpired
 	case info.Failures > 0:
 		return ruche.CertificateFailing
-	case !info.Due.IsZero() && !now.Before(info.Due):
+	case !info.Due.IsZero() && !now.Before(info.Due), !info.Asked.IsZero() && !now.Before(info.Asked):
 		return ruche.CertificateDue
 	}
 	return ruche.CertificateValid
@@ -137,6 +139,7 @@ func (l *lister) want(id string, w Want) {
 	if info == nil {
 		info = &ruche.CertificateInfo{ID: id, Kind: ruche.CertificateNone, State: ruche.CertificatePending, Names: w.Names, Issuer: w.Issuer, Directory: w.Directory, Profile: w.Profile}
 		l.state(info, l.in.States[id])
+		l.wishes(info, l.in.States[id])
 		if info.Failures > 0 {
 			info.State = ruche.CertificateFailing
 		}

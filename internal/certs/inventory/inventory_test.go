@@ -287,6 +287,58 @@ func TestWhatNobodyWantsHasNoRenewal(t *testing.T) {
 	}
 }
 
+// A wish is shown until it is fulfilled.
+func TestWhatIsAskedForIsTold(t *testing.T) {
+	c := newCA(t, now().Add(1000*day))
+	rec, before := c.record(now().Add(60*day), "a.example"), c.record(now().Add(50*day), "a.example") // both issued a day ago
+	revoke := func(of vault.Record, at time.Time) vault.State {
+		return vault.State{Asked: at, Reason: vault.ReasonKeyCompromise, Revoke: []vault.Revocation{{Certificate: of.Chain[0], Asked: at, Reason: 4}}}
+	}
+	soon, old := now().Add(time.Hour), now().Add(-2*day)
+	fulfilled := revoke(before, old)
+	withdrawn := vault.State{Asked: now(), Reason: vault.ReasonKeyCompromise, Withdrawn: &vault.Withdrawal{Of: serving(rec).Fingerprint, At: now()}}
+	serial := func(r vault.Record) string {
+		leaf, _ := r.Leaf()
+		return leaf.SerialNumber.Text(16)
+	}
+	for name, tc := range map[string]struct {
+		state       vault.State
+		unwanted    bool
+		missing     bool
+		want        ruche.CertificateState
+		asked       time.Time
+		reason      string
+		revocations []ruche.PendingRevocation
+	}{
+		"nothing":                        {vault.State{}, false, false, ruche.CertificateValid, time.Time{}, "", nil},
+		"a renewal, later":               {vault.State{Asked: soon, Reason: "x"}, false, false, ruche.CertificateValid, soon, "x", nil},
+		"a renewal, now":                 {vault.State{Asked: now(), Reason: "x"}, false, false, ruche.CertificateDue, now(), "x", nil},
+		"a renewal that failed":          {vault.State{Asked: now(), Reason: "x", Failures: 1}, false, false, ruche.CertificateFailing, now(), "x", nil},
+		"a renewal that was done":        {vault.State{Asked: old, Reason: "x"}, false, false, ruche.CertificateValid, time.Time{}, "", nil},
+		"a renewal of what nobody wants": {vault.State{Asked: now(), Reason: "x"}, true, false, ruche.CertificateValid, time.Time{}, "", nil},
+		"the first one, again":           {vault.State{Asked: now(), Reason: "x"}, false, true, ruche.CertificatePending, now(), "x", nil},
+		"a revocation, later": {
+			revoke(rec, soon), false, false, ruche.CertificateValid, soon, "it is to be revoked",
+			[]ruche.PendingRevocation{{Serial: serial(rec), At: soon, Reason: "superseded"}},
+		},
+		"a revocation of its predecessor":    {fulfilled, false, false, ruche.CertificateValid, time.Time{}, "", []ruche.PendingRevocation{{Serial: serial(before), At: old, Reason: "superseded"}}},
+		"a revocation of what nobody wants":  {revoke(rec, now()), true, false, ruche.CertificateValid, time.Time{}, "", []ruche.PendingRevocation{{Serial: serial(rec), At: now(), Reason: "superseded"}}},
+		"its CA has revoked it, replacement": {withdrawn, false, false, ruche.CertificateRevoked, now(), "its CA has revoked it", nil},
+	} {
+		in := inventory.Input{Now: now(), Records: map[string]vault.Record{"id": rec}, States: map[string]vault.State{"id": tc.state}, Wants: map[string]inventory.Want{"id": {Names: rec.Names}}}
+		if tc.unwanted {
+			in.Wants = nil
+		}
+		if tc.missing {
+			in.Records = nil
+		}
+		got := inventory.List(in).Certificates[0]
+		if got.State != tc.want || !got.Asked.Equal(tc.asked) || got.AskedReason != tc.reason || !slices.Equal(got.Revocations, tc.revocations) {
+			t.Errorf("%s: %s, asked for %s (%s), revocations %+v; want %s, %s (%s), %+v", name, got.State, got.Asked, got.AskedReason, got.Revocations, tc.want, tc.asked, tc.reason, tc.revocations)
+		}
+	}
+}
+
 func TestSelect(t *testing.T) {
 	list := []ruche.CertificateInfo{
 		{ID: "a-1", Kind: ruche.CertificateACME, Names: []string{"a.example", "www.a.example"}, Issuer: "default", CA: "R11", Serial: "ab12", Fingerprint: "0099"},
