@@ -86,6 +86,7 @@ const (
 	CodeCertShort           Code = "certificate-short"
 	CodeCertRevoked         Code = "certificate-revoked"
 	CodeCertElsewhere       Code = "certificate-elsewhere"
+	CodeCertUnfit           Code = "certificate-unfit"
 	CodeCAAForbids          Code = "caa-forbids"
 	CodePersistRecord       Code = "dns-persist-record"
 	CodeAccountInvalid      Code = "account-invalid"
@@ -115,7 +116,7 @@ func Codes() []Code {
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
-		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
+		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere, CodeCertUnfit,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid, CodeFileUnused,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeACMEServerFull, CodeDockerFrontDown,

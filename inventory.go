@@ -10,8 +10,8 @@ const (
 	CertificateValid   CertificateState = "valid"   // all is by the plan
 	CertificateRetired CertificateState = "retired" // nobody wants it; it is not renewed
 	CertificateDue     CertificateState = "due"     // it is being renewed, or should be
-	CertificatePending CertificateState = "pending" // it is wanted, and there is none yet
-	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed, or it cannot be ordered as it is asked for
+	CertificatePending CertificateState = "pending" // it is wanted, and there is none yet; or it is a file that begins to be valid later
+	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed, or it cannot be ordered as it is asked for; or it is a file that is not for a name which it serves
 	CertificateExpired CertificateState = "expired"
 	CertificateRevoked CertificateState = "revoked"
 )
@@ -29,7 +29,7 @@ type CertificateInfo struct {
 	ID    string           `json:"id"`
 	Kind  CertificateKind  `json:"kind"`
 	State CertificateState `json:"state"`
-	// Names are those that were asked for, of a file those in it.
+	// Names are those that were asked for, of a file those that are served with it.
 	Names []string `json:"names"`
 	// Source says who wants it, for people: "service shop, env ACME_HOST"; several with "; ".
 	Source string `json:"source,omitempty"`

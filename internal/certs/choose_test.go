@@ -49,3 +49,13 @@ func TestAFileThatIsNotValidStandsBack(t *testing.T) {
 		}
 	}
 }
+
+// What is known of a file is told with it.
+func TestWhatIsKnownOfAFileIsTold(t *testing.T) {
+	dir, from := t.TempDir(), time.Now().Add(-time.Hour).Truncate(time.Second)
+	writePairFrom(t, dir, "a.example", from, inAYear())
+	st := newCerts(t, dir).Status(ruche.CertificateQuery{ServerName: "a.example", Host: "a.example"})
+	if st.CA != "a.example" || st.KeyType != "ECDSA P-256" || st.Serial == "" || !st.NotBefore.Equal(from) {
+		t.Errorf("the status is %+v", st)
+	}
+}

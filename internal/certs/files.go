@@ -27,6 +27,8 @@ type pair struct {
 	print       string // what the files looked like when they were read
 	fingerprint string // of the certificate
 	certificate tls.Certificate
+	ca, keyType string // for people
+	serial      string
 	early       bool // there is a warning that it is not valid yet; guarded by Certs.loading
 }
 
@@ -38,6 +40,7 @@ func (p *pair) status(reason string) ruche.CertificateStatus {
 	}
 	return ruche.CertificateStatus{
 		Kind: ruche.CertificateFile, File: p.path, Issuer: leaf.Issuer.String(), Names: names, NotAfter: leaf.NotAfter, Fingerprint: p.fingerprint, Reason: reason,
+		NotBefore: leaf.NotBefore, CA: p.ca, KeyType: p.keyType, Serial: p.serial,
 	}
 }
 
@@ -176,6 +179,7 @@ func (c *Certs) loadPair(dir, name string, last *pair) *pair {
 		return last
 	}
 	p := &pair{name: name, path: crt, print: looks, fingerprint: vault.Fingerprint(certificate.Certificate[0]), certificate: certificate}
+	p.ca, p.keyType, p.serial = vault.CAName(certificate.Leaf), vault.KeyTypeName(certificate.Leaf), fmt.Sprintf("%x", certificate.Leaf.SerialNumber)
 	c.cfg.Health.Clear(ruche.CodeCertInvalid, crt)
 	c.warnExpiry(p)
 	c.cfg.Logger.Info("certificate file read", "file", crt, "names", p.certificate.Leaf.DNSNames, "not_after", p.certificate.Leaf.NotAfter)

@@ -27,6 +27,11 @@ func inventory() ruche.CertificateList {
 		ID: "file:/etc/nginx/certs/intra.example.crt@n1-edge", Kind: ruche.CertificateFile, State: ruche.CertificateExpired, Names: []string{"intra.example"},
 		Source: "file /etc/nginx/certs/intra.example.crt", NotAfter: now().Add(-2 * day), ServedBy: []string{"n1-edge"},
 	}
+	unfit := ruche.CertificateInfo{
+		ID: "file:/etc/nginx/certs/www.shop.test.crt@n1-edge", Kind: ruche.CertificateFile, State: ruche.CertificateFailing, Names: []string{"www.shop.test"},
+		Source: "file /etc/nginx/certs/www.shop.test.crt", CA: "Their CA", KeyType: "RSA 2048", Serial: "0b", Fingerprint: "01ff", NotBefore: now().Add(-2 * day), NotAfter: now().Add(20 * day),
+		ServedBy: []string{"n1-edge"}, Problems: []string{"it is not good for www.shop.test: it is for other.test"},
+	}
 	retired := base
 	retired.ID, retired.Names, retired.State, retired.Retired, retired.ServedBy = "old.example-0000000002", []string{"old.example"}, ruche.CertificateRetired, now().Add(-5*day), nil
 	retired.LastError, retired.Failures = "it failed once", 1
@@ -40,7 +45,7 @@ func inventory() ruche.CertificateList {
 	replaced.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(-5 * time.Minute), Reason: "keyCompromise"}}
 	retired.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(time.Hour), Reason: "superseded"}}
 	return ruche.CertificateList{
-		Node: "n1-control", Certificates: []ruche.CertificateInfo{asked, failing, due, file, replaced, retired, imported, base},
+		Node: "n1-control", Certificates: []ruche.CertificateInfo{asked, failing, due, file, replaced, retired, imported, base, unfit},
 		Names: []ruche.ServedName{
 			{Name: "blog.example", Kind: ruche.CertificateSelfSigned, Edges: []string{"n1-edge", "n2-edge"}},
 			{Name: "shop.example", Kind: ruche.CertificateACME, Certificate: base.ID, Fingerprint: base.Fingerprint, NotAfter: base.NotAfter, Edges: []string{"n1-edge"}, Others: map[string]string{"n2-edge": "self-signed"}},

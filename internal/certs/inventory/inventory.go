@@ -46,6 +46,7 @@ func List(in Input) ruche.CertificateList {
 		slices.Sort(info.ServedBy)
 		info.ServedBy = slices.Compact(info.ServedBy)
 		info.Problems = append(info.Problems, l.unserved(info)...)
+		info.Problems = append(info.Problems, l.unfit[id]...)
 		list.Certificates = append(list.Certificates, *info)
 	}
 	slices.SortStableFunc(list.Certificates, func(a, b ruche.CertificateInfo) int { return cmp.Compare(first(a.Names), first(b.Names)) })
@@ -54,7 +55,7 @@ func List(in Input) ruche.CertificateList {
 
 // newLister puts together what is known.
 func newLister(in Input) *lister {
-	l := &lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}}
+	l := &lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}, unfit: map[string][]string{}}
 	readings := l.in.Memory.read(in.Records)
 	for id, r := range in.Records {
 		l.record(id, r, readings[id])
@@ -78,6 +79,7 @@ type lister struct {
 	infos  map[string]*ruche.CertificateInfo
 	prints map[string]string // fingerprint -> ID
 	names  []ruche.ServedName
+	unfit  map[string][]string // what is wrong with files, by ID
 }
 
 // record adds a stored certificate.

@@ -67,21 +67,38 @@ func (l *lister) serves(node, name string, s vault.Serving) {
 	id := l.prints[s.Fingerprint]
 	if id == "" && s.Kind == ruche.CertificateFile {
 		id = "file:" + s.File + "@" + node
-		info := &ruche.CertificateInfo{ID: id, Kind: s.Kind, State: ruche.CertificateValid, Source: "file " + s.File, Fingerprint: s.Fingerprint, NotAfter: s.NotAfter}
-		if !l.in.Now.Before(s.NotAfter) {
-			info.State = ruche.CertificateExpired
-		}
-		l.infos[id], l.prints[s.Fingerprint] = info, id
+		l.infos[id], l.prints[s.Fingerprint] = l.file(id, s), id
 	}
 	info := l.infos[id]
 	if info == nil {
 		return
 	}
 	info.ServedBy = append(info.ServedBy, node)
+	if problem := fmt.Sprintf("it is not good for %s: it is for %s", name, s.Unfit); s.Unfit != "" && !slices.Contains(l.unfit[id], problem) {
+		l.unfit[id] = append(l.unfit[id], problem)
+		if info.State == ruche.CertificateValid && info.Kind == ruche.CertificateFile {
+			info.State = ruche.CertificateFailing // clients refuse it
+		}
+	}
 	if info.Kind == ruche.CertificateFile && !slices.Contains(info.Names, name) {
 		info.Names = append(info.Names, name)
 		slices.Sort(info.Names)
 	}
+}
+
+// file makes the certificate of a file that an edge serves.
+func (l *lister) file(id string, s vault.Serving) *ruche.CertificateInfo {
+	info := &ruche.CertificateInfo{
+		ID: id, Kind: s.Kind, State: ruche.CertificateValid, Source: "file " + s.File, Fingerprint: s.Fingerprint, NotBefore: s.NotBefore, NotAfter: s.NotAfter,
+		CA: s.Issuer, KeyType: s.KeyType, Serial: s.Serial,
+	}
+	switch {
+	case !l.in.Now.Before(s.NotAfter):
+		info.State = ruche.CertificateExpired
+	case l.in.Now.Before(s.NotBefore):
+		info.State, info.Problems = ruche.CertificatePending, []string{"it is not valid before " + s.NotBefore.UTC().Format(time.RFC3339)}
+	}
+	return info
 }
 
 // unserved tells of a stored certificate that is wanted where edges serve its names with something worse.
