@@ -88,6 +88,7 @@ const (
 	CodeCertShort           Code = "certificate-short"
 	CodeCertRevoked         Code = "certificate-revoked"
 	CodeCertElsewhere       Code = "certificate-elsewhere"
+	CodeCertUnfit           Code = "certificate-unfit"
 	CodeCAAForbids          Code = "caa-forbids"
 	CodePersistRecord       Code = "dns-persist-record"
 	CodeAccountInvalid      Code = "account-invalid"
@@ -117,7 +118,7 @@ func Codes() []Code {
 		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
-		CodeCertNotServed, CodeCertNotRevoked, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
+		CodeCertNotServed, CodeCertNotRevoked, CodeCertShort, CodeCertRevoked, CodeCertElsewhere, CodeCertUnfit,
 		CodeCAAForbids, CodePersistRecord, CodeAccountInvalid, CodeClockWrong,
 		CodeRevocationListInvalid, CodeFileUnused,
 		CodeCARotationOverdue, CodeCAParentDue, CodeCACRLStale, CodeCAKeyUnreadable, CodeACMEServerFull, CodeDockerFrontDown,

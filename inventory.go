@@ -10,8 +10,8 @@ const (
 	CertificateValid   CertificateState = "valid"   // all is by the plan
 	CertificateRetired CertificateState = "retired" // nobody wants it; it is not renewed
 	CertificateDue     CertificateState = "due"     // it is being renewed, or should be
-	CertificatePending CertificateState = "pending" // it is wanted, and there is none yet
-	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed, or it cannot be ordered as it is asked for
+	CertificatePending CertificateState = "pending" // it is wanted, and there is none yet; or it is a file that begins to be valid later
+	CertificateFailing CertificateState = "failing" // the last tries to get or renew it have failed, or it cannot be ordered as it is asked for; or it is a file that is not for a name which it serves
 	CertificateExpired CertificateState = "expired"
 	CertificateRevoked CertificateState = "revoked"
 )
@@ -29,7 +29,7 @@ type CertificateInfo struct {
 	ID    string           `json:"id"`
 	Kind  CertificateKind  `json:"kind"`
 	State CertificateState `json:"state"`
-	// Names are those that were asked for, of a file those in it.
+	// Names are those that were asked for, of a file those that are served with it.
 	Names []string `json:"names"`
 	// Source says who wants it, for people: "service shop, env ACME_HOST"; several with "; ".
 	Source string `json:"source,omitempty"`
@@ -46,22 +46,39 @@ type CertificateInfo struct {
 	NotBefore   time.Time `json:"not_before,omitzero"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	Issued      time.Time `json:"issued,omitzero"`
+	// Wanted tells that somebody wants it here, so that it is ordered and renewed.
+	Wanted bool `json:"wanted,omitempty"`
 	// Due is when it is to be renewed; WindowStart and WindowEnd are what the CA suggests (RFC 9773), Explanation is where it says why.
 	Due         time.Time `json:"due,omitzero"`
 	WindowStart time.Time `json:"window_start,omitzero"`
 	WindowEnd   time.Time `json:"window_end,omitzero"`
 	Explanation string    `json:"explanation,omitempty"`
-	Failures    int       `json:"failures,omitempty"`
-	LastError   string    `json:"last_error,omitempty"`
-	NextTry     time.Time `json:"next_try,omitzero"`
-	Retired     time.Time `json:"retired,omitzero"`
-	Revoked     time.Time `json:"revoked,omitzero"`
+	// Asked is from when on somebody wants it renewed out of turn, and AskedReason why; zero when nobody does, or it was renewed since.
+	Asked       time.Time `json:"asked,omitzero"`
+	AskedReason string    `json:"asked_reason,omitempty"`
+	// Revocations are those that were asked for and are not done yet, of this certificate or of one that it has replaced.
+	Revocations []PendingRevocation `json:"revocations,omitempty"`
+	Failures    int                 `json:"failures,omitempty"`
+	LastError   string              `json:"last_error,omitempty"`
+	NextTry     time.Time           `json:"next_try,omitzero"`
+	Retired     time.Time           `json:"retired,omitzero"`
+	Revoked     time.Time           `json:"revoked,omitzero"`
 	// Withdrawn is when the CA has revoked it by itself.
 	Withdrawn time.Time `json:"withdrawn,omitzero"`
 	// ServedBy has the edges that serve a name with it.
 	ServedBy []string `json:"served_by,omitempty"`
 	// Problems are what is wrong with it, each in a sentence.
 	Problems []string `json:"problems,omitempty"`
+}
+
+// PendingRevocation is a certificate that its CA is to revoke and has not yet.
+type PendingRevocation struct {
+	// Serial is the certificate's, in hexadecimal digits.
+	Serial string `json:"serial"`
+	// At is from when on it is to be revoked: once its successor is served, where there is to be one.
+	At time.Time `json:"at"`
+	// Reason is by the names of RFC 5280 section 5.3.1: "keyCompromise", "superseded", ...
+	Reason string `json:"reason"`
 }
 
 // ServedName is one name that is published, or watched, and what it is served with.
@@ -129,7 +146,7 @@ type RevokeRequest struct {
 type CertificateTask struct {
 	ID    string   `json:"id"`
 	Names []string `json:"names"`
-	// At is when it begins; Error is why it will not, empty when it will.
+	// At is when it begins; Error is why it will not, empty when it will. Those that will not stand last where a renewal was asked for.
 	At    time.Time `json:"at,omitzero"`
 	Error string    `json:"error,omitempty"`
 }

@@ -24,6 +24,11 @@ type CertificateStatus struct {
 	Issuer   string    `json:"issuer,omitempty"`
 	Names    []string  `json:"names,omitempty"`
 	NotAfter time.Time `json:"not_after,omitzero"`
+	// NotBefore, CA (the common name of who issued it), KeyType and Serial (in hexadecimal digits) are told of files.
+	NotBefore time.Time `json:"not_before,omitzero"`
+	CA        string    `json:"ca,omitempty"`
+	KeyType   string    `json:"key_type,omitempty"`
+	Serial    string    `json:"serial,omitempty"`
 	// Fingerprint is the SHA-256 of the certificate in hexadecimal digits, where it is a file or of the store.
 	Fingerprint string `json:"fingerprint,omitempty"`
 	// Reason says how it was chosen, or why there is none: "shop.example.crt is the host's own", ...

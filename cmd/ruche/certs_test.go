@@ -145,6 +145,9 @@ func TestCertificatesAreImported(t *testing.T) {
 			t.Errorf("%v printed %v\n%s", args, err, out)
 		}
 	}
+	if out, err := runRuche(t, "certs", "renew", "shop.example", "--admin-addr", admin); !errors.Is(err, errTasks) || !strings.Contains(out, "not: it was imported, and nobody orders it here") {
+		t.Errorf("renew of what nobody orders: %v\n%s", err, out)
+	}
 	for state, want := range map[string]string{"valid,due": "shop.example", "failing": "No certificate is in such a state"} {
 		if out, err := runRuche(t, "certs", "list", "--state", state, "--admin-addr", admin); err != nil || !strings.Contains(out, want) {
 			t.Errorf("of those that are %s it printed %v\n%s", state, err, out)

@@ -111,18 +111,44 @@ func (c *Certs) Run(ctx context.Context) error {
 	tick := time.NewTicker(expiryCheck)
 	defer tick.Stop()
 	for {
+		changed, turn := c.changed.wait(), time.NewTimer(c.untilTurn(time.Now()))
 		select {
 		case <-ctx.Done():
 			watching.Wait()
 			return nil
+		case <-changed: // there may be other files
+		case <-turn.C:
+			c.lookAtExpiry()
+			c.changed.say()
 		case <-tick.C:
-			for _, p := range c.files.Load().pairs {
-				c.warnExpiry(p)
-			}
-			for _, r := range c.files.Load().revoked {
-				c.warnListExpiry(r)
+			c.lookAtExpiry()
+		}
+		turn.Stop()
+	}
+}
+
+// untilTurn is the time until a file begins or ceases to be valid, so that another certificate may serve; at most expiryCheck.
+func (c *Certs) untilTurn(now time.Time) time.Duration {
+	next := expiryCheck
+	for _, p := range c.files.Load().pairs {
+		for _, at := range []time.Time{p.certificate.Leaf.NotBefore, p.certificate.Leaf.NotAfter} {
+			if at.After(now) {
+				next = min(next, at.Sub(now))
 			}
 		}
+	}
+	return next
+}
+
+// lookAtExpiry keeps the warnings of files that are not valid, or not for long.
+func (c *Certs) lookAtExpiry() {
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	for _, p := range c.files.Load().pairs {
+		c.warnExpiry(p)
+	}
+	for _, r := range c.files.Load().revoked {
+		c.warnListExpiry(r)
 	}
 }
 

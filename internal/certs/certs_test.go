@@ -25,13 +25,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // writePair writes NAME.crt and NAME.key that end at notAfter.
 func writePair(t *testing.T, dir, name string, notAfter time.Time) {
 	t.Helper()
+	writePairFrom(t, dir, name, notAfter.Add(-90*24*time.Hour), notAfter)
+}
+
+func writePairFrom(t *testing.T, dir, name string, notBefore, notAfter time.Time) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: notAfter.Add(-90 * 24 * time.Hour), NotAfter: notAfter,
+		NotBefore: notBefore, NotAfter: notAfter,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -242,6 +247,55 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 				t.Error("the certificate is not served")
 			}
 		})
+	}
+}
+
+// The warning that a file is not valid yet ends by itself, and not in place of another one about the file.
+func TestAFileOfTomorrowIsWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	writePairFrom(t, dir, "a.example", time.Now().Add(time.Hour), inAYear())
+	c := newCerts(t, dir)
+	if w := warning(t, c); w.Code != ruche.CodeCertInvalid || w.Severity != ruche.SeverityError || !strings.Contains(w.Message, "not valid before") {
+		t.Errorf("the warning is %+v", w)
+	}
+	p := c.files.Load().pairs["a.example"]
+	leaf := *p.certificate.Leaf
+	begun := func() { leaf.NotBefore = time.Now().Add(-time.Minute); p.certificate.Leaf = &leaf }
+	begun()
+	c.lookAtExpiry()
+	if w := warning(t, c); w.Code != "" {
+		t.Errorf("it is valid, and the warning stands: %+v", w)
+	}
+	leaf.NotBefore = time.Now().Add(time.Hour)
+	c.lookAtExpiry()
+	write(t, dir+"/a.example.crt", "nonsense")
+	c.load()
+	begun()
+	c.lookAtExpiry()
+	if w := warning(t, c); !strings.Contains(w.Message, "cannot be used") {
+		t.Errorf("the warning of the broken file is %+v", w)
+	}
+}
+
+// A file that begins or ends to be valid changes what is served, and that is noticed then.
+func TestTheTurnOfAFileIsKnown(t *testing.T) {
+	dir, now := t.TempDir(), time.Now().Truncate(time.Second)
+	c := newCerts(t, dir)
+	for _, tc := range []struct {
+		name     string
+		from, to time.Time
+		want     time.Duration
+	}{
+		{"long", now.Add(-time.Hour), now.Add(10 * time.Hour), expiryCheck},
+		{"begins", now.Add(30 * time.Minute), now.Add(10 * time.Hour), 30 * time.Minute},
+		{"ends", now.Add(-time.Hour), now.Add(20 * time.Minute), 20 * time.Minute},
+		{"has ended", now.Add(-time.Hour), now.Add(-time.Minute), 20 * time.Minute},
+	} {
+		writePairFrom(t, dir, tc.name, tc.from, tc.to)
+		c.load()
+		if got := c.untilTurn(now); got != tc.want {
+			t.Errorf("%s: the next turn is in %s, want %s", tc.name, got, tc.want)
+		}
 	}
 }
 

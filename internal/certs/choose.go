@@ -22,22 +22,39 @@ func (c *Certs) choose(q ruche.CertificateQuery) choice {
 	if q.Mode != ruche.TLSInternal {
 		file, by = c.findFile(q.Host, q.CertName)
 	}
+	now := time.Now()
 	// Where ACME was asked for, files are for the time until its certificate is there, but for one that was asked for by name.
-	if file != nil && by != last && (q.Mode != ruche.TLSACME || by == named) {
+	if file != nil && by != last && (q.Mode != ruche.TLSACME || by == named) && file.valid(now) {
 		return choice{pair: file}
 	}
-	now := time.Now()
 	m, good := c.store.find(q.ServerName, q.Mode, now)
 	if m != nil && (good || file == nil || by == last && !file.fits(q.ServerName, now)) {
 		return choice{managed: m}
 	}
-	return choice{pair: file} // default.crt, or none; with ACME any
+	return choice{pair: file} // default.crt, or none; with ACME any, and else one that is not valid where there is nothing better
+}
+
+// valid reports whether its time has come and has not passed.
+func (p *pair) valid(now time.Time) bool {
+	leaf := p.certificate.Leaf
+	return now.Before(leaf.NotAfter) && !now.Before(leaf.NotBefore)
 }
 
 // fits reports whether clients that ask for name take the certificate.
 func (p *pair) fits(name string, now time.Time) bool {
+	return p.valid(now) && p.certificate.Leaf.VerifyHostname(name) == nil
+}
+
+// invalid says why it is not valid now; empty when it is.
+func (p *pair) invalid(now time.Time) string {
 	leaf := p.certificate.Leaf
-	return now.Before(leaf.NotAfter) && leaf.VerifyHostname(name) == nil
+	switch {
+	case p.valid(now):
+		return ""
+	case now.Before(leaf.NotBefore):
+		return "is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339)
+	}
+	return "expired at " + leaf.NotAfter.UTC().Format(time.RFC3339)
 }
 
 // Trusted reports whether somebody vouches for what the query is served with: a file, or a managed certificate. It costs a few map look-ups.
@@ -64,13 +81,24 @@ func (c *Certs) Status(q ruche.CertificateQuery) ruche.CertificateStatus {
 
 // status says why a choice was made.
 func (c *Certs) status(q ruche.CertificateQuery, chosen choice) ruche.CertificateStatus {
+	now := time.Now()
 	switch {
 	case chosen.managed != nil:
-		return chosen.managed.status(chosen.managed.reason(q.ServerName, time.Now()))
+		reason := chosen.managed.reason(q.ServerName, now)
+		if p, by := c.findFile(q.Host, q.CertName); p != nil && by != last && q.Mode != ruche.TLSInternal && !p.valid(now) {
+			reason += fmt.Sprintf("; %s %s", filepath.Base(p.path), p.invalid(now))
+		}
+		return chosen.managed.status(reason)
 	case chosen.pair != nil:
 		reason := c.fileReason(q)
-		if q.Mode == ruche.TLSACME && q.CertName == "" {
+		if why := chosen.pair.invalid(now); why != "" {
+			reason += "; it " + why
+		}
+		switch {
+		case q.Mode == ruche.TLSACME && q.CertName == "":
 			reason += ", until there is a good certificate by ACME for it"
+		case q.Mode != ruche.TLSFile && !chosen.pair.valid(now):
+			reason += ", and there is no good certificate for the name in the store"
 		}
 		return chosen.pair.status(reason)
 	}

@@ -27,6 +27,9 @@ type pair struct {
 	print       string // what the files looked like when they were read
 	fingerprint string // of the certificate
 	certificate tls.Certificate
+	ca, keyType string // for people
+	serial      string
+	early       bool // there is a warning that it is not valid yet; guarded by Certs.loading
 }
 
 func (p *pair) status(reason string) ruche.CertificateStatus {
@@ -37,6 +40,7 @@ func (p *pair) status(reason string) ruche.CertificateStatus {
 	}
 	return ruche.CertificateStatus{
 		Kind: ruche.CertificateFile, File: p.path, Issuer: leaf.Issuer.String(), Names: names, NotAfter: leaf.NotAfter, Fingerprint: p.fingerprint, Reason: reason,
+		NotBefore: leaf.NotBefore, CA: p.ca, KeyType: p.keyType, Serial: p.serial,
 	}
 }
 
@@ -163,7 +167,7 @@ func (c *Certs) loadPair(dir, name string, last *pair) *pair {
 	if err != nil {
 		stays := "its host has another certificate meanwhile, or none"
 		if last != nil {
-			stays = "the last good version is served"
+			stays, last.early = "the last good version is served", false // this warning takes its place
 		}
 		if c.cfg.Health.Set(ruche.Warning{
 			Code: ruche.CodeCertInvalid, Severity: ruche.SeverityError, Subject: crt,
@@ -175,6 +179,7 @@ func (c *Certs) loadPair(dir, name string, last *pair) *pair {
 		return last
 	}
 	p := &pair{name: name, path: crt, print: looks, fingerprint: vault.Fingerprint(certificate.Certificate[0]), certificate: certificate}
+	p.ca, p.keyType, p.serial = vault.CAName(certificate.Leaf), vault.KeyTypeName(certificate.Leaf), fmt.Sprintf("%x", certificate.Leaf.SerialNumber)
 	c.cfg.Health.Clear(ruche.CodeCertInvalid, crt)
 	c.warnExpiry(p)
 	c.cfg.Logger.Info("certificate file read", "file", crt, "names", p.certificate.Leaf.DNSNames, "not_after", p.certificate.Leaf.NotAfter)
@@ -201,7 +206,7 @@ func checkChain(certificate tls.Certificate) error {
 	return nil
 }
 
-// warnExpiry raises a warning when a sixth of the certificate's life is left: 15 days of 90, 8 of 47.
+// warnExpiry raises a warning when a sixth of the certificate's life is left: 15 days of 90, 8 of 47; or when its time has not come.
 func (c *Certs) warnExpiry(p *pair) {
 	leaf := p.certificate.Leaf
 	left, life := time.Until(leaf.NotAfter), leaf.NotAfter.Sub(leaf.NotBefore)
@@ -212,14 +217,22 @@ func (c *Certs) warnExpiry(p *pair) {
 	switch {
 	case left <= 0:
 		w.Severity = ruche.SeverityError
-		w.Message = fmt.Sprintf("it expired at %s; it is served all the same, and clients refuse it", leaf.NotAfter.UTC().Format(time.RFC3339))
+		w.Message = fmt.Sprintf("it expired at %s; clients refuse it, and it is served where the store has no good certificate for the name", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case time.Until(leaf.NotBefore) > 0:
+		w.Severity, p.early = ruche.SeverityError, true
+		w.Message = fmt.Sprintf("it is not valid before %s; clients refuse it, and it is served where the store has no good certificate for the name", leaf.NotBefore.UTC().Format(time.RFC3339))
+		w.Hint = "put the one before it back until then, and look at the clock of this node; from then on it is served by itself"
 	case left < life/6:
 		w.Message = fmt.Sprintf("it expires at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	default:
+		if p.early {
+			p.early = false
+			c.cfg.Health.Clear(w.Code, w.Subject)
+		}
 		return
 	}
 	if c.cfg.Health.Set(w) {
-		c.cfg.Logger.Warn("certificate needs renewal", "file", p.path, "not_after", leaf.NotAfter)
+		c.cfg.Logger.Warn("certificate file is not valid, or not for long", "file", p.path, "not_before", leaf.NotBefore, "not_after", leaf.NotAfter)
 	}
 }
 

@@ -119,52 +119,64 @@ func byNode(rows map[string]vault.Served) map[string]vault.Served {
 	return nodes
 }
 
-// Renew has certificates renewed out of turn.
+// Renew has certificates renewed out of turn. Of those that cannot be renewed it says why.
 func (c *certificates) Renew(ctx context.Context, r ruche.RenewRequest) ([]ruche.CertificateTask, error) {
+	in, chosen, err := c.choose(ctx, r.CertificateSelection)
+	if err != nil {
+		return nil, err
+	}
 	reason := r.Reason
 	if reason == "" {
 		reason = "asked"
 	}
-	return c.each(ctx, r.CertificateSelection, false, r.Spread, func(ctx context.Context, id string, at time.Time) error {
-		return c.issuing.Renew(ctx, id, at, reason)
-	})
+	can, cannot := inventory.Renewable(in, chosen, r.CertificateSelection)
+	tasks := each(can, r.Spread, func(id string, at time.Time) error { return c.issuing.Renew(ctx, id, at, reason) })
+	for _, refused := range cannot {
+		tasks = append(tasks, ruche.CertificateTask{ID: refused.ID, Names: refused.Names, Error: refused.Why})
+	}
+	return tasks, nil
 }
 
-// Revoke has certificates replaced and revoked.
+// Revoke has certificates replaced and revoked. Those that are wanted and not there yet are left out, unless they are named.
 func (c *certificates) Revoke(ctx context.Context, r ruche.RevokeRequest) ([]ruche.CertificateTask, error) {
 	for name, code := range acme.Reasons() {
-		if code == r.Reason {
-			return c.each(ctx, r.CertificateSelection, len(r.IDs) == 0, r.Spread, func(ctx context.Context, id string, at time.Time) error {
-				return c.issuing.Revoke(ctx, id, at, name)
-			})
+		if code != r.Reason {
+			continue
 		}
+		_, chosen, err := c.choose(ctx, r.CertificateSelection)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.IDs) == 0 {
+			chosen = slices.DeleteFunc(chosen, func(c ruche.CertificateInfo) bool { return c.Kind == ruche.CertificateNone })
+		}
+		return each(chosen, r.Spread, func(id string, at time.Time) error { return c.issuing.Revoke(ctx, id, at, name) }), nil
 	}
 	return nil, fmt.Errorf("cannot revoke certificates: %d is no reason that CAs take", r.Reason)
 }
 
-// each has something done with each certificate of a selection, spread over a time. present leaves out those that are wanted and not there yet.
-func (c *certificates) each(ctx context.Context, s ruche.CertificateSelection, present bool, spread time.Duration, do func(context.Context, string, time.Time) error) ([]ruche.CertificateTask, error) {
-	list, err := c.Certificates(ctx)
+// choose gives the certificates of a selection, and what is known of all.
+func (c *certificates) choose(ctx context.Context, s ruche.CertificateSelection) (inventory.Input, []ruche.CertificateInfo, error) {
+	in, _, err := c.known(ctx)
 	if err != nil {
-		return nil, err
+		return in, nil, err
 	}
-	chosen, err := inventory.Select(list.Certificates, s)
-	if err != nil {
-		return nil, err
-	}
-	if present {
-		chosen = slices.DeleteFunc(chosen, func(c ruche.CertificateInfo) bool { return c.Kind == ruche.CertificateNone })
-	}
+	chosen, err := inventory.Select(inventory.List(in).Certificates, s)
+	return in, chosen, err
+}
+
+// each has something done with each certificate, spread over a time.
+func each(chosen []ruche.CertificateInfo, spread time.Duration, do func(id string, at time.Time) error) []ruche.CertificateTask {
 	now := time.Now()
 	tasks := make([]ruche.CertificateTask, 0, len(chosen))
 	for i, info := range chosen {
 		t := ruche.CertificateTask{ID: info.ID, Names: info.Names, At: now.Add(spread * time.Duration(i) / time.Duration(len(chosen)))}
-		if err := do(ctx, info.ID, t.At); err != nil {
+		if err := do(info.ID, t.At); err != nil {
 			t.Error, t.At = err.Error(), time.Time{}
 		}
 		tasks = append(tasks, t)
 	}
-	return tasks, nil
+	return tasks
 }
 
 // inventoryLook is the time between two inventories for the metrics. A scrape reads nothing.

@@ -96,6 +96,36 @@ func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
 	n.stop(t)
 }
 
+// What will not be renewed is not said to be.
+func TestWhatNobodyOrdersIsNotSaidToBeRenewed(t *testing.T) {
+	t.Parallel()
+	engine := fakeengine.New(t)
+	shop := site(t, "shop")
+	shop.Env = append(shop.Env, "ACME_HOST=shop.example,*.shop.example", "ACME_CA_URI=https://127.0.0.1:1/directory")
+	engine.Run(shop)
+	n := start(t, t.TempDir(), engine.Host())
+	certificate(t, n, "elsewhere", "elsewhere.example")
+	until(t, "both to be known", func() error {
+		list, err := n.certificates.Certificates(t.Context())
+		if err == nil && len(list.Certificates) != 2 {
+			err = fmt.Errorf("there are %+v", list.Certificates)
+		}
+		return err
+	})
+	for name, why := range map[string]string{"elsewhere.example": "nobody", "shop.example": "wildcard"} {
+		tasks, err := n.certificates.Renew(t.Context(), ruche.RenewRequest{CertificateSelection: ruche.CertificateSelection{IDs: []string{name}}})
+		if err != nil || len(tasks) != 1 || !strings.Contains(tasks[0].Error, why) || !tasks[0].At.IsZero() {
+			t.Errorf("%s: %+v, %v, want it refused with %q", name, tasks, err, why)
+			continue
+		}
+		st, err := cluster.NewBucket[vault.State](n.cluster, vault.BucketStates).Get(t.Context(), tasks[0].ID)
+		if err == nil && !st.Value.Asked.IsZero() {
+			t.Errorf("%s: the wish was written all the same: %+v", name, st.Value)
+		}
+	}
+	n.stop(t)
+}
+
 // What edges said counts while they are heard of, and goes with them when they are removed.
 func TestEdgesThatAreGoneServeNothing(t *testing.T) {
 	t.Parallel()

@@ -151,7 +151,7 @@ func servedRows(node string, now map[string]ruche.CertificateStatus) []vault.Ser
 			rows = append(rows, vault.Served{Node: node, Names: map[string]vault.Serving{}})
 		}
 		st := now[host]
-		rows[len(rows)-1].Names[host] = vault.Serving{Kind: st.Kind, Fingerprint: st.Fingerprint, NotAfter: st.NotAfter, File: st.File, Stopgap: stopgap(host, st)}
+		rows[len(rows)-1].Names[host] = serving(host, st, len(now) <= detailedNames)
 	}
 	return rows
 }

@@ -27,12 +27,16 @@ func Certificates(w io.Writer, list ruche.CertificateList, now time.Time) error 
 		p.line("%s", inStates(list.Certificates))
 	}
 	for _, c := range list.Certificates {
-		if c.LastError == "" && len(c.Problems) == 0 || c.State == ruche.CertificateRetired {
+		troubled := (c.LastError != "" || len(c.Problems) > 0) && c.State != ruche.CertificateRetired
+		if !troubled && c.Asked.IsZero() && len(c.Revocations) == 0 {
 			continue
 		}
 		p.line("")
 		p.line("%s:", Some(c.Names, 2))
-		p.troubles(c, now)
+		p.wishes(c, now)
+		if troubled {
+			p.troubles(c, now)
+		}
 	}
 	p.silent(list.Silent, now)
 	p.warnings(slices.DeleteFunc(slices.Clone(list.Warnings), told))
@@ -68,6 +72,29 @@ func (p *printer) silent(edges map[string]time.Time, now time.Time) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(edges)) {
 		p.line("Edge %s was last heard of %s ago; what it serves is not listed.", name, age(now.Sub(edges[name])))
+	}
+}
+
+// wishes writes what was asked for and is not done yet.
+func (p *printer) wishes(c ruche.CertificateInfo, now time.Time) {
+	write := func(what, done string, at time.Time, reason string) {
+		when, yet := "in "+age(at.Sub(now)), ""
+		if !at.After(now) {
+			when, yet = age(now.Sub(at))+" ago", ", and not "+done+" yet"
+		}
+		if reason == "asked" { // no reason was given
+			reason = ""
+		}
+		if reason != "" {
+			reason = " (" + reason + ")"
+		}
+		p.line("  %s to be %s at %s, %s%s%s", what, done, at.UTC().Format(time.RFC3339), when, yet, reason)
+	}
+	if !c.Asked.IsZero() {
+		write("it is asked", "renewed", c.Asked, c.AskedReason)
+	}
+	for _, r := range c.Revocations {
+		write("the one with the serial number "+r.Serial+" is asked", "revoked", r.At, r.Reason)
 	}
 }
 
@@ -154,6 +181,7 @@ func CertificateDetails(w io.Writer, list []ruche.CertificateInfo, now time.Time
 				p.line("  %-12s %s", row[0], row[1])
 			}
 		}
+		p.wishes(c, now)
 		p.troubles(c, now)
 	}
 	return p.err
@@ -177,8 +205,10 @@ func CertificateTasks(w io.Writer, tasks []ruche.CertificateTask, done string, n
 		rows = append(rows, []string{Some(t.Names, 2), t.ID, when})
 	}
 	p.table("", []string{"NAMES", "ID", "WILL BE " + strings.ToUpper(done)}, rows)
-	p.line("")
-	p.line(`"ruche certs list" shows how far it is.`)
+	if slices.ContainsFunc(tasks, func(t ruche.CertificateTask) bool { return t.Error == "" }) {
+		p.line("")
+		p.line(`"ruche certs list" shows how far it is.`)
+	}
 	return p.err
 }
 
@@ -205,15 +235,19 @@ func leftOf(t, now time.Time) string {
 }
 
 func due(c ruche.CertificateInfo, now time.Time) string {
+	at, asked := c.Due, ""
+	if !c.Asked.IsZero() && (at.IsZero() || c.Asked.Before(at)) {
+		at, asked = c.Asked, ", asked"
+	}
 	switch {
 	case c.Kind == ruche.CertificateFile:
 		return "by whoever wrote it"
-	case c.State == ruche.CertificateRetired || !c.Revoked.IsZero():
+	case c.State == ruche.CertificateRetired || !c.Revoked.IsZero() || !c.Wanted:
 		return "none"
-	case c.Due.IsZero():
+	case at.IsZero():
 		return "-"
-	case c.Due.After(now):
-		return "in " + age(c.Due.Sub(now))
+	case at.After(now):
+		return "in " + age(at.Sub(now)) + asked
 	}
-	return "due since " + age(now.Sub(c.Due))
+	return "due since " + age(now.Sub(at)) + asked
 }

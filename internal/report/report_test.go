@@ -227,6 +227,9 @@ func TestGolden(t *testing.T) {
 			{ID: "old.example-5566778899", Names: []string{"old.example"}, Error: "it was imported by hand, and no issuer is known for it"},
 		}, "renewed", now())
 	}
+	cases["certs-tasks-none"] = func(b *bytes.Buffer) error {
+		return report.CertificateTasks(b, []ruche.CertificateTask{{ID: "old.example-5566778899", Names: []string{"old.example"}, Error: "nobody wants it any more"}}, "renewed", now())
+	}
 	for name, write := range cases {
 		t.Run(name, func(t *testing.T) { isGolden(t, name, write) })
 	}

@@ -156,7 +156,7 @@ func dnsOf(spec ruche.CertificateSpec) (*ruche.DNSProvider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Wait = cmp.Or(p.Wait, spec.DNS.Wait)
+	p.Wait, p.Declared = cmp.Or(p.Wait, spec.DNS.Wait), true
 	return &p, nil
 }
 

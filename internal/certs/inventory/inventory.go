@@ -46,6 +46,7 @@ func List(in Input) ruche.CertificateList {
 		slices.Sort(info.ServedBy)
 		info.ServedBy = slices.Compact(info.ServedBy)
 		info.Problems = append(info.Problems, l.unserved(info)...)
+		info.Problems = append(info.Problems, l.unfit[id]...)
 		list.Certificates = append(list.Certificates, *info)
 	}
 	slices.SortStableFunc(list.Certificates, func(a, b ruche.CertificateInfo) int { return cmp.Compare(first(a.Names), first(b.Names)) })
@@ -54,7 +55,7 @@ func List(in Input) ruche.CertificateList {
 
 // newLister puts together what is known.
 func newLister(in Input) *lister {
-	l := &lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}}
+	l := &lister{in: in, infos: map[string]*ruche.CertificateInfo{}, prints: map[string]string{}, unfit: map[string][]string{}}
 	readings := l.in.Memory.read(in.Records)
 	for id, r := range in.Records {
 		l.record(id, r, readings[id])
@@ -78,6 +79,7 @@ type lister struct {
 	infos  map[string]*ruche.CertificateInfo
 	prints map[string]string // fingerprint -> ID
 	names  []ruche.ServedName
+	unfit  map[string][]string // what is wrong with files, by ID
 }
 
 // record adds a stored certificate.
@@ -89,8 +91,12 @@ func (l *lister) record(id string, r vault.Record, c *reading) {
 	}
 	l.infos[id] = info
 	l.state(info, s)
+	if _, wanted := l.in.Wants[id]; !wanted { // nobody renews it, whatever was planned
+		info.Due, info.WindowStart, info.WindowEnd, info.Explanation = time.Time{}, time.Time{}, time.Time{}, ""
+	}
 	if c.err != nil {
 		info.State, info.Problems = ruche.CertificateFailing, append(info.Problems, "the stored certificate cannot be read: "+c.err.Error())
+		l.wishes(info, s)
 		return
 	}
 	info.CA, info.KeyType, info.Serial, info.Fingerprint, info.Key = c.ca, c.keyType, c.serial, c.fingerprint, c.key
@@ -101,6 +107,7 @@ func (l *lister) record(id string, r vault.Record, c *reading) {
 		info.Problems = append(info.Problems, "its CA has revoked it at "+w.At.UTC().Format(time.RFC3339))
 	}
 	info.Problems = append(info.Problems, c.problems...)
+	l.wishes(info, s)
 	info.State = l.stateOf(info)
 }
 
@@ -122,7 +129,7 @@ func (l *lister) stateOf(info *ruche.CertificateInfo) ruche.CertificateState {
 		return ruche.CertificateExpired
 	case info.Failures > 0:
 		return ruche.CertificateFailing
-	case !info.Due.IsZero() && !now.Before(info.Due):
+	case !info.Due.IsZero() && !now.Before(info.Due), !info.Asked.IsZero() && !now.Before(info.Asked):
 		return ruche.CertificateDue
 	}
 	return ruche.CertificateValid
@@ -134,15 +141,16 @@ func (l *lister) want(id string, w Want) {
 	if info == nil {
 		info = &ruche.CertificateInfo{ID: id, Kind: ruche.CertificateNone, State: ruche.CertificatePending, Names: w.Names, Issuer: w.Issuer, Directory: w.Directory, Profile: w.Profile}
 		l.state(info, l.in.States[id])
+		l.wishes(info, l.in.States[id])
 		if info.Failures > 0 {
 			info.State = ruche.CertificateFailing
 		}
 		l.infos[id] = info
 	}
-	info.Source = strings.Join(w.Sources, "; ")
+	info.Wanted, info.Source = true, strings.Join(w.Sources, "; ")
 	switch {
 	case w.Problem != "":
-		problem := strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()")
+		problem := w.problem()
 		if info.LastError == problem { // no try has failed: there was none
 			info.LastError = ""
 		}
@@ -154,6 +162,9 @@ func (l *lister) want(id string, w Want) {
 		info.Problems = append(info.Problems, "it is not ordered yet: "+w.Waiting)
 	}
 }
+
+// problem is why the certificate cannot be had, with what to do.
+func (w Want) problem() string { return strings.TrimSuffix(w.Problem+" ("+w.Hint+")", " ()") }
 
 // covered reports whether one of the store that is good now has all of these names.
 func (l *lister) covered(names []string) bool {

@@ -224,6 +224,121 @@ func TestServed(t *testing.T) {
 	}
 }
 
+// Whoever asks for a renewal hears of each certificate that he meant and that nothing renews.
+func TestRenewable(t *testing.T) {
+	infos := []ruche.CertificateInfo{
+		{ID: "good", Kind: ruche.CertificateACME, Names: []string{"a.example"}},
+		{ID: "old", Kind: ruche.CertificateACME, Names: []string{"a.example"}},
+		{ID: "wild", Kind: ruche.CertificateACME, Names: []string{"*.b.example"}},
+		{ID: "intranet", Kind: ruche.CertificateNone, Names: []string{"intranet"}},
+		{ID: "imported", Kind: ruche.CertificateImported, Names: []string{"c.example"}},
+		{ID: "left", Kind: ruche.CertificateACME, Names: []string{"left.example"}},
+	}
+	in := inventory.Input{Wants: map[string]inventory.Want{
+		"good": {Names: []string{"a.example"}}, "wild": {Names: []string{"*.b.example"}, Problem: "it is a wildcard", Hint: "configure a DNS provider"},
+		"intranet": {Names: []string{"intranet"}, Problem: "no public name", Optional: true},
+	}}
+	named := func(ids ...string) ruche.CertificateSelection { return ruche.CertificateSelection{IDs: ids} }
+	all := ruche.CertificateSelection{All: true}
+	for name, tc := range map[string]struct {
+		infos  []ruche.CertificateInfo
+		s      ruche.CertificateSelection
+		can    string
+		cannot map[string]string // by ID, a part of the reason
+	}{
+		"all: nobody meant what is not looked after":     {infos, all, "good", map[string]string{"wild": "it is a wildcard (configure a DNS provider)"}},
+		"all, and none can be":                           {infos[4:], all, "", map[string]string{"imported": "it was imported, and nobody orders it", "left": "nobody wants it any more"}},
+		"a name that has a better one":                   {infos[:2], named("a.example"), "good", nil},
+		"its ID":                                         {infos[1:2], named("old"), "", map[string]string{"old": "ruche certs renew good orders that"}},
+		"both IDs":                                       {infos[:2], named("old", "good"), "good", map[string]string{"old": "another one takes its place"}},
+		"a name of an imported one, and a good one":      {[]ruche.CertificateInfo{infos[0], infos[4]}, named("a.example", "c.example"), "good", map[string]string{"imported": "it was imported"}},
+		"a name that cannot be had, though only perhaps": {infos[3:4], named("intranet"), "", map[string]string{"intranet": "no public name"}},
+		"a name that has left":                           {infos[5:], named("left.example"), "", map[string]string{"left": "publish its names again"}},
+	} {
+		can, cannot := inventory.Renewable(in, tc.infos, tc.s)
+		var ids []string
+		for _, c := range can {
+			ids = append(ids, c.ID)
+		}
+		if got := strings.Join(ids, " "); got != tc.can || len(cannot) != len(tc.cannot) {
+			t.Errorf("%s: can %q, cannot %+v", name, got, cannot)
+		}
+		for _, r := range cannot {
+			if part := tc.cannot[r.ID]; part == "" || !strings.Contains(r.Why, part) {
+				t.Errorf("%s: %s is not renewed because %q, want %q", name, r.ID, r.Why, part)
+			}
+		}
+	}
+}
+
+// What nobody wants is not renewed, whatever was planned while somebody did.
+func TestWhatNobodyWantsHasNoRenewal(t *testing.T) {
+	c := newCA(t, now().Add(1000*day))
+	in := inventory.Input{
+		Now: now(), Records: map[string]vault.Record{"id": c.record(now().Add(day), "a.example")},
+		States: map[string]vault.State{"id": {Due: now().Add(-day), WindowStart: now(), WindowEnd: now()}},
+	}
+	if got := inventory.List(in).Certificates[0]; got.Wanted || !got.Due.IsZero() || !got.WindowStart.IsZero() || got.State != ruche.CertificateValid {
+		t.Errorf("nobody wants it: %+v", got)
+	}
+	in.Wants = map[string]inventory.Want{"id": {Names: []string{"a.example"}}}
+	if got := inventory.List(in).Certificates[0]; !got.Wanted || got.Due.IsZero() || got.State != ruche.CertificateDue {
+		t.Errorf("it is wanted: %+v", got)
+	}
+}
+
+// A wish is shown until it is fulfilled.
+func TestWhatIsAskedForIsTold(t *testing.T) {
+	c := newCA(t, now().Add(1000*day))
+	rec, before := c.record(now().Add(60*day), "a.example"), c.record(now().Add(50*day), "a.example") // both issued a day ago
+	revoke := func(of vault.Record, at time.Time) vault.State {
+		return vault.State{Asked: at, Reason: vault.ReasonKeyCompromise, Revoke: []vault.Revocation{{Certificate: of.Chain[0], Asked: at, Reason: 4}}}
+	}
+	soon, old := now().Add(time.Hour), now().Add(-2*day)
+	fulfilled := revoke(before, old)
+	withdrawn := vault.State{Asked: now(), Reason: vault.ReasonKeyCompromise, Withdrawn: &vault.Withdrawal{Of: serving(rec).Fingerprint, At: now()}}
+	serial := func(r vault.Record) string {
+		leaf, _ := r.Leaf()
+		return leaf.SerialNumber.Text(16)
+	}
+	for name, tc := range map[string]struct {
+		state       vault.State
+		unwanted    bool
+		missing     bool
+		want        ruche.CertificateState
+		asked       time.Time
+		reason      string
+		revocations []ruche.PendingRevocation
+	}{
+		"nothing":                        {vault.State{}, false, false, ruche.CertificateValid, time.Time{}, "", nil},
+		"a renewal, later":               {vault.State{Asked: soon, Reason: "x"}, false, false, ruche.CertificateValid, soon, "x", nil},
+		"a renewal, now":                 {vault.State{Asked: now(), Reason: "x"}, false, false, ruche.CertificateDue, now(), "x", nil},
+		"a renewal that failed":          {vault.State{Asked: now(), Reason: "x", Failures: 1}, false, false, ruche.CertificateFailing, now(), "x", nil},
+		"a renewal that was done":        {vault.State{Asked: old, Reason: "x"}, false, false, ruche.CertificateValid, time.Time{}, "", nil},
+		"a renewal of what nobody wants": {vault.State{Asked: now(), Reason: "x"}, true, false, ruche.CertificateValid, time.Time{}, "", nil},
+		"the first one, again":           {vault.State{Asked: now(), Reason: "x"}, false, true, ruche.CertificatePending, now(), "x", nil},
+		"a revocation, later": {
+			revoke(rec, soon), false, false, ruche.CertificateValid, soon, "it is to be revoked",
+			[]ruche.PendingRevocation{{Serial: serial(rec), At: soon, Reason: "superseded"}},
+		},
+		"a revocation of its predecessor":    {fulfilled, false, false, ruche.CertificateValid, time.Time{}, "", []ruche.PendingRevocation{{Serial: serial(before), At: old, Reason: "superseded"}}},
+		"a revocation of what nobody wants":  {revoke(rec, now()), true, false, ruche.CertificateValid, time.Time{}, "", []ruche.PendingRevocation{{Serial: serial(rec), At: now(), Reason: "superseded"}}},
+		"its CA has revoked it, replacement": {withdrawn, false, false, ruche.CertificateRevoked, now(), "its CA has revoked it", nil},
+	} {
+		in := inventory.Input{Now: now(), Records: map[string]vault.Record{"id": rec}, States: map[string]vault.State{"id": tc.state}, Wants: map[string]inventory.Want{"id": {Names: rec.Names}}}
+		if tc.unwanted {
+			in.Wants = nil
+		}
+		if tc.missing {
+			in.Records = nil
+		}
+		got := inventory.List(in).Certificates[0]
+		if got.State != tc.want || !got.Asked.Equal(tc.asked) || got.AskedReason != tc.reason || !slices.Equal(got.Revocations, tc.revocations) {
+			t.Errorf("%s: %s, asked for %s (%s), revocations %+v; want %s, %s (%s), %+v", name, got.State, got.Asked, got.AskedReason, got.Revocations, tc.want, tc.asked, tc.reason, tc.revocations)
+		}
+	}
+}
+
 func TestSelect(t *testing.T) {
 	list := []ruche.CertificateInfo{
 		{ID: "a-1", Kind: ruche.CertificateACME, Names: []string{"a.example", "www.a.example"}, Issuer: "default", CA: "R11", Serial: "ab12", Fingerprint: "0099"},

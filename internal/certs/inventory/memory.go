@@ -1,9 +1,6 @@
 package inventory
 
 import (
-	"cmp"
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
@@ -80,7 +77,7 @@ func newReading(r vault.Record) *reading {
 		return &reading{err: err}
 	}
 	return &reading{
-		ca: caName(leaf), keyType: keyType(leaf), serial: fmt.Sprintf("%x", leaf.SerialNumber), fingerprint: vault.Fingerprint(leaf.Raw),
+		ca: vault.CAName(leaf), keyType: vault.KeyTypeName(leaf), serial: fmt.Sprintf("%x", leaf.SerialNumber), fingerprint: vault.Fingerprint(leaf.Raw),
 		key: vault.Fingerprint(leaf.RawSubjectPublicKeyInfo), notBefore: leaf.NotBefore, notAfter: leaf.NotAfter, problems: chainProblems(r, leaf),
 	}
 }
@@ -106,7 +103,7 @@ func chainProblems(r vault.Record, leaf *x509.Certificate) (problems []string) {
 		}
 		child = parent
 	}
-	if len(r.Chain) == 1 && caName(leaf) != leaf.Subject.CommonName && r.Origin != vault.OriginInternal {
+	if len(r.Chain) == 1 && vault.CAName(leaf) != leaf.Subject.CommonName && r.Origin != vault.OriginInternal {
 		problems = append(problems, "it is stored without the certificate of its issuer, by which clients find their root")
 	}
 	return problems
@@ -118,18 +115,4 @@ func goodFor(leaf *x509.Certificate, name string) bool {
 		return true
 	}
 	return !strings.HasPrefix(name, "*.") && leaf.VerifyHostname(name) == nil
-}
-
-func caName(c *x509.Certificate) string {
-	return cmp.Or(c.Issuer.CommonName, strings.Join(c.Issuer.Organization, ", "), c.Issuer.String())
-}
-
-func keyType(c *x509.Certificate) string {
-	switch k := c.PublicKey.(type) {
-	case *ecdsa.PublicKey:
-		return "ECDSA " + k.Params().Name
-	case *rsa.PublicKey:
-		return fmt.Sprintf("RSA %d", k.N.BitLen())
-	}
-	return c.PublicKeyAlgorithm.String()
 }

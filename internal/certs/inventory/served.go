@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -68,21 +67,38 @@ func (l *lister) serves(node, name string, s vault.Serving) {
 	id := l.prints[s.Fingerprint]
 	if id == "" && s.Kind == ruche.CertificateFile {
 		id = "file:" + s.File + "@" + node
-		info := &ruche.CertificateInfo{ID: id, Kind: s.Kind, State: ruche.CertificateValid, Source: "file " + s.File, Fingerprint: s.Fingerprint, NotAfter: s.NotAfter}
-		if !l.in.Now.Before(s.NotAfter) {
-			info.State = ruche.CertificateExpired
-		}
-		l.infos[id], l.prints[s.Fingerprint] = info, id
+		l.infos[id], l.prints[s.Fingerprint] = l.file(id, s), id
 	}
 	info := l.infos[id]
 	if info == nil {
 		return
 	}
 	info.ServedBy = append(info.ServedBy, node)
+	if problem := fmt.Sprintf("it is not good for %s: it is for %s", name, s.Unfit); s.Unfit != "" && !slices.Contains(l.unfit[id], problem) {
+		l.unfit[id] = append(l.unfit[id], problem)
+		if info.State == ruche.CertificateValid && info.Kind == ruche.CertificateFile {
+			info.State = ruche.CertificateFailing // clients refuse it
+		}
+	}
 	if info.Kind == ruche.CertificateFile && !slices.Contains(info.Names, name) {
 		info.Names = append(info.Names, name)
 		slices.Sort(info.Names)
 	}
+}
+
+// file makes the certificate of a file that an edge serves.
+func (l *lister) file(id string, s vault.Serving) *ruche.CertificateInfo {
+	info := &ruche.CertificateInfo{
+		ID: id, Kind: s.Kind, State: ruche.CertificateValid, Source: "file " + s.File, Fingerprint: s.Fingerprint, NotBefore: s.NotBefore, NotAfter: s.NotAfter,
+		CA: s.Issuer, KeyType: s.KeyType, Serial: s.Serial,
+	}
+	switch {
+	case !l.in.Now.Before(s.NotAfter):
+		info.State = ruche.CertificateExpired
+	case l.in.Now.Before(s.NotBefore):
+		info.State, info.Problems = ruche.CertificatePending, []string{"it is not valid before " + s.NotBefore.UTC().Format(time.RFC3339)}
+	}
+	return info
 }
 
 // unserved tells of a stored certificate that is wanted where edges serve its names with something worse.
@@ -161,46 +177,4 @@ func (l *lister) sight(n *ruche.ServedName, edge string, s vault.Sight) {
 	default:
 		n.Edges = append(n.Edges, edge)
 	}
-}
-
-// Select gives the certificates of a list that a selection is about. An ID or name that selects nothing gives an error.
-func Select(list []ruche.CertificateInfo, s ruche.CertificateSelection) ([]ruche.CertificateInfo, error) {
-	if !s.All && len(s.IDs) == 0 && s.Issuer == "" && s.Serial == "" && s.Fingerprint == "" && s.Key == "" {
-		return nil, fmt.Errorf("nothing is selected (name certificates, or give --issuer, --serial or --all)")
-	}
-	for _, id := range s.IDs {
-		if !slices.ContainsFunc(list, func(c ruche.CertificateInfo) bool { return named(c, id) }) {
-			return nil, fmt.Errorf("no certificate has the ID or name %q (\"ruche certs list\" lists them): %w", id, ruche.ErrNotFound)
-		}
-	}
-	var chosen []ruche.CertificateInfo
-	for _, c := range list {
-		if c.Kind != ruche.CertificateFile && fits(c, s) {
-			chosen = append(chosen, c)
-		}
-	}
-	return chosen, nil
-}
-
-func named(c ruche.CertificateInfo, id string) bool {
-	return c.ID == id || slices.Contains(c.Names, strings.ToLower(id))
-}
-
-func fits(c ruche.CertificateInfo, s ruche.CertificateSelection) bool {
-	digits := func(given string) string {
-		return strings.TrimLeft(strings.ToLower(strings.ReplaceAll(given, ":", "")), "0")
-	}
-	switch {
-	case len(s.IDs) > 0 && !slices.ContainsFunc(s.IDs, func(id string) bool { return named(c, id) }):
-		return false
-	case s.Issuer != "" && c.Issuer != s.Issuer && !strings.Contains(strings.ToLower(c.CA), strings.ToLower(s.Issuer)):
-		return false
-	case s.Serial != "" && strings.TrimLeft(c.Serial, "0") != digits(s.Serial):
-		return false
-	case s.Key != "" && strings.TrimLeft(c.Key, "0") != digits(s.Key):
-		return false
-	case s.Fingerprint != "" && strings.TrimLeft(c.Fingerprint, "0") != digits(s.Fingerprint):
-		return false
-	}
-	return len(s.IDs) > 0 || c.Retired.IsZero()
 }

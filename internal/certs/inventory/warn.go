@@ -1,9 +1,11 @@
 package inventory
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ruche-project/ruche"
@@ -16,6 +18,9 @@ func Warnings(in Input) []ruche.Warning {
 	var all []ruche.Warning
 	for _, id := range slices.Sorted(maps.Keys(l.infos)) {
 		info := l.infos[id]
+		if problems := l.unfit[id]; len(problems) > 0 {
+			all = append(all, unfit(info, problems))
+		}
 		if !stored(info) {
 			continue
 		}
@@ -51,6 +56,19 @@ func notServed(info *ruche.CertificateInfo, problems []string) ruche.Warning {
 		Code: ruche.CodeCertNotServed, Severity: ruche.SeverityWarning, Subject: info.ID,
 		Message: fmt.Sprintf("the certificate of %s is there since %s and not served: %s", first(info.Names), info.Issued.UTC().Format(time.RFC3339), text),
 		Hint:    "look at the warnings of that edge (ruche doctor); ruche explain URL there says why it chose the other one",
+	}
+}
+
+// unfit warns of a file that is for other names than those that are served with it.
+func unfit(info *ruche.CertificateInfo, problems []string) ruche.Warning {
+	text := problems[0]
+	if len(problems) > 1 {
+		text += fmt.Sprintf(", and %d more", len(problems)-1)
+	}
+	return ruche.Warning{
+		Code: ruche.CodeCertUnfit, Severity: ruche.SeverityError, Subject: info.ID,
+		Message: fmt.Sprintf("%s on edge %s: %s, so that clients refuse it", cmp.Or(info.Source, info.ID), strings.Join(slices.Compact(slices.Sorted(slices.Values(info.ServedBy))), ", "), text),
+		Hint:    "put a certificate that has the name into the file, or take the file away: then another one serves; docs/certificates.md says which",
 	}
 }
 

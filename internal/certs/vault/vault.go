@@ -2,7 +2,10 @@
 package vault
 
 import (
+	"cmp"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -83,6 +86,22 @@ func (r Record) Leaf() (*x509.Certificate, error) {
 		return nil, errors.New("the record has no certificate")
 	}
 	return x509.ParseCertificate(r.Chain[0])
+}
+
+// CAName is what people call the CA of a certificate.
+func CAName(c *x509.Certificate) string {
+	return cmp.Or(c.Issuer.CommonName, strings.Join(c.Issuer.Organization, ", "), c.Issuer.String())
+}
+
+// KeyTypeName is the kind and size of a certificate's key, for people: "ECDSA P-256".
+func KeyTypeName(c *x509.Certificate) string {
+	switch k := c.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		return "ECDSA " + k.Params().Name
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA %d", k.N.BitLen())
+	}
+	return c.PublicKeyAlgorithm.String()
 }
 
 // Fingerprint is the SHA-256 of a certificate, or of a public key, in DER; in hexadecimal digits.
@@ -283,6 +302,13 @@ type Serving struct {
 	File        string    `json:"file,omitempty"`
 	// Stopgap tells that it is default.crt and not for the name, so that any other certificate goes before it.
 	Stopgap bool `json:"stopgap,omitempty"`
+	// NotBefore is when a file begins to be valid. Unfit says of one that is not for the name what it is for: "other.example"; empty where it is for the name, or a stopgap.
+	NotBefore time.Time `json:"not_before,omitzero"`
+	Unfit     string    `json:"unfit,omitempty"`
+	// Issuer (the CA's common name), KeyType and Serial are those of a file, where the edge serves few enough names to tell.
+	Issuer  string `json:"issuer,omitempty"`
+	KeyType string `json:"key_type,omitempty"`
+	Serial  string `json:"serial,omitempty"`
 }
 
 // Tickets are the keys by which edges seal TLS session tickets, so that a session of one edge goes on at another.
