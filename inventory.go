@@ -79,6 +79,8 @@ type PendingRevocation struct {
 	At time.Time `json:"at"`
 	// Reason is by the names of RFC 5280 section 5.3.1: "keyCompromise", "superseded", ...
 	Reason string `json:"reason"`
+	// LastError is why it was not revoked when that was tried last; empty before it was.
+	LastError string `json:"last_error,omitempty"`
 }
 
 // ServedName is one name that is published, or watched, and what it is served with.

@@ -95,6 +95,9 @@ func (p *printer) wishes(c ruche.CertificateInfo, now time.Time) {
 	}
 	for _, r := range c.Revocations {
 		write("the one with the serial number "+r.Serial+" is asked", "revoked", r.At, r.Reason)
+		if r.LastError != "" {
+			p.line("    it is not, and tried again: %s", r.LastError)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func inventory() ruche.CertificateList {
 	asked, replaced := base, base
 	asked.ID, asked.Names, asked.Asked, asked.AskedReason = "asked.example-0000000004", []string{"asked.example"}, now().Add(90*time.Minute), "key on a lost laptop"
 	replaced.ID, replaced.Names, replaced.State, replaced.Asked, replaced.AskedReason = "leak.example-0000000005", []string{"leak.example"}, ruche.CertificateDue, now().Add(-5*time.Minute), "it is to be revoked"
-	replaced.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(-5 * time.Minute), Reason: "keyCompromise"}}
+	replaced.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(-5 * time.Minute), Reason: "keyCompromise", LastError: "the CA says malformed: no such certificate"}}
 	retired.Revocations = []ruche.PendingRevocation{{Serial: "4f0a", At: now().Add(time.Hour), Reason: "superseded"}}
 	return ruche.CertificateList{
 		Node: "n1-control", Certificates: []ruche.CertificateInfo{asked, failing, due, file, replaced, retired, imported, base, unfit},

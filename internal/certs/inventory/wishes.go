@@ -16,7 +16,7 @@ func (l *lister) wishes(info *ruche.CertificateInfo, s vault.State) {
 		if cert, err := x509.ParseCertificate(r.Certificate); err == nil {
 			serial = fmt.Sprintf("%x", cert.SerialNumber)
 		}
-		info.Revocations = append(info.Revocations, ruche.PendingRevocation{Serial: serial, At: r.Asked, Reason: reasonName(r.Reason)})
+		info.Revocations = append(info.Revocations, ruche.PendingRevocation{Serial: serial, At: r.Asked, Reason: reasonName(r.Reason), LastError: r.LastError})
 		revoked = revoked || r.Asked.Equal(s.Asked)
 	}
 	if _, wanted := l.in.Wants[info.ID]; !wanted || !s.Asked.After(info.Issued) {
