@@ -75,6 +75,7 @@ const (
 	CodeIdentityUnavailable Code = "identity-unavailable"
 	CodeControlUnreachable  Code = "control-unreachable"
 	CodeControlOlder        Code = "control-older"
+	CodeServedUntold        Code = "served-untold"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
@@ -112,7 +113,7 @@ func Codes() []Code {
 		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeAccessLogFailed, CodeComponentRestarted,
-		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
+		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeServedUntold, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
 		CodeCertNotServed, CodeCertShort, CodeCertRevoked, CodeCertElsewhere,
