@@ -76,6 +76,7 @@ const (
 	CodeIdentityUnavailable Code = "identity-unavailable"
 	CodeControlUnreachable  Code = "control-unreachable"
 	CodeControlOlder        Code = "control-older"
+	CodeServedUntold        Code = "served-untold"
 	CodeReplicaUnwritten    Code = "replica-unwritten"
 	CodeIngressMesh         Code = "ingress-mesh"
 	CodeCertNotRenewed      Code = "certificate-not-renewed"
@@ -115,7 +116,7 @@ func Codes() []Code {
 		CodeEntryPointUnknown, CodeNameUnserved, CodeHostUncovered,
 		CodeDockerUnreachable, CodeSwarmUnavailable, CodeRoutesDirUnreadable, CodeCertInvalid, CodeCertUnusable, CodeCertsDirUnreadable,
 		CodeClusterUnavailable, CodeSealKeyMissing, CodeAccessLogFailed, CodeComponentRestarted,
-		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeReplicaUnwritten,
+		CodeConnectionsLimited, CodeIdentityUnavailable, CodeControlUnreachable, CodeControlOlder, CodeServedUntold, CodeReplicaUnwritten,
 		CodeIngressMesh,
 		CodeCertNotRenewed, CodeCertNotIssued, CodeIssuerUnreachable, CodeIssuerUnknown, CodeIssuerOutOfService,
 		CodeCertNotServed, CodeCertNotRevoked, CodeCertShort, CodeCertRevoked, CodeCertElsewhere, CodeCertUnfit,

@@ -11,8 +11,8 @@ import (
 	"github.com/ruche-project/ruche/internal/api"
 	"github.com/ruche-project/ruche/internal/config"
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
-	"github.com/ruche-project/ruche/internal/mesh"
 	"github.com/ruche-project/ruche/internal/doctor"
+	"github.com/ruche-project/ruche/internal/mesh"
 )
 
 // examined waits until the doctor of a node has all of these findings, each as "check level subject".

@@ -53,9 +53,9 @@ func TestRowsOfManyFilesHaveRoom(t *testing.T) {
 				CA: strings.Repeat("c", 64), KeyType: "ECDSA P-256", NotBefore: time.Now(), NotAfter: time.Now(),
 			}
 		}
-		rows := servedRows("n1", now)
+		rows, unfit, over := servedRows("n1", now)
 		value, err := json.Marshal(rows[0])
-		if err != nil || len(rows) != 1 || len(value) > largest {
+		if err != nil || len(rows) != 1 || len(value) > largest || len(unfit)+len(over) > 0 {
 			t.Errorf("%d names: %d rows, the first one of %d bytes, %v", n, len(rows), len(value), err)
 		}
 	}

@@ -79,7 +79,7 @@ func limitServed(key string, value json.RawMessage) error {
 		return fmt.Errorf("it has %d names and %d that were looked at, at most %d and %d have room", len(row.Names), len(row.Seen), names, sights)
 	}
 	for name, s := range row.Names {
-		if !isServedName(name) || !isWord(s.Kind) || !isFingerprint(s.Fingerprint) || !isText(s.File) {
+		if !ServedFits(name, s.Kind, s.Fingerprint, s.File) {
 			return fmt.Errorf("what it says of %.100q is no name (%d bytes), kind, fingerprint or file (%d bytes)", name, maxServedName, maxServedText)
 		}
 	}
@@ -89,6 +89,11 @@ func limitServed(key string, value json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// ServedFits reports whether control nodes take what an edge says of a name: its kind, fingerprint and file are those of its certificate.
+func ServedFits(name, kind, fingerprint, file string) bool {
+	return isServedName(name) && isWord(kind) && isFingerprint(fingerprint) && isText(file)
 }
 
 // isServedName reports whether a text can be a host, or host and port. Hosts of routes may have any letters.

@@ -225,7 +225,7 @@ func servedBy(in Input, name string) (served, byFile bool) {
 		for _, key := range keys {
 			s, ok := edge.Names[key]
 			served = served || ok
-			byFile = byFile && (!ok || s.Kind == ruche.CertificateFile && !s.Stopgap && s.NotAfter.After(in.Now))
+			byFile = byFile && (!ok || s.Kind == ruche.CertificateFile && !s.Stopgap && s.NotAfter.After(in.Now) && !s.NotBefore.After(in.Now))
 		}
 	}
 	return served, served && byFile

@@ -51,6 +51,9 @@ func TestWanted(t *testing.T) {
 		{"served from a file that is over", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
 			"edge": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotAfter: now}}},
 		}, "shop.com"},
+		{"served from a file of tomorrow", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
+			"edge": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}}},
+		}, "shop.com"},
 		{"served from default.crt, which is for something else", usual, nil, []ruche.Route{host("shop.com")}, map[string]vault.Served{
 			"edge": {Names: map[string]vault.Serving{"shop.com": {Kind: ruche.CertificateFile, NotAfter: now.Add(time.Hour), Stopgap: true}}},
 		}, "shop.com"},
