@@ -21,7 +21,7 @@ import (
 const issueNames = 200
 
 // BenchmarkFirstIssue measures how long it takes from publishing 200 names until each is served with a certificate of an ACME CA: Pebble, in this process, which rejects one nonce in ten and uses
-// no authorization twice. The proxy runs with an empty table before. Caddy takes part where it was built (make bench P=caddy N=1 B=small).
+// no authorization twice. The proxy runs with an empty table before. Caddy takes part where it was built, as scripts/bench does.
 func BenchmarkFirstIssue(b *testing.B) {
 	b.Chdir("..") // where programs are found
 	for _, p := range []struct {
