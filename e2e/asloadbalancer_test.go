@@ -23,7 +23,7 @@ func TestAsTheLoadBalancer(t *testing.T) {
 	clusterA, clusterB := a.StartRuche("--trusted-proxies", first.Address), b.StartRuche("--trusted-proxies", first.Address, "--acme-ca", "internal")
 	a.Run("shop", "--env", "VIRTUAL_HOST=shop.test")
 	b.Run("wiki", "--env", "VIRTUAL_HOST=wiki.test")
-	clusterA.WriteRoutes("hop.yaml", "certificates:\n  - names: [cluster-a.internal]\n    issuer: internal\n")
+	clusterA.WriteRoutes("hop.yaml", hopByAuthority)
 	// They are asked for before there is an authority, which must not matter when it is made.
 	lab.Eventually(t, soon, func() error { return lists(clusterA, "ruche ca init") })
 	front := first.StartRuche("--no-docker", "--acme-email", "people@shop.test", "--acme-ca", pebble.Directory, "--acme-ca-bundle", pebble.Bundle)
@@ -70,12 +70,7 @@ func TestAsTheLoadBalancer(t *testing.T) {
 	load := client.StartLoad("https://shop.test/", loadRate/5)
 	before := hopSerial(t, a, "cluster-a.internal")
 	verb(t, clusterA, "certs", "renew", "cluster-a.internal")
-	lab.Eventually(t, aMinute, func() error {
-		if hopSerial(t, a, "cluster-a.internal") == before {
-			return fmt.Errorf("the certificate of the hop is still %s", before)
-		}
-		return nil
-	})
+	lab.Eventually(t, aMinute, func() error { return otherHop(t, a, before) })
 	if err := load.End(); err != nil {
 		t.Errorf("while the certificate of the hop was renewed: %v", err)
 	}
@@ -89,11 +84,17 @@ func TestAsTheLoadBalancer(t *testing.T) {
 		}
 		return err
 	})
-	revokeHop(t, clusterA, front, client)
+	revokeHop(t, a, clusterA, front, client)
 	if n := pebble.Orders(); n != 2 {
 		t.Errorf("the CA has taken %d orders, want one for each name, all of the load balancer", n)
 	}
 }
+
+// What cluster A shows to the load balancer: a certificate that is looked after, or a file that nobody looks after.
+const (
+	hopByAuthority = "certificates:\n  - names: [cluster-a.internal]\n    issuer: internal\n"
+	hopByFile      = "routes:\n  - {host: cluster-a.internal, tls: file, endpoints: [\"http://127.0.0.1:1\"]}\n"
+)
 
 // endsTLS is HAProxy in front of cluster A, without TLS of its own, as docs/load-balancer.md has it.
 const endsTLS = `defaults
@@ -111,19 +112,46 @@ backend cluster_a
     server edge1 10.99.0.2:443 ssl verify required ca-file %s sni str(cluster-a.internal) verifyhost cluster-a.internal check check-sni cluster-a.internal
 `
 
-// revokeHop revokes the hop's certificate, while visitors come, and has another one issued.
-func revokeHop(t *testing.T, cluster, front *lab.Ruche, client *lab.Client) {
+// revokeHop revokes the hop's certificate, while visitors come: it is replaced at once. Then one is revoked that the cluster goes on showing, since it is in a file.
+func revokeHop(t *testing.T, a *lab.Node, cluster, front *lab.Ruche, client *lab.Client) {
 	t.Helper()
-	load := client.StartLoad("https://shop.test/", loadRate/5)      // that connections are in use must not keep a revoked certificate alive
-	verb(t, cluster, "ca", "revoke", "cluster-a.internal", "--all") // the one before as well: sessions that began with it go on
+	const name = "cluster-a.internal"
+	load := client.StartLoad("https://shop.test/", loadRate/5) // that connections are in use must not keep a revoked certificate alive
+	before := hopSerial(t, a, name)
+	verb(t, cluster, "ca", "revoke", name, "--all") // the one before as well: sessions that began with it go on
+	lab.Eventually(t, aMinute, func() error { return otherHop(t, a, before) })
+	write(t, front, "cluster-a.crl.pem", verb(t, cluster, "ca", "export", "--crl"))
+	if err := load.End(); err != nil {
+		t.Errorf("while the certificate of the hop was revoked: %v", err)
+	}
+	t.Log(load)
+
+	before = hopSerial(t, a, name)
+	verb(t, cluster, "ca", "issue", name, "--out", cluster.CertsDir)
+	cluster.WriteRoutes("hop.yaml", hopByFile)
+	lab.Eventually(t, aMinute, func() error { return otherHop(t, a, before) })
+	if err := client.IsServedBy("https://shop.test/", "shop"); err != nil {
+		t.Error(err)
+	}
+	load = client.StartLoad("https://shop.test/", loadRate/5)
+	verb(t, cluster, "ca", "revoke", name, "--all")
 	write(t, front, "cluster-a.crl.pem", verb(t, cluster, "ca", "export", "--crl"))
 	lab.Eventually(t, aMinute, func() error { return refusedBecause(front, client, "it was revoked") })
 	_ = load.End()
-	verb(t, cluster, "certs", "renew", "cluster-a.internal")
+	cluster.WriteRoutes("hop.yaml", hopByAuthority)
 	lab.Eventually(t, aMinute, func() error { return client.IsServedBy("https://shop.test/", "shop") })
 	if err := client.IsServedBy("https://wiki.test/", "wiki"); err != nil {
 		t.Error(err)
 	}
+}
+
+// otherHop returns an error while a node shows the hop's certificate of before.
+func otherHop(t *testing.T, n *lab.Node, before string) error {
+	t.Helper()
+	if hopSerial(t, n, "cluster-a.internal") == before {
+		return fmt.Errorf("the certificate of the hop is still %s", before)
+	}
+	return nil
 }
 
 // refusedBecause returns an error until the front refuses cluster A, and says why.

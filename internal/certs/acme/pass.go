@@ -212,7 +212,7 @@ func (t *term) order(ctx context.Context, w Want, terms Terms) {
 	t.done(ctx, w, terms, f)
 }
 
-// internalRetry is the longest time between tries at Ruche's own authority: nobody counts them, and who has just made it waits for its certificates.
+// internalRetry is the longest time between tries at Ruche's own authority, or that fail here before a CA is asked: nobody counts them, and who has just made the authority waits for its certificates.
 const internalRetry = 5 * time.Minute
 
 // done notes how an attempt went: after a failure the next one is planned.
@@ -242,7 +242,7 @@ func (t *term) done(ctx context.Context, w Want, terms Terms, f *failure) {
 		if st.NextTry = next; !f.unreachable {
 			st.NextTry = latest(plan.Retry(w.ID, st.Failures, now, end), now.Add(f.wait))
 		}
-		if soon := now.Add(internalRetry); w.Terms.Internal() && st.NextTry.After(soon) {
+		if soon := now.Add(internalRetry); (w.Terms.Internal() || f.ours) && st.NextTry.After(soon) {
 			st.NextTry = soon
 		}
 		return true
