@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -38,29 +37,14 @@ func TestAuthoritiesAreForgottenByWhoMeansIt(t *testing.T) {
 		{"docker --again", "", true, nil}, // there is nothing to forget
 		{"services", "", true, nil},       // the control node refuses it
 	} {
-		root := newRoot()
-		root.SetArgs(append([]string{"ca", "init", "--permit", "any", "--admin-addr", server.Listener.Addr().String()}, strings.Fields(tc.args)...))
-		var out, said bytes.Buffer
-		root.SetOut(&out)
-		root.SetErr(&said)
-		root.SetIn(strings.NewReader("yes\n"))
-		if tc.typed != "" {
-			person, command := terminal(t)
-			root.SetIn(command)
-			if _, err := person.WriteString(tc.typed); err != nil {
-				t.Fatal(err)
-			}
-		}
 		begun.Store(0)
-		if cmd, err := root.ExecuteContextC(t.Context()); err != nil {
-			printError(&said, cmd, err)
-		}
+		_, said := answered(t, tc.typed, append([]string{"ca", "init", "--permit", "any", "--admin-addr", server.Listener.Addr().String()}, strings.Fields(tc.args)...)...)
 		if done := begun.Load() == 1; done != tc.done {
-			t.Errorf("%q, %q: begun %v, want %v\n%s", tc.args, tc.typed, done, tc.done, said.String())
+			t.Errorf("%q, %q: begun %v, want %v\n%s", tc.args, tc.typed, done, tc.done, said)
 		}
 		for _, want := range tc.says {
-			if !strings.Contains(said.String(), want) {
-				t.Errorf("%q, %q: it said\n%swant %q in it", tc.args, tc.typed, said.String(), want)
+			if !strings.Contains(said, want) {
+				t.Errorf("%q, %q: it said\n%swant %q in it", tc.args, tc.typed, said, want)
 			}
 		}
 	}

@@ -16,6 +16,28 @@ import (
 	"github.com/ruche-project/ruche"
 )
 
+// answered runs a command that may ask, and gives what it wrote. typed is what a person types at a terminal; when it is empty there is none, but an answer in what is piped in.
+func answered(t *testing.T, typed string, args ...string) (out, said string) {
+	t.Helper()
+	root := newRoot()
+	root.SetArgs(args)
+	var written, told bytes.Buffer
+	root.SetOut(&written)
+	root.SetErr(&told)
+	root.SetIn(strings.NewReader("yes\n"))
+	if typed != "" {
+		person, command := terminal(t)
+		root.SetIn(command)
+		if _, err := person.WriteString(typed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cmd, err := root.ExecuteContextC(t.Context()); err != nil {
+		printError(&told, cmd, err)
+	}
+	return written.String(), told.String()
+}
+
 // terminal gives both ends of a terminal: where a person types, and what a command reads from.
 func terminal(t *testing.T) (person, command *os.File) {
 	t.Helper()
@@ -79,33 +101,18 @@ func TestManyAreRevokedByWhoMeansIt(t *testing.T) {
 		{"--issuer letsencript", "", true, []string{"error: nothing was done: no certificate fits", `hint: did you mean "letsencrypt"?`}},
 		{"", "", false, []string{"error: nothing is selected"}},
 	} {
-		root := newRoot()
-		root.SetArgs(append([]string{"certs", "revoke", "--admin-addr", server.Listener.Addr().String()}, strings.Fields(tc.args)...))
-		var out, said bytes.Buffer
-		root.SetOut(&out)
-		root.SetErr(&said)
-		root.SetIn(strings.NewReader("yes\n"))
-		if tc.typed != "" {
-			person, command := terminal(t)
-			root.SetIn(command)
-			if _, err := person.WriteString(tc.typed); err != nil {
-				t.Fatal(err)
-			}
-		}
 		revoked.Store(0)
-		if cmd, err := root.ExecuteContextC(t.Context()); err != nil {
-			printError(&said, cmd, err)
-		}
+		out, said := answered(t, tc.typed, append([]string{"certs", "revoke", "--admin-addr", server.Listener.Addr().String()}, strings.Fields(tc.args)...)...)
 		if done := revoked.Load() == 1; done != tc.done {
-			t.Errorf("%q, %q: revoked %v, want %v\n%s", tc.args, tc.typed, done, tc.done, said.String())
+			t.Errorf("%q, %q: revoked %v, want %v\n%s", tc.args, tc.typed, done, tc.done, said)
 		}
 		for _, want := range tc.says {
-			if !strings.Contains(said.String(), want) {
-				t.Errorf("%q, %q: it said\n%swant %q in it", tc.args, tc.typed, said.String(), want)
+			if !strings.Contains(said, want) {
+				t.Errorf("%q, %q: it said\n%swant %q in it", tc.args, tc.typed, said, want)
 			}
 		}
-		if strings.Contains(out.String(), "Type yes") {
-			t.Errorf("%q: the question is in the output:\n%s", tc.args, out.String())
+		if strings.Contains(out, "Type yes") {
+			t.Errorf("%q: the question is in the output:\n%s", tc.args, out)
 		}
 	}
 }

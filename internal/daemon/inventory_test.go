@@ -68,12 +68,12 @@ func TestWhatIsStoredAndNotServedIsTold(t *testing.T) {
 	n.stop(t)
 }
 
-// Of all certificates those are revoked that are there.
-func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
-	t.Parallel()
+// twoCertificates runs a node with a certificate that nobody wants, and names that want one that cannot be had.
+func twoCertificates(t *testing.T, names string) *node {
+	t.Helper()
 	engine := fakeengine.New(t)
 	shop := site(t, "shop")
-	shop.Env = append(shop.Env, "ACME_HOST=shop.example", "ACME_CA_URI=https://127.0.0.1:1/directory")
+	shop.Env = append(shop.Env, "ACME_HOST="+names, "ACME_CA_URI=https://127.0.0.1:1/directory")
 	engine.Run(shop)
 	n := start(t, t.TempDir(), engine.Host())
 	certificate(t, n, "elsewhere", "elsewhere.example")
@@ -84,6 +84,13 @@ func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
 		}
 		return err
 	})
+	return n
+}
+
+// Of all certificates those are revoked that are there.
+func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
+	t.Parallel()
+	n := twoCertificates(t, "shop.example")
 	for _, tc := range []struct {
 		selection ruche.CertificateSelection
 		want      string
@@ -99,19 +106,7 @@ func TestOfAllThoseAreRevokedThatAreThere(t *testing.T) {
 // What will not be renewed is not said to be.
 func TestWhatNobodyOrdersIsNotSaidToBeRenewed(t *testing.T) {
 	t.Parallel()
-	engine := fakeengine.New(t)
-	shop := site(t, "shop")
-	shop.Env = append(shop.Env, "ACME_HOST=shop.example,*.shop.example", "ACME_CA_URI=https://127.0.0.1:1/directory")
-	engine.Run(shop)
-	n := start(t, t.TempDir(), engine.Host())
-	certificate(t, n, "elsewhere", "elsewhere.example")
-	until(t, "both to be known", func() error {
-		list, err := n.certificates.Certificates(t.Context())
-		if err == nil && len(list.Certificates) != 2 {
-			err = fmt.Errorf("there are %+v", list.Certificates)
-		}
-		return err
-	})
+	n := twoCertificates(t, "shop.example,*.shop.example")
 	for name, why := range map[string]string{"elsewhere.example": "nobody", "shop.example": "wildcard"} {
 		tasks, err := n.certificates.Renew(t.Context(), ruche.RenewRequest{CertificateSelection: ruche.CertificateSelection{IDs: []string{name}}})
 		if err != nil || len(tasks) != 1 || !strings.Contains(tasks[0].Error, why) || !tasks[0].At.IsZero() {

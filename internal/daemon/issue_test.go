@@ -11,8 +11,8 @@ import (
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
 )
 
-// TestWorkloadsGetNoKeysToDocker asks for certificates as a workload's spec does: edges get the keys, so that none may let its holder in at the Docker Engine, or as a person.
-func TestWorkloadsGetNoKeysToDocker(t *testing.T) {
+// TestNoWorkloadGetsKeysOfClients asks for certificates as a workload's spec does: edges get the keys, so that none may let its holder in at the Docker Engine, or as a person.
+func TestNoWorkloadGetsKeysOfClients(t *testing.T) {
 	n := start(t, t.TempDir(), fakeengine.New(t).Host())
 	defer n.stop(t)
 	if _, err := n.ca.Begin(t.Context(), ruche.AuthorityRequest{Names: []string{ruche.AuthorityServices, ruche.AuthorityClients, ruche.AuthorityDocker}}); err != nil {

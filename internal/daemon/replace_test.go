@@ -12,18 +12,25 @@ import (
 	"github.com/ruche-project/ruche/internal/docker/fakeengine"
 )
 
-// A route's certificate of the internal authority is replaced when the authority is told to have it replaced; and "revoke everything of an issuer" replaces it and then has it revoked.
-func TestInternalCertificatesAreReplaced(t *testing.T) {
-	t.Parallel()
+// withAuthority runs a node whose internal authority issues for services, and gives a container that wants a certificate of it, and does not run yet.
+func withAuthority(t *testing.T) (*fakeengine.Engine, *node, *api.Client, fakeengine.Container) {
+	t.Helper()
 	engine := fakeengine.New(t)
 	n := start(t, t.TempDir(), engine.Host())
-	defer n.stop(t)
 	admin := api.NewClient(n.AdminAddr())
 	if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}}); err != nil {
 		t.Fatal(err)
 	}
 	c := site(t, "shop")
 	c.Labels = map[string]string{"ruche.tls.mode": "internal"}
+	return engine, n, admin, c
+}
+
+// A route's certificate of the internal authority is replaced when the authority is told to have it replaced; and "revoke everything of an issuer" replaces it and then has it revoked.
+func TestInternalCertificatesAreReplaced(t *testing.T) {
+	t.Parallel()
+	engine, n, admin, c := withAuthority(t)
+	defer n.stop(t)
 	engine.Run(c)
 	served := ""
 	other := func(why string) (before string) {
@@ -81,15 +88,8 @@ func TestInternalCertificatesAreReplaced(t *testing.T) {
 // A certificate that the authority revokes that nobody wants any more is listed as revoked, without a warning that stays.
 func TestRevokedByTheAuthority(t *testing.T) {
 	t.Parallel()
-	engine := fakeengine.New(t)
-	n := start(t, t.TempDir(), engine.Host())
+	engine, n, admin, c := withAuthority(t)
 	defer n.stop(t)
-	admin := api.NewClient(n.AdminAddr())
-	if _, err := admin.BeginAuthorities(t.Context(), ruche.AuthorityRequest{Names: []string{"services"}, Permit: []string{"example"}}); err != nil {
-		t.Fatal(err)
-	}
-	c := site(t, "shop")
-	c.Labels = map[string]string{"ruche.tls.mode": "internal"}
 	id := engine.Run(c)
 	until(t, "a certificate", func() error { return stateOf(t, admin, "shop.example", ruche.CertificateValid) })
 	engine.Remove(id)

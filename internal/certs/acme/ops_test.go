@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -325,14 +324,10 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// TestTheCAWantsPeace honours the time for which a CA wants to be left alone.
 func TestTheCAWantsPeace(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
-	w.ca.SetAnswer(func(c pebbletest.Call) *pebbletest.Answer {
-		if c.Kind != pebbletest.NewOrder {
-			return nil
-		}
-		return &pebbletest.Answer{Status: http.StatusTooManyRequests, Problem: "rateLimited", Detail: "too many certificates", RetryAfter: "18000"}
-	})
+	w.limitOrders()
 	s := spec("shop.example")
 	w.want("service/a", s)
 	w.run()

@@ -189,7 +189,7 @@ func TestAYearOfShortLives(t *testing.T) {
 			}
 		}
 		stop()
-		if got := ca.Made(pebbletest.NewOrder); got < 90 || got > 150 {
+		if got := ca.Made(pebbletest.NewOrder); got < 100 || got > 150 {
 			t.Errorf("there were %d orders, want some 110 for short lives and some 12 for longer ones", got)
 		}
 		if len(ca.Calls(pebbletest.RenewalInfo)) > 365*(12+4)*2 {

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -185,16 +184,10 @@ func TestRetirement(t *testing.T) {
 	})
 }
 
-// TestTheCAWantsPeace honours the time for which a CA wants to be left alone.
 // TestRenewTriesAtOnce asks for a certificate out of turn that was refused, and has none yet.
 func TestRenewTriesAtOnce(t *testing.T) {
 	w := newWorld(t, pebbletest.Options{NonceReject: -1})
-	w.ca.SetAnswer(func(c pebbletest.Call) *pebbletest.Answer {
-		if c.Kind != pebbletest.NewOrder {
-			return nil
-		}
-		return &pebbletest.Answer{Status: http.StatusTooManyRequests, Problem: "rateLimited", Detail: "too many certificates", RetryAfter: "18000"}
-	})
+	w.limitOrders()
 	s := spec("shop.example")
 	w.want("service/a", s)
 	e, _ := w.run()

@@ -288,6 +288,54 @@ func (w *world) awaitWarning(code ruche.Code, parts ...string) ruche.Warning {
 	return got
 }
 
+// limitOrders has the CA refuse all orders, and want to be left alone for five hours.
+func (w *world) limitOrders() {
+	w.ca.SetAnswer(func(c pebbletest.Call) *pebbletest.Answer {
+		if c.Kind != pebbletest.NewOrder {
+			return nil
+		}
+		return &pebbletest.Answer{Status: http.StatusTooManyRequests, Problem: "rateLimited", Detail: "too many certificates", RetryAfter: "18000"}
+	})
+}
+
+// atFirstOrder changes the journal of an order that the CA is asked for, as somebody else does, before it hears of it; once.
+func (w *world) atFirstOrder(s ruche.CertificateSpec, change func(*vault.Order) error) {
+	var once sync.Once
+	w.ca.SetHook(func(c pebbletest.Call) bool {
+		if c.Kind != pebbletest.NewOrder || c.Status != 0 {
+			return true
+		}
+		once.Do(func() {
+			ctx := w.t.Context()
+			e, err := w.b.orders.Get(ctx, w.id(s))
+			if err == nil {
+				err = change(&e.Value)
+			}
+			if err == nil {
+				_, err = w.b.orders.CompareAndSet(ctx, w.id(s), e.Value, e.Revision)
+			}
+			if err != nil {
+				w.t.Error(err)
+			}
+		})
+		return true
+	})
+}
+
+// certificateLater has time pass until the certificate of a spec is there, and verifies it.
+func (w *world) certificateLater(s ruche.CertificateSpec) {
+	w.t.Helper()
+	w.await("the certificate of "+s.Names[0], func() error {
+		_, _, err := w.record(w.id(s))
+		if err != nil {
+			w.advance(10 * time.Minute)
+		}
+		return err
+	})
+	rec, _ := w.certificate(s)
+	w.verify(rec, s.Names...)
+}
+
 // edge answers challenges from the bucket, as edges do.
 func (w *world) edge() (httpPort, tlsPort int) {
 	quiet := log.New(io.Discard, "", 0)
