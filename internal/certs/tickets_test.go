@@ -6,54 +6,19 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/rotation/rotationtest"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 	"github.com/ruche-project/ruche/internal/health"
 )
 
-// ticketRow is the bucket of ticket keys, in memory.
-type ticketRow struct {
-	mu     sync.Mutex
-	entry  ruche.Entry[vault.Tickets]
-	broken error
-}
-
-func (r *ticketRow) Get(context.Context, string) (ruche.Entry[vault.Tickets], error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.broken == nil && r.entry.Revision == 0 {
-		return r.entry, ruche.ErrNotFound
-	}
-	return r.entry, r.broken
-}
-
-func (r *ticketRow) CompareAndSet(_ context.Context, key string, v vault.Tickets, revision int64) (int64, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.broken != nil:
-		return 0, r.broken
-	case revision != r.entry.Revision:
-		return 0, ruche.ErrConflict
-	}
-	r.entry = ruche.Entry[vault.Tickets]{Key: key, Value: v, Revision: revision + 1}
-	return revision + 1, nil
-}
-
-func (r *ticketRow) breakWith(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.broken = err
-}
-
 func TestTicketKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		row := &ticketRow{}
+		row := &rotationtest.Row[vault.Tickets]{}
 		run := func() (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
@@ -68,9 +33,7 @@ func TestTicketKeysRotate(t *testing.T) {
 		}
 		keys := func() [][32]byte {
 			t.Helper()
-			row.mu.Lock()
-			defer row.mu.Unlock()
-			list, err := openTickets(plainSeal{}, row.entry.Value)
+			list, err := openTickets(plainSeal{}, row.Value())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,9 +61,9 @@ func TestTicketKeysRotate(t *testing.T) {
 		if second := keys(); len(second) != 2 || second[1] != first[0] {
 			t.Errorf("after 12 hours there are %d keys", len(second))
 		}
-		row.breakWith(errors.New("no quorum"))
+		row.Break(errors.New("no quorum"))
 		after(13 * time.Hour)
-		row.breakWith(nil)
+		row.Break(nil)
 		after(time.Minute)
 		if third := keys(); len(third) != 3 || third[2] != first[0] {
 			t.Errorf("after a failure there are %d keys", len(third))
@@ -109,9 +72,7 @@ func TestTicketKeysRotate(t *testing.T) {
 		if fourth := keys(); len(fourth) != 3 || slices.Contains(fourth, first[0]) {
 			t.Errorf("the first key is kept among %d", len(fourth))
 		}
-		row.mu.Lock()
-		row.entry.Value.Keys = []byte("sealed with another key")
-		row.mu.Unlock()
+		row.Change(func(t *vault.Tickets) { t.Keys = []byte("sealed with another key") })
 		after(13 * time.Hour)
 		if fresh := keys(); len(fresh) != 1 {
 			t.Errorf("after keys that cannot be opened there are %d", len(fresh))
@@ -126,16 +87,16 @@ func TestSharedTicketKeysAreApplied(t *testing.T) {
 		Dir: t.TempDir(), StateDir: t.TempDir(), Opener: plainSeal{}, ApplyTickets: func(keys [][32]byte) { got = keys },
 		Logger: slog.New(slog.DiscardHandler), Health: &health.Registry{},
 	})
-	row := &ticketRow{}
+	row := &rotationtest.Row[vault.Tickets]{}
 	if _, err := rotate(t.Context(), row, plainSeal{}, c.cfg.Logger, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	c.applyTickets(ruche.Update[vault.Tickets]{Reset: true, Puts: map[string]vault.Tickets{ticketsKey: row.entry.Value}})
+	c.applyTickets(ruche.Update[vault.Tickets]{Reset: true, Puts: map[string]vault.Tickets{ticketsKey: row.Value()}})
 	if len(got) != 1 || bytes.Equal(got[0][:], make([]byte, 32)) {
 		t.Fatalf("%d keys are in force", len(got))
 	}
 	last := got
-	bad := row.entry.Value
+	bad := row.Value()
 	bad.Keys = bad.Keys[1:]
 	c.applyTickets(ruche.Update[vault.Tickets]{Puts: map[string]vault.Tickets{ticketsKey: bad}})
 	c.applyTickets(ruche.Update[vault.Tickets]{Deletes: []string{ticketsKey}})

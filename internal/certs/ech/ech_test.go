@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/ruche-project/ruche"
+	"github.com/ruche-project/ruche/internal/certs/rotation/rotationtest"
 	"github.com/ruche-project/ruche/internal/certs/vault"
 )
 
@@ -35,48 +36,6 @@ func (openSeal) Open(what string, sealed []byte) ([]byte, error) {
 		return nil, errors.New("it was sealed for something else")
 	}
 	return slices.Clone(data), nil
-}
-
-// memory is the bucket.
-type memory struct {
-	mu     sync.Mutex
-	entry  ruche.Entry[vault.ECH]
-	broken error
-}
-
-func (m *memory) Get(context.Context, string) (ruche.Entry[vault.ECH], error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.broken == nil && m.entry.Revision == 0 {
-		return m.entry, ruche.ErrNotFound
-	}
-	return m.entry, m.broken
-}
-
-func (m *memory) CompareAndSet(_ context.Context, key string, v vault.ECH, revision int64) (int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.broken != nil:
-		return 0, m.broken
-	case revision != m.entry.Revision:
-		return 0, ruche.ErrConflict
-	}
-	m.entry = ruche.Entry[vault.ECH]{Key: key, Value: v, Revision: revision + 1}
-	return revision + 1, nil
-}
-
-func (m *memory) Delete(context.Context, string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.entry = ruche.Entry[vault.ECH]{}
-	return m.broken
-}
-
-func (m *memory) row() vault.ECH {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.entry.Value
 }
 
 // server takes connections with keys, and gives the names that clients ask for.
@@ -121,11 +80,11 @@ func server(t *testing.T, keys []tls.EncryptedClientHelloKey) (address string, n
 
 func TestClientsUnderstandTheConfig(t *testing.T) {
 	for _, publicName := range []string{"ech.example", strings.Repeat("a.", 120) + "example"} {
-		m := &memory{}
+		m := &rotationtest.Row[vault.ECH]{}
 		if _, err := Renew(t.Context(), m, openSeal{}, publicName, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		keys, err := Keys(openSeal{}, m.row())
+		keys, err := Keys(openSeal{}, m.Value())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +93,7 @@ func TestClientsUnderstandTheConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := tls.Client(raw, &tls.Config{ServerName: "shop.example", InsecureSkipVerify: true, EncryptedClientHelloConfigList: List(m.row().Configs[0])})
+		c := tls.Client(raw, &tls.Config{ServerName: "shop.example", InsecureSkipVerify: true, EncryptedClientHelloConfigList: List(m.Value().Configs[0])})
 		if err := c.Handshake(); err != nil || !c.ConnectionState().ECHAccepted {
 			t.Errorf("%.20s: accepted %v, %v", publicName, c.ConnectionState().ECHAccepted, err)
 		}
@@ -155,7 +114,7 @@ func TestTheFormOfAConfig(t *testing.T) {
 }
 
 func TestKeysThatCannotBeUsed(t *testing.T) {
-	m := &memory{}
+	m := &rotationtest.Row[vault.ECH]{}
 	if _, err := Renew(t.Context(), m, openSeal{}, "ech.example", time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +126,7 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 		"a config that is cut":      func(r *vault.ECH) { r.Configs = [][]byte{r.Configs[0][:20]} },
 		"a key that is none":        func(r *vault.ECH) { r.Keys = openSeal{}.Close(vault.SealedForECH, []byte(`["AAAA"]`)) },
 	} {
-		row := m.row()
+		row := m.Value()
 		row.Configs = slices.Clone(row.Configs)
 		spoil(&row)
 		if keys, err := Keys(openSeal{}, row); err == nil || keys != nil {
@@ -178,7 +137,7 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 
 func TestKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{}
+		m := &rotationtest.Row[vault.ECH]{}
 		run := func(publicName string) (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
@@ -198,7 +157,7 @@ func TestKeysRotate(t *testing.T) {
 		// expect looks at how many keys there are, whether the config is among them, and at the public name.
 		expect := func(when string, n int, config []byte, there bool, name string) {
 			t.Helper()
-			row := m.row()
+			row := m.Value()
 			if _, err := Keys(openSeal{}, row); err != nil && n > 0 {
 				t.Errorf("%s: %v", when, err)
 			}
@@ -208,7 +167,7 @@ func TestKeysRotate(t *testing.T) {
 			}
 		}
 		stop := run("ech.example")
-		first := m.row().Configs[0]
+		first := m.Value().Configs[0]
 		after(29 * 24 * time.Hour)
 		expect("before its time", 1, first, true, "ech.example")
 		stop()
@@ -216,13 +175,9 @@ func TestKeysRotate(t *testing.T) {
 		expect("with a new leader", 1, first, true, "ech.example")
 		after(25 * time.Hour)
 		expect("after 30 days", 2, first, true, "ech.example")
-		m.mu.Lock()
-		m.broken = errors.New("no quorum")
-		m.mu.Unlock()
+		m.Break(errors.New("no quorum"))
 		after(31 * 24 * time.Hour)
-		m.mu.Lock()
-		m.broken = nil
-		m.mu.Unlock()
+		m.Break(nil)
 		after(time.Minute)
 		expect("after a failure", 3, first, true, "ech.example")
 		after(29 * 24 * time.Hour)
@@ -233,9 +188,7 @@ func TestKeysRotate(t *testing.T) {
 		stop = run("other.example")
 		expect("with another public name", 3, first, false, "other.example")
 		stop()
-		m.mu.Lock()
-		m.entry.Value.Keys = []byte("sealed with another key")
-		m.mu.Unlock()
+		m.Change(func(e *vault.ECH) { e.Keys = []byte("sealed with another key") })
 		stop = run("other.example")
 		expect("after keys that cannot be opened", 1, first, false, "other.example")
 		stop()
@@ -260,7 +213,7 @@ func (z zone) ECH(_ context.Context, name string) ([][]byte, error) {
 }
 
 func TestWhatIsToBePublished(t *testing.T) {
-	m := &memory{}
+	m := &rotationtest.Row[vault.ECH]{}
 	if s, err := Status(t.Context(), m, []string{"a.example"}, zone{}); err != nil || s.PublicName != "" || len(s.Records) != 0 {
 		t.Errorf("while it is off: %+v, %v", s, err)
 	}
@@ -270,7 +223,7 @@ func TestWhatIsToBePublished(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	configs := m.row().Configs
+	configs := m.Value().Configs
 	dns := zone{
 		"current.example": List(configs[0]), "beside.example": append(append([]byte{0, byte(2 * len(configs[0]))}, configs[1]...), configs[0]...),
 		"outdated.example": List(configs[1]), "foreign.example": List(config(1, make([]byte, 32), "ech.example")), "silent.example": nil,
