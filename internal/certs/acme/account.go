@@ -94,9 +94,10 @@ func (t *term) findAccount(ctx context.Context, client *acmez.Client, key string
 		if err := t.accounts.delete(ctx, key); err != nil {
 			return acmez.Account{}, fmt.Errorf("cannot forget an account whose key is lost: %w", err)
 		}
-		if row, err = t.accountRow(ctx, key, terms); err == nil {
-			signer, err = t.open(vault.AccountSealedFor(key), row.Key)
+		if row, err = t.accountRow(ctx, key, terms); err != nil {
+			return acmez.Account{}, err
 		}
+		signer, err = t.open(vault.AccountSealedFor(key), row.Key)
 	}
 	if err != nil {
 		return acmez.Account{}, &failure{
